@@ -1,0 +1,21 @@
+/**
+ * Logs for operators, one line an event, by scope. Access logs are not these (telemetry/access-log).
+ */
+import { type Logger, pino } from "pino";
+
+export type { Logger };
+
+const root = pino(
+  { base: undefined, level: process.env["WAYSTONE_LOG_LEVEL"] ?? "info", timestamp: pino.stdTimeFunctions.isoTime },
+  pino.destination({ fd: 2, sync: true }),
+);
+
+/** The logger of a scope: `log("ztunnel")`. */
+export function log(scope: string): Logger {
+  return root.child({ scope });
+}
+
+/** Sets the level of all scopes: `debug`, `info`, `warn`, `error`, `silent`. */
+export function setLogLevel(level: string): void {
+  root.level = level;
+}
