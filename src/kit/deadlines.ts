@@ -31,7 +31,7 @@ export class Deadlines {
 
   /** Starts (or restarts) the entry's time. `nowMs` is `performance.now()`. */
   arm(entry: DeadlineEntry, nowMs: number): void {
-    if (entry.deadlineNext !== null) this.disarm(entry);
+    Deadlines.disarm(entry);
     const last = this.#head.deadlinePrevious!;
     entry.deadlineAtMs = nowMs + this.#lengthMs;
     entry.deadlinePrevious = last;
@@ -41,7 +41,8 @@ export class Deadlines {
     if (this.#timer === undefined) this.#start();
   }
 
-  disarm(entry: DeadlineEntry): void {
+  /** Takes the entry out of whichever list it waits in. */
+  static disarm(entry: DeadlineEntry): void {
     if (entry.deadlineNext === null) return;
     entry.deadlinePrevious!.deadlineNext = entry.deadlineNext;
     entry.deadlineNext.deadlinePrevious = entry.deadlinePrevious;
@@ -63,7 +64,7 @@ export class Deadlines {
         return;
       }
       if (first.deadlineAtMs > nowMs) return;
-      this.disarm(first);
+      Deadlines.disarm(first);
       first.onDeadline();
     }
   }

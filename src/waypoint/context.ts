@@ -1,0 +1,39 @@
+/**
+ * What the parts of one waypoint share: the snapshot in force, the clusters, the way upstream, and
+ * where things are counted and recorded.
+ */
+import type { SnapshotSource } from "../model/snapshot.ts";
+import type { AccessLog } from "../telemetry/access-log.ts";
+import type { DecisionLog } from "../telemetry/decision-log.ts";
+import type { RequestMetrics, TcpMetrics } from "../telemetry/istio-metrics.ts";
+import type { Gauge } from "../telemetry/metrics.ts";
+import type { DecisionPayload } from "../agent/decision-record.ts";
+import type { Clusters } from "./cluster.ts";
+import type { Dialer } from "./dial.ts";
+import type { Exchange } from "./exchange.ts";
+import type { LocalReply } from "./local-replies.ts";
+
+/** A session that can be asked to end. */
+export interface Drainable {
+  drain(): void;
+  readonly isIdle: boolean;
+}
+
+export interface WaypointContext {
+  /** `<namespace>/<name>` of the Gateway. */
+  readonly waypoint: string;
+  readonly snapshots: SnapshotSource;
+  readonly clusters: Clusters;
+  readonly dialer: Dialer;
+  readonly accessLog: AccessLog;
+  readonly decisions: DecisionLog<DecisionPayload>;
+  readonly requests: RequestMetrics;
+  readonly tcp: TcpMetrics;
+  readonly activeRequests: Gauge;
+  /** Requests refused before they were one (malformed heads): by status. */
+  countRefused(reply: LocalReply): void;
+  readonly sessions: Set<Drainable>;
+  readonly isDraining: boolean;
+  /** stages/forward.ts, for another attempt. */
+  forward(exchange: Exchange): boolean;
+}

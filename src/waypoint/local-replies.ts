@@ -1,0 +1,61 @@
+/**
+ * The answers that a waypoint gives itself: status, body, response flag and details, as Envoy and
+ * Istio have them (protocols.md §6.4), so that users and dashboards recognise them.
+ */
+export interface LocalReply {
+  readonly status: number;
+  readonly body: string;
+  /** Envoy's response flags; "-" for none. */
+  readonly flags: string;
+  /** Envoy's `RESPONSE_CODE_DETAILS`. */
+  readonly details: string;
+}
+
+const reply = (status: number, body: string, flags: string, details: string): LocalReply => ({
+  status,
+  body,
+  flags,
+  details,
+});
+
+const BEFORE_HEADERS = "upstream connect error or disconnect/reset before headers. ";
+
+export const LOCAL_REPLIES = {
+  badRequest: reply(400, "Bad Request", "DPE", "http1.codec_error"),
+  badPath: reply(400, "", "-", "path_normalization_failed"),
+  headTooLarge: reply(431, "", "DPE", "http1.headers_too_large"),
+  headTimeout: reply(408, "request timeout", "-", "request_header_timeout"),
+  notImplemented: reply(501, "", "DPE", "http1.unknown_transfer_encoding"),
+  unsupportedVersion: reply(505, "", "DPE", "http1.unsupported_version"),
+  denied: reply(403, "RBAC: access denied", "-", "rbac_access_denied"),
+  noRoute: reply(404, "", "NR", "route_not_found"),
+  noBackend: reply(500, "", "-", "direct_response"),
+  unknownBackend: reply(500, "", "NC", "cluster_not_found"),
+  notServed: reply(404, "", "NR", "route_not_found"),
+  noHealthyUpstream: reply(503, "no healthy upstream", "UH", "no_healthy_upstream"),
+  connectFailed: reply(
+    503,
+    `${BEFORE_HEADERS}reset reason: remote connection failure`,
+    "UF",
+    "upstream_reset_before_response_started{remote_connection_failure}",
+  ),
+  retriesExhausted: reply(
+    503,
+    `${BEFORE_HEADERS}retried and the latest reset reason: remote connection failure`,
+    "UF,URX",
+    "upstream_reset_before_response_started{remote_connection_failure}",
+  ),
+  upstreamReset: reply(
+    503,
+    `${BEFORE_HEADERS}reset reason: connection termination`,
+    "UC",
+    "upstream_reset_before_response_started{connection_termination}",
+  ),
+  upstreamProtocolError: reply(
+    502,
+    `${BEFORE_HEADERS}reset reason: protocol error`,
+    "UPE",
+    "upstream_reset_before_response_started{protocol_error}",
+  ),
+  requestTimeout: reply(504, "upstream request timeout", "UT", "response_timeout"),
+} as const satisfies Record<string, LocalReply>;

@@ -1,0 +1,31 @@
+/**
+ * Out to the endpoint: over an idle connection when there is one, else over a new one.
+ */
+import { Deadlines } from "../../kit/deadlines.ts";
+import type { HeaderList } from "../../net/http2/headers.ts";
+import type { Exchange } from "../exchange.ts";
+
+/** One list for each length of time-out that routes ask for. */
+const byLength = new Map<number, Deadlines>();
+
+const NO_HEADERS: HeaderList = [];
+
+export function forward(exchange: Exchange): boolean {
+  const endpoint = exchange.endpoint!;
+  exchange.attempt++;
+  if (exchange.attempt === 1) armTimeout(exchange, exchange.choice?.rule?.requestTimeoutMs ?? 0);
+  const idle = endpoint.takeIdle();
+  if (idle !== undefined) exchange.attach(idle);
+  else exchange.dial = exchange.context.dialer.dial(endpoint, NO_HEADERS, exchange);
+  return false;
+}
+
+function armTimeout(exchange: Exchange, timeoutMs: number): void {
+  if (timeoutMs === 0) return;
+  let deadlines = byLength.get(timeoutMs);
+  if (deadlines === undefined) {
+    deadlines = new Deadlines(timeoutMs);
+    byLength.set(timeoutMs, deadlines);
+  }
+  deadlines.arm(exchange, exchange.startMs);
+}

@@ -1,0 +1,75 @@
+/**
+ * The request head as the backend sees it, and what is changed in the head of the answer.
+ *
+ * The head is written once, into a buffer that stays with the exchange until an answer begins, so
+ * that another attempt can send the same bytes.
+ */
+import { H } from "../../net/http1/header-names.ts";
+import { HeadEdits, headBytesMax, writeRequestHead } from "../../net/http1/rewrite.ts";
+import type { ByteStream } from "../../net/byte-stream.ts";
+import { newRequestId } from "../../telemetry/request-id.ts";
+import type { Exchange } from "../exchange.ts";
+
+/** Istio's dashboards and users know a waypoint by this name. */
+export const SERVER_NAME = "istio-envoy";
+
+/** Most heads fit; the buffers are kept for the next request. */
+const HEAD_BUFFER_BYTES = 4096;
+const HEAD_BUFFERS_MAX = 1024;
+const freeBuffers: Buffer[] = [];
+
+const requestEdits = new HeadEdits();
+const responseEditsKept = new HeadEdits();
+
+export function rewrite(exchange: Exchange): boolean {
+  const { head } = exchange;
+  const edits = requestEdits;
+  edits.reset();
+  const target = exchange.query === "" ? exchange.path : `${exchange.path}?${exchange.query}`;
+  if (target !== head.target) edits.replaceTarget(target);
+  exchange.requestId = head.get(H.xRequestId) ?? "";
+  if (exchange.requestId === "") {
+    exchange.requestId = newRequestId();
+    edits.set(H.xRequestId, exchange.requestId);
+  }
+  if (!head.has(H.xForwardedProto)) edits.set(H.xForwardedProto, "http");
+  // Who the client is was proven by its certificate; a claim in a header is not to be passed on.
+  edits.remove(H.xForwardedClientCert);
+  edits.remove(H.xWaystoneDecision);
+  const room = headBytesMax(head, edits);
+  const out = takeBuffer(room);
+  exchange.requestHead = out;
+  exchange.requestHeadBytes = writeRequestHead(head, edits, out, 0);
+  return true;
+}
+
+function takeBuffer(bytes: number): Buffer {
+  if (bytes > HEAD_BUFFER_BYTES) return Buffer.allocUnsafe(bytes);
+  return freeBuffers.pop() ?? Buffer.allocUnsafeSlow(HEAD_BUFFER_BYTES);
+}
+
+/** Sends the rewritten head. */
+export function sendHead(exchange: Exchange, stream: ByteStream): void {
+  stream.write(exchange.requestHead!, 0, exchange.requestHeadBytes, null);
+}
+
+/** No further attempt will be made: the buffer goes back. */
+export function releaseHead(exchange: Exchange): void {
+  const buffer = exchange.requestHead;
+  if (buffer === null) return;
+  exchange.requestHead = null;
+  if (buffer.length === HEAD_BUFFER_BYTES && freeBuffers.length < HEAD_BUFFERS_MAX) {
+    freeBuffers.push(buffer);
+  }
+}
+
+/** What is changed in every answer's head. `upstreamServiceTimeMs` below 0 leaves that header out. */
+export function responseEdits(upstreamServiceTimeMs: number): HeadEdits {
+  const edits = responseEditsKept;
+  edits.reset();
+  edits.set(H.server, SERVER_NAME);
+  if (upstreamServiceTimeMs >= 0) {
+    edits.set(H.xEnvoyUpstreamServiceTime, String(upstreamServiceTimeMs));
+  }
+  return edits;
+}

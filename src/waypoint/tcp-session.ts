@@ -1,0 +1,145 @@
+/**
+ * A connection on a port that does not speak HTTP: judged once, then relayed.
+ *
+ * The tunnel is answered late, after the backend has been reached, so that a backend that refuses
+ * is a refused connection to the client and not one that opens and dies (protocols.md §8).
+ */
+import type { Failure } from "../kit/failure.ts";
+import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
+import { EarlyBytes } from "../net/early-bytes.ts";
+import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
+import type { ConnectionFacts } from "../policy/facts.ts";
+import type { UpstreamEndpoint } from "./cluster.ts";
+import type { WaypointContext } from "./context.ts";
+import type { Dial, DialListener } from "./dial.ts";
+import { Relay, type RelayListener } from "../net/relay.ts";
+import { labelsOf } from "./source-labels.ts";
+import type { Target } from "./target.ts";
+import { type TcpSeries, destinationLabels } from "../telemetry/istio-metrics.ts";
+
+/** How the tunnel's opening is answered: 200, or a status that refuses. */
+export interface TunnelAnswer {
+  accept(): void;
+  refuse(status: number): void;
+}
+
+export class TcpSession implements DialListener, RelayListener, ConnectionFacts {
+  readonly sourceIdentity: string;
+  readonly sourceAddress: string;
+  readonly destinationAddress: string;
+  readonly destinationPort: number;
+  readonly #downstream: ByteStream;
+  readonly #connection: TunnelConnection;
+  readonly #context: WaypointContext;
+  readonly #target: Target;
+  readonly #answer: TunnelAnswer;
+  #endpoint: UpstreamEndpoint | undefined;
+  #tried: UpstreamEndpoint[] = [];
+  #dial: Dial | null = null;
+  #attempt = 0;
+  #series: TcpSeries | undefined;
+  #isOver = false;
+  #early: EarlyBytes | undefined;
+
+  constructor(
+    downstream: ByteStream,
+    connection: TunnelConnection,
+    context: WaypointContext,
+    target: Target,
+    answer: TunnelAnswer,
+  ) {
+    this.#downstream = downstream;
+    this.#connection = connection;
+    this.#context = context;
+    this.#target = target;
+    this.#answer = answer;
+    this.sourceIdentity = connection.peer;
+    this.sourceAddress = connection.remoteAddress;
+    this.destinationAddress = target.address;
+    this.destinationPort = target.port;
+  }
+
+  /** `early`: bytes that were read to find out the protocol. */
+  start(early?: Buffer): void {
+    const verdict = this.#target.decider.authorizeTcp(this);
+    if (!verdict.isAllowed) {
+      this.#count("-").failed();
+      this.#over();
+      this.#answer.refuse(403);
+      return;
+    }
+    this.#early = new EarlyBytes(this.#downstream, () => this.#abandon());
+    if (early !== undefined) this.#early.onData(early, 0, early.length);
+    this.#connect();
+  }
+
+  #connect(): void {
+    const endpoint = this.#target.cluster.pick(this.#tried);
+    if (endpoint === undefined) {
+      this.#fail("UH");
+      return;
+    }
+    this.#attempt++;
+    this.#endpoint = endpoint;
+    endpoint.active++;
+    const client = `"${this.sourceAddress}:${this.#connection.remotePort}"`;
+    const forwarded = `for=${client};host=${endpoint.cluster.service?.hostname ?? ""}`;
+    this.#dial = this.#context.dialer.dial(endpoint, ["forwarded", forwarded], this);
+  }
+
+  onDialed(upstream: ByteStream): void {
+    this.#dial = null;
+    this.#answer.accept();
+    this.#series = this.#count("");
+    this.#series.opened();
+    const relay = new Relay(this.#downstream, upstream, this);
+    this.#early!.pourInto(relay);
+  }
+
+  onDialFailed(_failure: Failure): void {
+    this.#dial = null;
+    const endpoint = this.#endpoint!;
+    endpoint.active--;
+    this.#endpoint = undefined;
+    this.#tried.push(endpoint);
+    // Envoy's max_connect_attempts is 1; another endpoint costs nothing and may be alive.
+    if (this.#attempt < this.#target.cluster.endpoints.length && this.#attempt < 3) this.#connect();
+    else this.#fail("UF");
+  }
+
+  #fail(flags: string): void {
+    this.#count(flags).failed();
+    this.#over();
+    this.#answer.refuse(503);
+  }
+
+  /** The client went away before the backend was there. */
+  #abandon(): void {
+    this.#dial?.abort();
+    this.#dial = null;
+    this.#over();
+  }
+
+  onRelayEnd(sent: number, received: number, _reset: StreamReset | undefined): void {
+    const series = this.#series!;
+    series.sent(sent);
+    series.received(received);
+    series.closed();
+    this.#over();
+  }
+
+  #over(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    if (this.#endpoint !== undefined) this.#endpoint.active--;
+  }
+
+  #count(flags: string): TcpSeries {
+    const { current } = this.#context.snapshots;
+    const source = labelsOf(current, this.#connection);
+    const destination =
+      this.#endpoint?.labels ??
+      destinationLabels(undefined, this.#target.cluster.service, undefined);
+    return this.#context.tcp.series("waypoint", source, destination, flags, "mutual_tls");
+  }
+}

@@ -1,0 +1,223 @@
+/**
+ * A waypoint: the L7 half of the mesh for the services (or workloads) bound to one Gateway.
+ *
+ * Clients' ztunnels open tunnels to it and CONNECT to a service's address; the waypoint terminates
+ * them, runs each request through the stages of pipeline.ts, and goes on to the endpoint through
+ * its ztunnel. It answers only for authorities that are bound to it.
+ */
+import type net from "node:net";
+import type { Certificates } from "../agent/certificates.ts";
+import type { DecisionPayload } from "../agent/decision-record.ts";
+import type { Drain } from "../kit/drain.ts";
+import { log } from "../kit/log.ts";
+import type { SnapshotSource } from "../model/snapshot.ts";
+import { parseAuthority } from "../net/hbone/authority.ts";
+import { TunnelPool } from "../net/hbone/tunnel-pool.ts";
+import {
+  type TunnelConnection,
+  type TunnelHandler,
+  TunnelServer,
+} from "../net/hbone/tunnel-server.ts";
+import type { Http2Stream } from "../net/http2/stream.ts";
+import { encodeStatelessBlock } from "../net/http2/headers.ts";
+import { TUNNEL_LIMITS } from "../net/http2/limits.ts";
+import type { AccessLog } from "../telemetry/access-log.ts";
+import type { DecisionLog } from "../telemetry/decision-log.ts";
+import { RequestMetrics, TcpMetrics } from "../telemetry/istio-metrics.ts";
+import type { MetricRegistry } from "../telemetry/metrics.ts";
+import { Clusters } from "./cluster.ts";
+import type { WaypointContext } from "./context.ts";
+import { Dialer } from "./dial.ts";
+import { Http1Session } from "./http1-session.ts";
+import { Sniffer } from "./sniffer.ts";
+import { forward } from "./stages/forward.ts";
+import { type Target, Targets } from "./target.ts";
+import { TcpSession, type TunnelAnswer } from "./tcp-session.ts";
+
+export interface WaypointOptions {
+  /** `<namespace>/<name>` of the Gateway. */
+  readonly key: string;
+  readonly spiffeId: string;
+  readonly snapshots: SnapshotSource;
+  readonly certificates: Certificates;
+  readonly registry: MetricRegistry;
+  readonly accessLog: AccessLog;
+  readonly decisions: DecisionLog<DecisionPayload>;
+  readonly drain: Drain;
+  /** The address to dial from; undefined leaves it to the system. */
+  readonly sourceAddress: string | undefined;
+  /** Where the ztunnel of an address accepts tunnels. */
+  readonly tunnelAddress: (address: string) => { host: string; port: number };
+}
+
+const OK = encodeStatelessBlock([":status", "200"]);
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+const POOL_IDLE_TIMEOUT_MS = 300_000;
+
+export class Waypoint implements TunnelHandler {
+  readonly #options: WaypointOptions;
+  readonly #server: TunnelServer;
+  readonly #pool: TunnelPool;
+  readonly #context: WaypointContext;
+  readonly #targets: Targets;
+  readonly #log;
+  readonly #refusedTunnels;
+  readonly #unsubscribe: () => void;
+
+  constructor(options: WaypointOptions) {
+    this.#options = options;
+    this.#log = log(`waypoint ${options.key}`);
+    const { snapshots, registry } = options;
+    const connectTimeoutMs = () => snapshots.current.settings.connectTimeoutMs;
+    this.#pool = new TunnelPool({
+      connectTimeoutMs: connectTimeoutMs(),
+      maxStreamsPerConnection: 100,
+      idleTimeoutMs: POOL_IDLE_TIMEOUT_MS,
+      limits: TUNNEL_LIMITS,
+    });
+    this.#context = this.#makeContext(connectTimeoutMs);
+    this.#targets = new Targets(options.key, this.#context.clusters);
+    this.#refusedTunnels = registry.counter(
+      "waystone_waypoint_tunnels_refused_total",
+      "CONNECT requests that were refused, by status.",
+      ["waypoint", "status"],
+    );
+    this.#server = new TunnelServer(
+      {
+        identity: this.#identity,
+        trustDomains: () => {
+          const { trustDomain, trustDomainAliases } = snapshots.current.settings;
+          return [trustDomain, ...trustDomainAliases];
+        },
+        limits: TUNNEL_LIMITS,
+        handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+      },
+      this,
+    );
+    this.#unsubscribe = snapshots.subscribe((now) => this.#context.clusters.sweep(now));
+    options.drain.add(this);
+  }
+
+  readonly #identity = () => this.#options.certificates.current(this.#options.spiffeId);
+
+  #makeContext(connectTimeoutMs: () => number): WaypointContext {
+    const { key, spiffeId, snapshots, registry, accessLog, decisions } = this.#options;
+    const { sourceAddress, tunnelAddress, drain } = this.#options;
+    const pool = this.#pool;
+    const identity = this.#identity;
+    const refused = registry.counter(
+      "waystone_waypoint_malformed_requests_total",
+      "Requests refused before they were one, by status.",
+      ["waypoint", "status"],
+    );
+    const active = registry.gauge(
+      "waystone_waypoint_active_requests",
+      "Requests in progress.",
+      ["waypoint"],
+    );
+    return {
+      waypoint: key,
+      snapshots,
+      clusters: new Clusters(),
+      dialer: new Dialer({ pool, identity, spiffeId, sourceAddress, tunnelAddress, connectTimeoutMs }),
+      accessLog,
+      decisions,
+      requests: new RequestMetrics(registry, "waypoint"),
+      tcp: new TcpMetrics(registry),
+      activeRequests: active.child([key]),
+      countRefused: (reply) => refused.child([key, String(reply.status)]).add(1),
+      sessions: new Set(),
+      get isDraining() {
+        return drain.isDraining;
+      },
+      forward: (exchange) => forward(exchange),
+    };
+  }
+
+  /** A socket from any listener. */
+  acceptTunnel(socket: net.Socket): void {
+    this.#server.accept(socket);
+  }
+
+  onTlsFailure(failure: Error, remoteAddress: string): void {
+    this.#log.warn({ remoteAddress, reason: failure.message }, "tunnel refused");
+    this.#refusedTunnels.child([this.#options.key, "tls"]).add(1);
+  }
+
+  onConnect(
+    stream: Http2Stream,
+    request: { authority: string },
+    connection: TunnelConnection,
+  ): void {
+    const authority = parseAuthority(request.authority);
+    const { snapshots } = this.#options;
+    const target =
+      authority && this.#targets.find(snapshots.current, authority.host, authority.port);
+    if (target === undefined) {
+      this.#refuse(stream, authority ? 404 : 400, request.authority, connection);
+      return;
+    }
+    switch (target.protocol) {
+      case "HTTP11":
+        stream.respond(OK, false);
+        new Http1Session(stream, connection, this.#context, target);
+        return;
+      case "TCP":
+      case "TLS":
+        this.#startTcp(stream, connection, target);
+        return;
+      default:
+        stream.respond(OK, false);
+        this.#sniff(stream, connection, target);
+    }
+  }
+
+  #startTcp(stream: Http2Stream, connection: TunnelConnection, target: Target): void {
+    const answer: TunnelAnswer = {
+      accept: () => stream.respond(OK, false),
+      refuse: (status) => this.#refuse(stream, status, `port ${target.port}`, connection),
+    };
+    new TcpSession(stream, connection, this.#context, target, answer).start();
+  }
+
+  #sniff(stream: Http2Stream, connection: TunnelConnection, target: Target): void {
+    const timeoutMs = this.#options.snapshots.current.settings.protocolDetectionTimeoutMs;
+    new Sniffer(stream, timeoutMs, (protocol, bytes, isEnded) => {
+      if (protocol === "http1") {
+        const session = new Http1Session(stream, connection, this.#context, target);
+        session.onData(bytes, 0, bytes.length);
+        return;
+      }
+      const answer: TunnelAnswer = { accept() {}, refuse: () => stream.reset("refused") };
+      const session = new TcpSession(stream, connection, this.#context, target, answer);
+      session.start(bytes);
+      if (isEnded) stream.consumer.onEnd();
+    });
+  }
+
+  #refuse(
+    stream: Http2Stream,
+    status: number,
+    authority: string,
+    connection: TunnelConnection,
+  ): void {
+    const { peer, remoteAddress } = connection;
+    this.#log.warn({ authority, status, peer, remoteAddress }, "CONNECT refused");
+    this.#refusedTunnels.child([this.#options.key, String(status)]).add(1);
+    stream.respond([":status", String(status)], true);
+    stream.reset("cancel");
+  }
+
+  /** D10: GOAWAY, `connection: close` on what still runs, and wait. */
+  async drain(): Promise<void> {
+    for (const session of this.#context.sessions) session.drain();
+    await this.#server.drain();
+    await this.#pool.drain();
+  }
+
+  destroy(): void {
+    this.#unsubscribe();
+    this.#server.destroy();
+    this.#pool.destroy();
+  }
+}

@@ -1,0 +1,33 @@
+/** What the parts of one ztunnel share. */
+import type { Certificates } from "../agent/certificates.ts";
+import type { DecisionPayload } from "../agent/decision-record.ts";
+import type { Logger } from "../kit/log.ts";
+import type { SnapshotSource } from "../model/snapshot.ts";
+import type { Workload } from "../model/workload.ts";
+import type { TunnelPool } from "../net/hbone/tunnel-pool.ts";
+import type { DecisionLog } from "../telemetry/decision-log.ts";
+import type { TcpMetrics } from "../telemetry/istio-metrics.ts";
+import type { OpenConnections } from "./open-connections.ts";
+
+/** Where the application behind a workload's port really listens. */
+export interface AppAddress {
+  readonly host: string;
+  readonly port: number;
+  /** The address to dial from, so that the application sees its client; undefined: any. */
+  readonly localAddress: string | undefined;
+}
+
+export interface ZtunnelContext {
+  readonly snapshots: SnapshotSource;
+  readonly certificates: Certificates;
+  readonly pool: TunnelPool;
+  readonly tcp: TcpMetrics;
+  readonly decisions: DecisionLog<DecisionPayload>;
+  readonly connections: OpenConnections;
+  readonly log: Logger;
+  /** Access log lines: one a connection. */
+  readonly accessLog: Logger;
+  /** Where tunnels to an address and port are to be dialled. */
+  readonly tunnelAddress: (address: string, port: number) => { host: string; port: number };
+  readonly appAddress: (workload: Workload, port: number, sourceAddress: string) => AppAddress;
+}

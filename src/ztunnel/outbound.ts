@@ -1,0 +1,165 @@
+/**
+ * Connections that leave a workload: who, where to, through what, and then bytes.
+ */
+import type net from "node:net";
+import { Failure } from "../kit/failure.ts";
+import type { Workload } from "../model/workload.ts";
+import { workloadIdentity } from "../model/workload.ts";
+import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
+import { EarlyBytes } from "../net/early-bytes.ts";
+import { formatAuthority } from "../net/hbone/authority.ts";
+import { baggageOf, forwardedFor, newTraceparent } from "../net/hbone/headers.ts";
+import { Relay, type RelayListener } from "../net/relay.ts";
+import { connectTcp, TcpStream } from "../net/tcp-stream.ts";
+import { type NextHop, nextHop } from "../policy/next-hop.ts";
+import { ConnectionRecord } from "./connection-record.ts";
+import type { ZtunnelContext } from "./context.ts";
+import { acceptPlain } from "./inbound.ts";
+
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/** The one who connects, and what to. */
+export interface OutboundRequest {
+  readonly stream: TcpStream;
+  /** Undefined: outside the mesh. */
+  readonly source: Workload | undefined;
+  readonly remote: { readonly address: string; readonly port: number };
+  readonly address: string;
+  readonly port: number;
+  /** Called once, when it is known whether the connection stands (SOCKS5 waits for it). */
+  readonly onSettled?: (failure: Failure | undefined) => void;
+}
+
+type Tunnel = Extract<NextHop, { kind: "tunnel" }>;
+
+export class Outbound implements RelayListener {
+  readonly #context: ZtunnelContext;
+  readonly #request: OutboundRequest;
+  readonly #hop: NextHop;
+  readonly #record: ConnectionRecord;
+  #abort: (() => void) | undefined;
+  #isGone = false;
+
+  constructor(context: ZtunnelContext, request: OutboundRequest) {
+    this.#context = context;
+    this.#request = request;
+    const { source, address, port, remote } = request;
+    const hop = nextHop(context.snapshots.current, { source, address, port, draw: Math.random() });
+    this.#hop = hop;
+    const isTunnel = hop.kind === "tunnel";
+    this.#record = new ConnectionRecord(context, {
+      direction: "outbound",
+      source,
+      sourceAddress: formatAuthority(remote.address, remote.port),
+      sourceIdentity: source && workloadIdentity(source),
+      destination: "workload" in hop ? hop.workload : undefined,
+      destinationAddress: formatAuthority(address, port),
+      service: "service" in hop ? hop.service : undefined,
+      hboneAddress: isTunnel ? formatAuthority(hop.address, hop.port) : undefined,
+    });
+  }
+
+  start(): void {
+    const hop = this.#hop;
+    if (hop.kind === "refused") {
+      this.#fail("CONNECT", new Failure("UPSTREAM_REFUSED", hop.because));
+      return;
+    }
+    if (hop.kind === "direct" && hop.workload.tunnelProtocol === "HBONE") {
+      // A plain client of a workload in the mesh: that workload's ztunnel judges it.
+      const { stream, remote } = this.#request;
+      this.#request.onSettled?.(undefined);
+      acceptPlain(this.#context, hop.workload, hop.address, hop.port, stream, remote);
+      return;
+    }
+    const early = new EarlyBytes(this.#request.stream, () => {
+      this.#isGone = true;
+      this.#abort?.();
+    });
+    if (hop.kind === "tunnel") this.#openTunnel(hop, early);
+    else this.#connectPlainly(hop, early);
+  }
+
+  #openTunnel(hop: Tunnel, early: EarlyBytes): void {
+    const source = this.#request.source!;
+    const spiffeId = workloadIdentity(source);
+    if (this.#context.certificates.current(spiffeId) === undefined) {
+      this.#context.certificates.get(spiffeId).then(
+        () => this.#dialTunnel(hop, source, early),
+        (caught: unknown) => this.#fail("IDENTITY_ERROR", Failure.from(caught, "CERTIFICATE_UNAVAILABLE")),
+      );
+    } else this.#dialTunnel(hop, source, early);
+  }
+
+  #dialTunnel(hop: Tunnel, source: Workload, early: EarlyBytes): void {
+    if (this.#isGone) return;
+    const { remote } = this.#request;
+    const spiffeId = workloadIdentity(source);
+    const { host, port } = this.#context.tunnelAddress(hop.address, hop.port);
+    const target = {
+      host,
+      port,
+      expected: hop.expected,
+      identity: () => this.#context.certificates.current(spiffeId),
+      sourceAddress: remote.address,
+      poolKey: spiffeId,
+    };
+    const client = formatAuthority(remote.address, remote.port);
+    const headers = [
+      "baggage",
+      baggageOf(source),
+      "forwarded",
+      forwardedFor(client, hop.service?.hostname),
+      "traceparent",
+      newTraceparent(),
+    ];
+    const authority = formatAuthority(hop.authorityAddress, hop.authorityPort);
+    const opening = this.#context.pool.open(target, { authority, headers }, {
+      onOpen: (stream) => this.#join(stream, early),
+      onRefused: (failure, status) => this.#fail(flagsOf(failure, status), failure),
+    });
+    this.#abort = () => opening.abort();
+  }
+
+  #connectPlainly(hop: { address: string; port: number; workload?: Workload }, early: EarlyBytes): void {
+    const sourceAddress = this.#request.remote.address;
+    const app = hop.workload
+      ? this.#context.appAddress(hop.workload, hop.port, sourceAddress)
+      : { host: hop.address, port: hop.port, localAddress: undefined };
+    const options = { host: app.host, port: app.port, timeoutMs: CONNECT_TIMEOUT_MS };
+    const { localAddress } = app;
+    const dialling = connectTcp(
+      localAddress === undefined ? options : { ...options, localAddress },
+      (result) => {
+        if (result instanceof Failure) this.#fail("CONNECT", result);
+        else this.#join(new TcpStream(result as net.Socket), early);
+      },
+    );
+    this.#abort = () => dialling.abort();
+  }
+
+  #join(upstream: ByteStream, early: EarlyBytes): void {
+    this.#abort = undefined;
+    this.#record.opened();
+    this.#request.onSettled?.(undefined);
+    early.pourInto(new Relay(this.#request.stream, upstream, this));
+  }
+
+  /** The application sees its connection reset; why stands in the log. */
+  #fail(flags: string, failure: Failure): void {
+    this.#abort = undefined;
+    this.#record.failed(flags, failure.message);
+    if (this.#request.onSettled !== undefined) this.#request.onSettled(failure);
+    else this.#request.stream.reset("refused");
+  }
+
+  onRelayEnd(sent: number, received: number, reset: StreamReset | undefined): void {
+    this.#record.closed(sent, received, reset?.detail);
+  }
+}
+
+/** ztunnel's response flags. */
+function flagsOf(failure: Failure, status: number): string {
+  if (status === 401 || status === 403) return "DENY";
+  return failure.code === "UPSTREAM_TLS_FAILED" ? "TLS_FAILURE" : "CONNECT";
+}

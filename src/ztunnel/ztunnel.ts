@@ -1,0 +1,154 @@
+/**
+ * ztunnel: the L4 half of the mesh for the workloads of one node.
+ *
+ * Takes what its workloads send (captured connections, or SOCKS5) to where the mesh says it goes,
+ * in tunnels with the workload's own identity; and takes tunnels for its workloads, judges them by
+ * L4 policy and joins them to the application. Who captures, and how sockets get here, is the
+ * caller's: `acceptCaptured`, `acceptTunnel` and `acceptSocks` take sockets from any listener.
+ */
+import type net from "node:net";
+import type { Certificates } from "../agent/certificates.ts";
+import type { DecisionPayload } from "../agent/decision-record.ts";
+import type { Drain } from "../kit/drain.ts";
+import { log } from "../kit/log.ts";
+import type { Snapshot, SnapshotSource } from "../model/snapshot.ts";
+import { type Workload, workloadIdentity } from "../model/workload.ts";
+import { TunnelPool } from "../net/hbone/tunnel-pool.ts";
+import { TunnelServer } from "../net/hbone/tunnel-server.ts";
+import { TUNNEL_LIMITS } from "../net/http2/limits.ts";
+import { TcpStream } from "../net/tcp-stream.ts";
+import type { DecisionLog } from "../telemetry/decision-log.ts";
+import { TcpMetrics } from "../telemetry/istio-metrics.ts";
+import type { MetricRegistry } from "../telemetry/metrics.ts";
+import type { ZtunnelContext } from "./context.ts";
+import { acceptTunnelled } from "./inbound.ts";
+import { OpenConnections } from "./open-connections.ts";
+import { Outbound } from "./outbound.ts";
+import { acceptSocksClient } from "./socks-client.ts";
+
+export interface ZtunnelOptions {
+  readonly snapshots: SnapshotSource;
+  readonly certificates: Certificates;
+  readonly registry: MetricRegistry;
+  readonly decisions: DecisionLog<DecisionPayload>;
+  readonly drain: Drain;
+  readonly tunnelAddress: ZtunnelContext["tunnelAddress"];
+  readonly appAddress: ZtunnelContext["appAddress"];
+}
+
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+const POOL_IDLE_TIMEOUT_MS = 300_000;
+
+export class Ztunnel {
+  readonly #context: ZtunnelContext;
+  readonly #servers = new Map<string, TunnelServer>();
+  readonly #unsubscribe: () => void;
+
+  constructor(options: ZtunnelOptions) {
+    const { snapshots, certificates, registry, decisions, drain } = options;
+    this.#context = {
+      snapshots,
+      certificates,
+      decisions,
+      pool: new TunnelPool({
+        connectTimeoutMs: snapshots.current.settings.connectTimeoutMs,
+        maxStreamsPerConnection: 100,
+        idleTimeoutMs: POOL_IDLE_TIMEOUT_MS,
+        limits: TUNNEL_LIMITS,
+      }),
+      tcp: new TcpMetrics(registry),
+      connections: new OpenConnections(),
+      log: log("ztunnel"),
+      accessLog: log("access"),
+      tunnelAddress: options.tunnelAddress,
+      appAddress: options.appAddress,
+    };
+    this.#unsubscribe = snapshots.subscribe((now) => this.#onSnapshot(now));
+    drain.add(this);
+  }
+
+  #onSnapshot(snapshot: Snapshot): void {
+    this.#context.connections.judgeAgain(snapshot);
+    for (const [uid, server] of this.#servers) {
+      if (snapshot.workloads.get(uid) !== undefined) continue;
+      this.#servers.delete(uid);
+      server.drain().catch((caught: unknown) => this.#context.log.error({ caught }, "drain"));
+    }
+  }
+
+  /**
+   * A connection that was made to `original` (a service's or a workload's address). The client is
+   * the workload at the socket's source address; any other source is outside the mesh.
+   */
+  acceptCaptured(socket: net.Socket, original: { address: string; port: number }): void {
+    const address = socket.remoteAddress;
+    if (address === undefined) {
+      socket.destroy();
+      return;
+    }
+    const source = this.#workloadAt(address);
+    const remote = { address, port: socket.remotePort ?? 0 };
+    const stream = new TcpStream(socket);
+    new Outbound(this.#context, { stream, source, remote, ...original }).start();
+  }
+
+  /** A connection to a workload's tunnel port. */
+  acceptTunnel(socket: net.Socket, uid: string): void {
+    this.#serverOf(uid).accept(socket);
+  }
+
+  /** A SOCKS5 client; `authenticate` tells which workload its user name and password stand for. */
+  acceptSocks(
+    socket: net.Socket,
+    authenticate: (user: string, password: string) => Workload | undefined,
+  ): void {
+    acceptSocksClient(this.#context, socket, authenticate);
+  }
+
+  #workloadAt(address: string): Workload | undefined {
+    const { current } = this.#context.snapshots;
+    const uid = current.addresses.get(address)?.workloads[0];
+    return uid === undefined ? undefined : current.workloads.get(uid);
+  }
+
+  #serverOf(uid: string): TunnelServer {
+    let server = this.#servers.get(uid);
+    if (server === undefined) {
+      const { certificates, snapshots, log: logger } = this.#context;
+      server = new TunnelServer(
+        {
+          identity: () => {
+            const workload = snapshots.current.workloads.get(uid);
+            return workload && certificates.current(workloadIdentity(workload));
+          },
+          trustDomains: () => [snapshots.current.settings.trustDomain],
+          limits: TUNNEL_LIMITS,
+          handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+        },
+        {
+          onConnect: (stream, request, connection) =>
+            acceptTunnelled(this.#context, uid, stream, request, connection),
+          onTlsFailure: (failure, remoteAddress) =>
+            logger.warn({ remoteAddress, reason: failure.message }, "tunnel refused"),
+        },
+      );
+      this.#servers.set(uid, server);
+    }
+    return server;
+  }
+
+  get connectionCount(): number {
+    return this.#context.connections.size;
+  }
+
+  async drain(): Promise<void> {
+    await Promise.all([...this.#servers.values()].map((server) => server.drain()));
+    await this.#context.pool.drain();
+  }
+
+  destroy(): void {
+    this.#unsubscribe();
+    for (const server of this.#servers.values()) server.destroy();
+    this.#context.pool.destroy();
+  }
+}
