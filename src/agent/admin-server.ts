@@ -235,15 +235,21 @@ function allowedMethods(byMethod: ReadonlyMap<string, AdminRoute>): string {
   return (byMethod.has("GET") ? [...methods, "HEAD"] : methods).join(", ");
 }
 
-async function readBody(message: IncomingMessage, bytesMax: number): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of message as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > bytesMax) throw new Refusal(413, `the body is larger than ${bytesMax} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString();
+/** By events: leaving `for await` early would destroy the socket, and the 413 with it. */
+function readBody(message: IncomingMessage, bytesMax: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    message.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+      chunks.push(chunk);
+      if (bytes <= bytesMax) return;
+      message.removeAllListeners("data").pause();
+      reject(new Refusal(413, `the body is larger than ${bytesMax} bytes`));
+    });
+    message.on("end", () => resolve(Buffer.concat(chunks).toString()));
+    message.on("close", () => reject(new Refusal(400, "the body is incomplete")));
+  });
 }
 
 /** Joins small pieces to ones worth a write. */

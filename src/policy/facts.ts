@@ -1,0 +1,47 @@
+/**
+ * What is known about a connection or a request when it is judged (D1): everything a decision may
+ * depend on besides the snapshot and the random draw.
+ *
+ * The proxies implement these interfaces on the objects they already hold, so that judging a
+ * request copies nothing.
+ */
+export interface ConnectionFacts {
+  /** SPIFFE id, proven by the client's certificate; undefined: plaintext, nobody is proven. */
+  readonly sourceIdentity: string | undefined;
+  readonly sourceAddress: string;
+  readonly destinationAddress: string;
+  /** At a waypoint the service port, at a ztunnel the port of the workload. */
+  readonly destinationPort: number;
+}
+
+export interface HttpFacts extends ConnectionFacts {
+  readonly method: string;
+  /** Normalised, without query. */
+  readonly path: string;
+  /** Without `?`; empty when there is none. */
+  readonly query: string;
+  readonly authority: string;
+  /** By lower-case name; several lines joined with ",". */
+  header(name: string): string | undefined;
+}
+
+/** The proxy that judges, and whom it judges for. */
+export type Hop =
+  | { readonly proxy: "ztunnel"; /** uid */ readonly workload: string }
+  | {
+      readonly proxy: "waypoint";
+      readonly waypoint: string;
+      readonly service: string;
+      readonly port: number;
+    }
+  | {
+      readonly proxy: "waypoint";
+      readonly waypoint: string;
+      readonly workload: string;
+      readonly port: number;
+    };
+
+/** Whether the facts are those of an HTTP request. */
+export function isHttp(facts: ConnectionFacts | HttpFacts): facts is HttpFacts {
+  return "method" in facts;
+}
