@@ -15,19 +15,74 @@ interface DiagnosticKind {
 
 /** Every diagnostic code. Errors of WS00xx refuse the edit whole (D11); the others are accepted with their effect. */
 export const DIAGNOSTICS = {
-  WS0001: { name: "SyntaxError", level: "error", description: "The file is not YAML. Correct the place named." },
-  WS0002: { name: "SchemaViolation", level: "error", description: "A field has the wrong type, an unknown name, or a value outside its schema. Correct the field named." },
-  WS0003: { name: "UnknownKind", level: "warning", description: "The object's apiVersion and kind are not ones that a mesh reads. It is ignored." },
-  WS0004: { name: "DuplicateObject", level: "error", description: "Two documents describe the same object. Remove one." },
-  WS0005: { name: "NotAnObject", level: "error", description: "A document lacks apiVersion, kind or metadata.name." },
-  WS0006: { name: "TooLarge", level: "error", description: "A file or the whole configuration exceeds its limit." },
-  WS0101: { name: "ReferencedResourceNotFound", level: "error", description: "A reference names something that does not exist. Create it, or correct the name." },
-  WS0102: { name: "InvalidValue", level: "error", description: "A value parses but cannot be used. The part it stands in has the effect that the specification gives." },
-  WS0103: { name: "WaypointUnusable", level: "error", description: "A use-waypoint label names a waypoint that is missing, not ready, or not permitted. Traffic is refused until it is." },
-  WS0104: { name: "PolicyUnenforceable", level: "warning", description: "Some of a policy cannot be evaluated where it applies; it fails closed." },
-  WS0105: { name: "NotInterpreted", level: "warning", description: "The object is valid, but this version does not act on it." },
-  WS0106: { name: "PolicyWithoutEffect", level: "warning", description: "The policy applies to nothing: its target is missing or not bound to a waypoint." },
-  WS0107: { name: "FieldIgnored", level: "warning", description: "A field has no effect where it stands." },
+  WS0001: {
+    name: "SyntaxError",
+    level: "error",
+    description: "The file is not YAML. Correct the place named.",
+  },
+  WS0002: {
+    name: "SchemaViolation",
+    level: "error",
+    description:
+      "A field has the wrong type, an unknown name, or a value outside its schema. Correct the field named.",
+  },
+  WS0003: {
+    name: "UnknownKind",
+    level: "warning",
+    description: "The object's apiVersion and kind are not ones that a mesh reads. It is ignored.",
+  },
+  WS0004: {
+    name: "DuplicateObject",
+    level: "error",
+    description: "Two documents describe the same object. Remove one.",
+  },
+  WS0005: {
+    name: "NotAnObject",
+    level: "error",
+    description: "A document lacks apiVersion, kind or metadata.name.",
+  },
+  WS0006: {
+    name: "TooLarge",
+    level: "error",
+    description: "A file or the whole configuration exceeds its limit.",
+  },
+  WS0101: {
+    name: "ReferencedResourceNotFound",
+    level: "error",
+    description: "A reference names something that does not exist. Create it, or correct the name.",
+  },
+  WS0102: {
+    name: "InvalidValue",
+    level: "error",
+    description:
+      "A value parses but cannot be used. The part it stands in has the effect that the specification gives.",
+  },
+  WS0103: {
+    name: "WaypointUnusable",
+    level: "error",
+    description:
+      "A use-waypoint label names a waypoint that is missing, not ready, or not permitted. Traffic is refused until it is.",
+  },
+  WS0104: {
+    name: "PolicyUnenforceable",
+    level: "warning",
+    description: "Some of a policy cannot be evaluated where it applies; it fails closed.",
+  },
+  WS0105: {
+    name: "NotInterpreted",
+    level: "warning",
+    description: "The object is valid, but this version does not act on it.",
+  },
+  WS0106: {
+    name: "PolicyWithoutEffect",
+    level: "warning",
+    description: "The policy applies to nothing: its target is missing or not bound to a waypoint.",
+  },
+  WS0107: {
+    name: "FieldIgnored",
+    level: "warning",
+    description: "A field has no effect where it stands.",
+  },
 } as const satisfies Record<string, DiagnosticKind>;
 
 export type DiagnosticCode = keyof typeof DIAGNOSTICS;

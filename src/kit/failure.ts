@@ -16,7 +16,12 @@ interface FailureKind {
   readonly hint: string;
 }
 
-const kind = (side: FailureSide, isRetryable: boolean, meaning: string, hint = ""): FailureKind => ({
+const kind = (
+  side: FailureSide,
+  isRetryable: boolean,
+  meaning: string,
+  hint = "",
+): FailureKind => ({
   side,
   isRetryable,
   meaning,
@@ -25,23 +30,70 @@ const kind = (side: FailureSide, isRetryable: boolean, meaning: string, hint = "
 
 /** Every failure code, in alphabetical order. */
 export const FAILURES = {
-  CERTIFICATE_UNAVAILABLE: kind("internal", true, "No certificate could be obtained for an identity.", "is the CA reachable, and may this workload have the identity?"),
-  CONFIGURATION_INVALID: kind("internal", false, "The configuration cannot be used.", "the diagnostics name file, line and column"),
+  CERTIFICATE_UNAVAILABLE: kind(
+    "internal",
+    true,
+    "No certificate could be obtained for an identity.",
+    "is the CA reachable, and may this workload have the identity?",
+  ),
+  CONFIGURATION_INVALID: kind(
+    "internal",
+    false,
+    "The configuration cannot be used.",
+    "the diagnostics name file, line and column",
+  ),
   DOWNSTREAM_RESET: kind("downstream", false, "The client went away."),
-  HTTP1_BODY_MALFORMED: kind("downstream", false, "The HTTP/1.1 body's framing is broken (RFC 9112 §6–§7)."),
+  HTTP1_BODY_MALFORMED: kind(
+    "downstream",
+    false,
+    "The HTTP/1.1 body's framing is broken (RFC 9112 §6–§7).",
+  ),
   HTTP1_HEAD_MALFORMED: kind("downstream", false, "The HTTP/1.1 head breaks RFC 9112."),
   HTTP1_HEAD_TOO_LARGE: kind("downstream", false, "The HTTP/1.1 head is larger than the limit."),
   HTTP2_PROTOCOL_ERROR: kind("downstream", false, "The peer broke RFC 9113."),
-  HTTP2_FLOOD: kind("downstream", false, "The peer sent more control frames than the limit allows."),
+  HTTP2_FLOOD: kind(
+    "downstream",
+    false,
+    "The peer sent more control frames than the limit allows.",
+  ),
   PORT_IN_USE: kind("internal", false, "A port that is needed belongs to someone else."),
   TIMEOUT: kind("downstream", false, "The peer was silent for too long."),
-  TLS_HANDSHAKE_FAILED: kind("downstream", false, "The TLS handshake failed.", "does the client have a certificate of this mesh?"),
-  TLS_PEER_REFUSED: kind("downstream", false, "The peer's certificate does not carry an identity that is accepted here."),
-  UPSTREAM_CONNECT_FAILED: kind("upstream", true, "The connection to the workload could not be opened.", "is the workload running, and does a NetworkPolicy let port 15008 through?"),
-  UPSTREAM_CONNECT_TIMEOUT: kind("upstream", true, "The connection to the workload was not open in time.", "maybe a NetworkPolicy blocks port 15008"),
-  UPSTREAM_REFUSED: kind("upstream", true, "The workload's ztunnel refused the tunnel.", "its log says why: an L4 policy, or nobody listens on the target port"),
+  TLS_HANDSHAKE_FAILED: kind(
+    "downstream",
+    false,
+    "The TLS handshake failed.",
+    "does the client have a certificate of this mesh?",
+  ),
+  TLS_PEER_REFUSED: kind(
+    "downstream",
+    false,
+    "The peer's certificate does not carry an identity that is accepted here.",
+  ),
+  UPSTREAM_CONNECT_FAILED: kind(
+    "upstream",
+    true,
+    "The connection to the workload could not be opened.",
+    "is the workload running, and does a NetworkPolicy let port 15008 through?",
+  ),
+  UPSTREAM_CONNECT_TIMEOUT: kind(
+    "upstream",
+    true,
+    "The connection to the workload was not open in time.",
+    "maybe a NetworkPolicy blocks port 15008",
+  ),
+  UPSTREAM_REFUSED: kind(
+    "upstream",
+    true,
+    "The workload's ztunnel refused the tunnel.",
+    "its log says why: an L4 policy, or nobody listens on the target port",
+  ),
   UPSTREAM_RESET: kind("upstream", false, "The workload closed the connection in the middle."),
-  UPSTREAM_TLS_FAILED: kind("upstream", true, "The workload did not prove the identity that was expected.", "does its certificate belong to this mesh and to this workload?"),
+  UPSTREAM_TLS_FAILED: kind(
+    "upstream",
+    true,
+    "The workload did not prove the identity that was expected.",
+    "does its certificate belong to this mesh and to this workload?",
+  ),
 } as const satisfies Record<string, FailureKind>;
 
 export type FailureCode = keyof typeof FAILURES;

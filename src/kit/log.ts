@@ -6,7 +6,11 @@ import { type Logger, pino } from "pino";
 export type { Logger };
 
 const root = pino(
-  { base: undefined, level: process.env["WAYSTONE_LOG_LEVEL"] ?? "info", timestamp: pino.stdTimeFunctions.isoTime },
+  {
+    base: null,
+    level: process.env["WAYSTONE_LOG_LEVEL"] ?? "info",
+    timestamp: pino.stdTimeFunctions.isoTime,
+  },
   pino.destination({ fd: 2, sync: true }),
 );
 

@@ -88,8 +88,14 @@ export interface L4Match {
   readonly notNamespaces: readonly StringMatch[];
   readonly principals: readonly StringMatch[];
   readonly notPrincipals: readonly StringMatch[];
-  readonly serviceAccounts: readonly { readonly namespace: string; readonly serviceAccount: string }[];
-  readonly notServiceAccounts: readonly { readonly namespace: string; readonly serviceAccount: string }[];
+  readonly serviceAccounts: readonly {
+    readonly namespace: string;
+    readonly serviceAccount: string;
+  }[];
+  readonly notServiceAccounts: readonly {
+    readonly namespace: string;
+    readonly serviceAccount: string;
+  }[];
   readonly sourceIps: readonly Cidr[];
   readonly notSourceIps: readonly Cidr[];
   readonly destinationIps: readonly Cidr[];

@@ -31,7 +31,12 @@ export interface Waypoint {
  * and the reason is told (D4); it is never silently sent past the waypoint.
  */
 export type WaypointBinding =
-  | { readonly state: "bound"; readonly waypoint: string; readonly service: string; readonly hbonePort: number }
+  | {
+      readonly state: "bound";
+      readonly waypoint: string;
+      readonly service: string;
+      readonly hbonePort: number;
+    }
   | { readonly state: "unusable"; readonly waypoint: string; readonly reason: WaypointProblem };
 
 export type WaypointProblem =

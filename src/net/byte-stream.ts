@@ -44,7 +44,14 @@ export abstract class ByteStream {
 }
 
 /** Why a stream is cut. `http2/errors.ts` has the RST_STREAM code of each. */
-export type ResetReason = "cancel" | "refused" | "protocol" | "internal" | "connect" | "timeout" | "flood";
+export type ResetReason =
+  | "cancel"
+  | "refused"
+  | "protocol"
+  | "internal"
+  | "connect"
+  | "timeout"
+  | "flood";
 
 export interface ByteConsumer {
   /** Bytes have arrived. They are only valid during the call. */

@@ -99,7 +99,7 @@ test.each([
   ["%REQ_WITHOUT_QUERY(:PATH)% 100%%", "/cart 100%\n"],
   [
     "%START_TIME(%Y/%m/%dT%H:%M:%S.%3f%z %s %6f)%",
-    "2026/03/01T12:30:05.007+0000\\x201772368205\\x20007000\n",
+    "2026/03/01T12:30:05.007+0000 1772368205 007000\n",
   ],
   ['"%START_TIME(%d %b %y %F %T %%)%"', '"01 Mar 26 2026-03-01 12:30:05 %"\n'],
   ["%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_REMOTE_PORT%", "[fd00::3] 40112\n"],
@@ -183,24 +183,20 @@ const hostile = fc.oneof(
 
 test("no value breaks a line, leaves its quotes, or shifts a column of the text form", () => {
   const format = compileTextFormat("");
-  const columns = format.render(filledWith("v")).split(" ").length;
   fc.assert(
     fc.property(hostile, (value) => {
       const line = format.render(filledWith(value));
       expect(line.indexOf("\n")).toBe(line.length - 1);
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
       expect(line.slice(0, -1)).not.toMatch(
         /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/,
       );
-      // Quoted strings become one column each; inside them spaces may stand.
-      const bare = line.replace(/"(?:[^"\\]|\\.)*"/g, (quoted) => quoted.replaceAll(/[^ ]+/g, "q"));
-      expect(bare).not.toContain('"');
+      // Quoted strings count as one column, whatever stands in them.
       const unquoted = line.replace(/"(?:[^"\\]|\\.)*"/g, "q");
       const expected = format.render(filledWith("v")).replace(/"(?:[^"\\]|\\.)*"/g, "q");
+      expect(unquoted).not.toContain('"');
       expect(unquoted.split(" ").length).toBe(expected.split(" ").length);
     }),
   );
-  expect(columns).toBeGreaterThan(20);
 });
 
 test("JSON lines are read back with the values that went in", () => {
@@ -213,7 +209,6 @@ test("JSON lines are read back with the values that went in", () => {
       expect(Object.keys(parsed)).toEqual(Object.keys(DEFAULT_JSON_FORMAT));
       expect(parsed.user_agent).toBe(value === "" ? null : value);
       expect(parsed.requested_server_name).toBe(value === "" ? null : value);
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
       expect(line.slice(0, -1)).not.toMatch(
         /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/,
       );

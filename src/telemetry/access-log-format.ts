@@ -137,7 +137,8 @@ export function compileTextFormat(format: string): AccessLogFormat {
     if (typeof part === "string") {
       line.literal(part);
       if (part.split('"').length % 2 === 0) isQuoted = !isQuoted;
-    } else line.value(textValue(part, isQuoted ? escapeQuoted : escapeBare));
+    } else if (part.type === "trusted") line.value(part.read);
+    else line.value(textValue(part, isQuoted ? escapeQuoted : escapeBare));
   }
   return new AccessLogFormat(line);
 }

@@ -9,7 +9,11 @@ import { compileTime } from "./start-time.ts";
 
 /** Where a value comes from. An empty string means that there is none. */
 export type ValueSource =
-  | { readonly type: "string"; readonly read: (record: AccessRecord) => string }
+  | {
+      /** `trusted`: no peer has a say in it, only who wrote the format. */
+      readonly type: "string" | "trusted";
+      readonly read: (record: AccessRecord) => string;
+    }
   | { readonly type: "number"; readonly read: (record: AccessRecord) => number };
 
 type Read = (record: AccessRecord) => string;
@@ -138,7 +142,8 @@ export function operatorSource(
 function find(name: string, argument: string | undefined): ValueSource | string {
   if (name === "START_TIME") {
     const time = compileTime(argument ?? "");
-    return typeof time === "string" ? time : text((r) => time(r.startMs));
+    if (typeof time === "string") return time;
+    return { type: "trusted", read: (r) => time(r.startMs) };
   }
   const withArgument = ARGUMENT_OPERATORS.get(name);
   if (withArgument !== undefined) {

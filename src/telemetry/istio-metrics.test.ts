@@ -172,17 +172,17 @@ test("TcpMetrics counts connections and bytes per reporter", () => {
   open.received(10);
   metrics.series("destination", source, destination, "DENY", "mutual_tls").failed();
   metrics.series("source", source, destination, "", "mutual_tls").opened();
-  const valueOf = (name: string, ...parts: string[]) =>
+  const sampleOf = (name: string, ...parts: string[]) =>
     linesOf(registry, `istio_tcp_${name}_total`)
       .find((line) => parts.every((part) => line.includes(part)))
       ?.split(" ")
       .at(-1);
-  expect(valueOf("connections_opened", 'reporter="destination"', 'flags="-"')).toBe("2");
-  expect(valueOf("connections_opened", 'reporter="source"')).toBe("1");
-  expect(valueOf("connections_closed", 'reporter="destination"', 'flags="-"')).toBe("1");
-  expect(valueOf("connections_failed", 'response_flags="DENY"')).toBe("1");
-  expect(valueOf("sent_bytes", 'reporter="destination"', 'flags="-"')).toBe("1000");
-  expect(valueOf("received_bytes", 'reporter="destination"', 'flags="-"')).toBe("10");
+  expect(sampleOf("connections_opened", 'reporter="destination"', 'flags="-"')).toBe("2");
+  expect(sampleOf("connections_opened", 'reporter="source"')).toBe("1");
+  expect(sampleOf("connections_closed", 'reporter="destination"', 'flags="-"')).toBe("1");
+  expect(sampleOf("connections_failed", 'response_flags="DENY"')).toBe("1");
+  expect(sampleOf("sent_bytes", 'reporter="destination"', 'flags="-"')).toBe("1000");
+  expect(sampleOf("received_bytes", 'reporter="destination"', 'flags="-"')).toBe("10");
   const [line] = linesOf(registry, "istio_tcp_sent_bytes_total");
   expect([...line!.matchAll(/(\w+)="/g)].map(([, name]) => name)).toEqual(TCP_LABELS);
   expect(line).toContain('request_protocol="tcp"');

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -37,7 +37,7 @@ function slowQueue(options: ConstructorParameters<typeof LineQueue>[1] = {}) {
   const dropped: [number, DropReason][] = [];
   const queue = new LineQueue(sink, {
     batchBytes: 100,
-    batchesMax: 2,
+    queueBytesMax: 200,
     onDrop: (lines, reason) => dropped.push([lines, reason]),
     ...options,
   });
@@ -76,7 +76,7 @@ test("a line waits no longer than the interval", async () => {
 });
 
 test("a line larger than a batch is written whole, in its place", async () => {
-  const { sink, queue } = slowQueue();
+  const { sink, queue, dropped } = slowQueue({ queueBytesMax: 2000 });
   const long = `${"é".repeat(500)}\n`;
   queue.push(line(1));
   queue.push(long);
@@ -85,6 +85,8 @@ test("a line larger than a batch is written whole, in its place", async () => {
   for (let i = 0; i < 5; i++) sink.finish();
   await flushed;
   expect(sink.writes).toEqual([line(1), long, line(2)]);
+  queue.push("x".repeat(2001));
+  expect(dropped).toEqual([[1, "queue_full"]]);
 });
 
 test("a write that fails is counted by lines, and later lines go on", async () => {
@@ -161,9 +163,6 @@ test("LineFile reports a file that cannot be opened and tries again at the next 
   queue.push("one\n");
   await queue.flush();
   expect(dropped).toEqual([1]);
-  await writeFile(join(folder, "x"), "");
-  await rename(join(folder, "x"), join(folder, "y"));
-  const { mkdir } = await import("node:fs/promises");
   await mkdir(join(folder, "not-there"));
   queue.push("two\n");
   await queue.close();

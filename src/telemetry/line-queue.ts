@@ -3,7 +3,7 @@
  *
  * The writer never waits. Invariants:
  * - at most one write is under way; lines keep their order;
- * - memory is bounded: with all batches full a new line is dropped and counted, old ones stay;
+ * - memory is bounded: with the queue full a new line is dropped and counted, old ones stay;
  * - a batch leaves when it is full, when its first line is `intervalMs` old, or at `flush()`.
  */
 export interface LineSink {
@@ -16,8 +16,8 @@ export interface LineSink {
 
 export interface LineQueueOptions {
   readonly batchBytes?: number;
-  /** Full batches that wait, beside the one being filled and the one being written. */
-  readonly batchesMax?: number;
+  /** Of the batches that wait, beside the one being filled and the one being written. */
+  readonly queueBytesMax?: number;
   readonly intervalMs?: number;
   /** How long `close()` waits for the sink. */
   readonly closeTimeoutMs?: number;
@@ -42,6 +42,7 @@ export class LineQueue {
   readonly #waiting: Batch[] = [];
   readonly #free: Batch[] = [];
   #filling: Batch;
+  #waitingBytes = 0;
   #isWriting = false;
   #isClosed = false;
   #timer: NodeJS.Timeout | undefined;
@@ -54,7 +55,7 @@ export class LineQueue {
     this.#sink = sink;
     this.#options = {
       batchBytes: options.batchBytes ?? 64 * 1024,
-      batchesMax: options.batchesMax ?? 16,
+      queueBytesMax: options.queueBytesMax ?? 1024 * 1024,
       intervalMs: options.intervalMs ?? 1000,
       closeTimeoutMs: options.closeTimeoutMs ?? 2000,
       onDrop: options.onDrop ?? (() => {}),
@@ -65,7 +66,7 @@ export class LineQueue {
   push(line: string): void {
     const bytesMax = line.length * BYTES_PER_UNIT_MAX;
     const hasRoom = this.#filling.length + bytesMax <= this.#filling.bytes.length;
-    if (this.#isClosed || !(hasRoom || this.#makeRoom(bytesMax))) {
+    if (this.#isClosed || !(hasRoom || this.#makeRoom(line, bytesMax))) {
       this.#options.onDrop(1, "queue_full");
       return;
     }
@@ -98,17 +99,21 @@ export class LineQueue {
   }
 
   /** Room for a line in `#filling`; false when the queue is full. */
-  #makeRoom(bytesMax: number): boolean {
-    if (this.#waiting.length >= this.#options.batchesMax) return false;
+  #makeRoom(line: string, bytesMax: number): boolean {
+    const { batchBytes, queueBytesMax } = this.#options;
+    // A line longer than a batch gets one of its own size, so that it is written whole.
+    const bytes = bytesMax > batchBytes ? Buffer.byteLength(line) : batchBytes;
+    if (this.#waitingBytes + this.#filling.bytes.length > queueBytesMax) return false;
+    if (bytes > queueBytesMax) return false;
     this.#seal();
-    // A line longer than a batch gets a batch of its own size; it is not kept for reuse.
-    if (bytesMax > this.#filling.bytes.length) this.#filling = this.#emptyBatch(bytesMax);
+    if (bytesMax > batchBytes) this.#filling = this.#emptyBatch(bytes);
     return true;
   }
 
   #seal(): void {
     if (this.#filling.lines === 0) return;
     this.#waiting.push(this.#filling);
+    this.#waitingBytes += this.#filling.bytes.length;
     this.#filling = this.#free.pop() ?? this.#emptyBatch(this.#options.batchBytes);
     this.#sealed++;
     clearTimeout(this.#timer);
@@ -128,6 +133,7 @@ export class LineQueue {
     if (this.#isWriting) return;
     const batch = this.#waiting.shift();
     if (batch === undefined) return;
+    this.#waitingBytes -= batch.bytes.length;
     this.#isWriting = true;
     this.#sink.write(batch.bytes.subarray(0, batch.length), (error) => {
       if (error !== undefined) this.#options.onDrop(batch.lines, "write_failed", error);

@@ -2,12 +2,13 @@
  * What the parts of one waypoint share: the snapshot in force, the clusters, the way upstream, and
  * where things are counted and recorded.
  */
+
+import type { DecisionPayload } from "../agent/decision-record.ts";
 import type { SnapshotSource } from "../model/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import type { RequestMetrics, TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { Gauge } from "../telemetry/metrics.ts";
-import type { DecisionPayload } from "../agent/decision-record.ts";
 import type { Clusters } from "./cluster.ts";
 import type { Dialer } from "./dial.ts";
 import type { Exchange } from "./exchange.ts";

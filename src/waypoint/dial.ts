@@ -56,10 +56,14 @@ export class Dialer {
     const expected = [workloadIdentity(endpoint.workload), ...sans];
     const target = { host, port, expected, identity, sourceAddress, poolKey: spiffeId };
     const authority = formatAuthority(endpoint.address, endpoint.targetPort);
-    return pool.open(target, { authority, headers }, {
-      onOpen: (stream) => listener.onDialed(stream),
-      onRefused: (failure) => listener.onDialFailed(failure),
-    });
+    return pool.open(
+      target,
+      { authority, headers },
+      {
+        onOpen: (stream) => listener.onDialed(stream),
+        onRefused: (failure) => listener.onDialFailed(failure),
+      },
+    );
   }
 
   #dialPlain(endpoint: UpstreamEndpoint, listener: DialListener): Dial {

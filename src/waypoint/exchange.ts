@@ -16,21 +16,22 @@ import type { Backend } from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { type Http1Head, NO_HEAD } from "../net/http1/head.ts";
-import type { HttpFacts } from "../policy/facts.ts";
 import type { RouteChoice, Verdict } from "../policy/decider.ts";
+import type { HttpFacts } from "../policy/facts.ts";
+import type { PeerLabels } from "../telemetry/istio-metrics.ts";
+import { writeChunk, writeLastChunk } from "./chunked.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
+import type { WaypointContext } from "./context.ts";
 import type { Dial, DialListener } from "./dial.ts";
-import { Http1Upstream, type UpstreamFailure } from "./http1-upstream.ts";
 import type { Http1Session } from "./http1-session.ts";
+import { Http1Upstream, type UpstreamFailure } from "./http1-upstream.ts";
 import { LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
 import { runStages } from "./pipeline.ts";
+import { labelsOf } from "./source-labels.ts";
 import { balance } from "./stages/balance.ts";
 import { record } from "./stages/record.ts";
 import { releaseHead, sendHead } from "./stages/rewrite.ts";
-import { labelsOf } from "./source-labels.ts";
 import type { Target } from "./target.ts";
-import type { WaypointContext } from "./context.ts";
-import type { PeerLabels } from "../telemetry/istio-metrics.ts";
 
 /** Methods that may be sent again when it is not known whether the first try arrived (RFC 9110 §9.2.2). */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
@@ -194,7 +195,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   }
 
   #sendEnd(upstream: Http1Upstream): void {
-    if (this.isChunked) upstream.stream.write(LAST_CHUNK, 0, LAST_CHUNK.length, null);
+    if (this.isChunked) writeLastChunk(upstream.stream);
     upstream.endRequest();
   }
 
@@ -313,7 +314,9 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
       this.#tryAgain();
       return;
     }
-    this.#fail(kind === "protocol" ? LOCAL_REPLIES.upstreamProtocolError : LOCAL_REPLIES.upstreamReset);
+    this.#fail(
+      kind === "protocol" ? LOCAL_REPLIES.upstreamProtocolError : LOCAL_REPLIES.upstreamReset,
+    );
   }
 
   /**

@@ -23,8 +23,8 @@ import { writeChunk, writeLastChunk } from "./chunked.ts";
 import type { WaypointContext } from "./context.ts";
 import { Exchange } from "./exchange.ts";
 import { LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
-import { responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
 import { scratch } from "./scratch.ts";
+import { responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
 import { Stash } from "./stash.ts";
 import type { Target } from "./target.ts";
 

@@ -4,10 +4,11 @@
  * Anything else is refused. A waypoint that forwarded foreign authorities would be an open proxy
  * that lends its identity to whoever asks (protocols.md §8).
  */
-import { type Hop, type HttpDecider, httpDecider } from "../policy/decider.ts";
+
 import type { AppProtocol, Service } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
+import { type Hop, type HttpDecider, httpDecider } from "../policy/decider.ts";
 import type { Cluster, Clusters } from "./cluster.ts";
 
 export class Target {

@@ -8,14 +8,14 @@ import type { Failure } from "../kit/failure.ts";
 import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { EarlyBytes } from "../net/early-bytes.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
+import { Relay, type RelayListener } from "../net/relay.ts";
 import type { ConnectionFacts } from "../policy/facts.ts";
+import { destinationLabels, type TcpSeries } from "../telemetry/istio-metrics.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { Dial, DialListener } from "./dial.ts";
-import { Relay, type RelayListener } from "../net/relay.ts";
 import { labelsOf } from "./source-labels.ts";
 import type { Target } from "./target.ts";
-import { type TcpSeries, destinationLabels } from "../telemetry/istio-metrics.ts";
 
 /** How the tunnel's opening is answered: 200, or a status that refuses. */
 export interface TunnelAnswer {

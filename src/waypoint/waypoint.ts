@@ -18,9 +18,9 @@ import {
   type TunnelHandler,
   TunnelServer,
 } from "../net/hbone/tunnel-server.ts";
-import type { Http2Stream } from "../net/http2/stream.ts";
 import { encodeStatelessBlock } from "../net/http2/headers.ts";
 import { TUNNEL_LIMITS } from "../net/http2/limits.ts";
+import type { Http2Stream } from "../net/http2/stream.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { RequestMetrics, TcpMetrics } from "../telemetry/istio-metrics.ts";
@@ -110,16 +110,21 @@ export class Waypoint implements TunnelHandler {
       "Requests refused before they were one, by status.",
       ["waypoint", "status"],
     );
-    const active = registry.gauge(
-      "waystone_waypoint_active_requests",
-      "Requests in progress.",
-      ["waypoint"],
-    );
+    const active = registry.gauge("waystone_waypoint_active_requests", "Requests in progress.", [
+      "waypoint",
+    ]);
     return {
       waypoint: key,
       snapshots,
       clusters: new Clusters(),
-      dialer: new Dialer({ pool, identity, spiffeId, sourceAddress, tunnelAddress, connectTimeoutMs }),
+      dialer: new Dialer({
+        pool,
+        identity,
+        spiffeId,
+        sourceAddress,
+        tunnelAddress,
+        connectTimeoutMs,
+      }),
       accessLog,
       decisions,
       requests: new RequestMetrics(registry, "waypoint"),

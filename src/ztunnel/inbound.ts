@@ -146,8 +146,7 @@ class Inbound implements RelayListener, OpenConnection {
       destination: workload,
       destinationAddress: to,
       service: service && current.services.get(service[0]),
-      hboneAddress:
-        facts.sourceIdentity && formatAuthority(facts.destinationAddress, HBONE_PORT),
+      hboneAddress: facts.sourceIdentity && formatAuthority(facts.destinationAddress, HBONE_PORT),
     });
   }
 

@@ -1,12 +1,10 @@
 /**
  * Connections that leave a workload: who, where to, through what, and then bytes.
  */
-import type net from "node:net";
 import { Failure } from "../kit/failure.ts";
 import type { Workload } from "../model/workload.ts";
 import { workloadIdentity } from "../model/workload.ts";
 import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
-import { EarlyBytes } from "../net/early-bytes.ts";
 import { formatAuthority } from "../net/hbone/authority.ts";
 import { baggageOf, forwardedFor, newTraceparent } from "../net/hbone/headers.ts";
 import { Relay, type RelayListener } from "../net/relay.ts";
@@ -15,19 +13,18 @@ import { type NextHop, nextHop } from "../policy/next-hop.ts";
 import { ConnectionRecord } from "./connection-record.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { acceptPlain } from "./inbound.ts";
+import type { OutboundClient } from "./outbound-client.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
 /** The one who connects, and what to. */
 export interface OutboundRequest {
-  readonly stream: TcpStream;
+  readonly client: OutboundClient;
   /** Undefined: outside the mesh. */
   readonly source: Workload | undefined;
   readonly remote: { readonly address: string; readonly port: number };
   readonly address: string;
   readonly port: number;
-  /** Called once, when it is known whether the connection stands (SOCKS5 waits for it). */
-  readonly onSettled?: (failure: Failure | undefined) => void;
 }
 
 type Tunnel = Extract<NextHop, { kind: "tunnel" }>;
@@ -67,31 +64,31 @@ export class Outbound implements RelayListener {
     }
     if (hop.kind === "direct" && hop.workload.tunnelProtocol === "HBONE") {
       // A plain client of a workload in the mesh: that workload's ztunnel judges it.
-      const { stream, remote } = this.#request;
-      this.#request.onSettled?.(undefined);
-      acceptPlain(this.#context, hop.workload, hop.address, hop.port, stream, remote);
+      const { client, remote } = this.#request;
+      acceptPlain(this.#context, hop.workload, hop.address, hop.port, client.take(), remote);
       return;
     }
-    const early = new EarlyBytes(this.#request.stream, () => {
+    this.#request.client.hold(() => {
       this.#isGone = true;
       this.#abort?.();
     });
-    if (hop.kind === "tunnel") this.#openTunnel(hop, early);
-    else this.#connectPlainly(hop, early);
+    if (hop.kind === "tunnel") this.#openTunnel(hop);
+    else this.#connectPlainly(hop);
   }
 
-  #openTunnel(hop: Tunnel, early: EarlyBytes): void {
+  #openTunnel(hop: Tunnel): void {
     const source = this.#request.source!;
     const spiffeId = workloadIdentity(source);
     if (this.#context.certificates.current(spiffeId) === undefined) {
       this.#context.certificates.get(spiffeId).then(
-        () => this.#dialTunnel(hop, source, early),
-        (caught: unknown) => this.#fail("IDENTITY_ERROR", Failure.from(caught, "CERTIFICATE_UNAVAILABLE")),
+        () => this.#dialTunnel(hop, source),
+        (caught: unknown) =>
+          this.#fail("IDENTITY_ERROR", Failure.from(caught, "CERTIFICATE_UNAVAILABLE")),
       );
-    } else this.#dialTunnel(hop, source, early);
+    } else this.#dialTunnel(hop, source);
   }
 
-  #dialTunnel(hop: Tunnel, source: Workload, early: EarlyBytes): void {
+  #dialTunnel(hop: Tunnel, source: Workload): void {
     if (this.#isGone) return;
     const { remote } = this.#request;
     const spiffeId = workloadIdentity(source);
@@ -114,14 +111,18 @@ export class Outbound implements RelayListener {
       newTraceparent(),
     ];
     const authority = formatAuthority(hop.authorityAddress, hop.authorityPort);
-    const opening = this.#context.pool.open(target, { authority, headers }, {
-      onOpen: (stream) => this.#join(stream, early),
-      onRefused: (failure, status) => this.#fail(flagsOf(failure, status), failure),
-    });
+    const opening = this.#context.pool.open(
+      target,
+      { authority, headers },
+      {
+        onOpen: (stream) => this.#join(stream),
+        onRefused: (failure, status) => this.#fail(flagsOf(failure, status), failure),
+      },
+    );
     this.#abort = () => opening.abort();
   }
 
-  #connectPlainly(hop: { address: string; port: number; workload?: Workload }, early: EarlyBytes): void {
+  #connectPlainly(hop: { address: string; port: number; workload?: Workload }): void {
     const sourceAddress = this.#request.remote.address;
     const app = hop.workload
       ? this.#context.appAddress(hop.workload, hop.port, sourceAddress)
@@ -132,25 +133,23 @@ export class Outbound implements RelayListener {
       localAddress === undefined ? options : { ...options, localAddress },
       (result) => {
         if (result instanceof Failure) this.#fail("CONNECT", result);
-        else this.#join(new TcpStream(result as net.Socket), early);
+        else this.#join(new TcpStream(result));
       },
     );
     this.#abort = () => dialling.abort();
   }
 
-  #join(upstream: ByteStream, early: EarlyBytes): void {
+  #join(upstream: ByteStream): void {
     this.#abort = undefined;
     this.#record.opened();
-    this.#request.onSettled?.(undefined);
-    early.pourInto(new Relay(this.#request.stream, upstream, this));
+    const { client } = this.#request;
+    client.pourInto(new Relay(client.take(), upstream, this));
   }
 
-  /** The application sees its connection reset; why stands in the log. */
   #fail(flags: string, failure: Failure): void {
     this.#abort = undefined;
     this.#record.failed(flags, failure.message);
-    if (this.#request.onSettled !== undefined) this.#request.onSettled(failure);
-    else this.#request.stream.reset("refused");
+    if (!this.#isGone) this.#request.client.refuse(failure);
   }
 
   onRelayEnd(sent: number, received: number, reset: StreamReset | undefined): void {

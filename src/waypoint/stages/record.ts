@@ -19,7 +19,14 @@ function recordMetrics(exchange: Exchange, durationMs: number): void {
     endpoint?.labels ??
     destinationLabels(undefined, (cluster ?? target.cluster).service, undefined);
   exchange.context.requests
-    .series(exchange.sourceLabels, destination, "http", exchange.status, exchange.flags, "mutual_tls")
+    .series(
+      exchange.sourceLabels,
+      destination,
+      "http",
+      exchange.status,
+      exchange.flags,
+      "mutual_tls",
+    )
     .record(
       durationMs,
       exchange.requestHeaderBytes + exchange.requestBodyBytes,

@@ -4,9 +4,10 @@
  * The head is written once, into a buffer that stays with the exchange until an answer begins, so
  * that another attempt can send the same bytes.
  */
+
+import type { ByteStream } from "../../net/byte-stream.ts";
 import { H } from "../../net/http1/header-names.ts";
 import { HeadEdits, headBytesMax, writeRequestHead } from "../../net/http1/rewrite.ts";
-import type { ByteStream } from "../../net/byte-stream.ts";
 import { newRequestId } from "../../telemetry/request-id.ts";
 import type { Exchange } from "../exchange.ts";
 

@@ -1,0 +1,158 @@
+/**
+ * What the fields of a rule become when they are compiled: objects that look at one of the facts and
+ * compare it. None allocates, and none knows whether it stands in an ALLOW or a DENY.
+ */
+import type { FieldMatch, FieldValue } from "../model/rule.ts";
+import type { ConnectionFacts, HttpFacts } from "./facts.ts";
+import { addresses, IpRange, inAnyRange } from "./match/cidr.ts";
+import { authorities } from "./match/host.ts";
+import { peerOf } from "./match/peer.ts";
+import type { StringSet } from "./match/string.ts";
+
+export interface Matcher<F> {
+  matches(facts: F): boolean;
+}
+
+/** Any of the strings wanted (if there are any), and none of the others. */
+abstract class StringMatcher<F> implements Matcher<F> {
+  readonly wanted: StringSet;
+  readonly unwanted: StringSet;
+
+  constructor(wanted: StringSet, unwanted: StringSet) {
+    this.wanted = wanted;
+    this.unwanted = unwanted;
+  }
+
+  abstract look(facts: F): string | undefined;
+
+  matches(facts: F): boolean {
+    const value = this.look(facts);
+    if (!this.wanted.isEmpty && !this.wanted.matches(value)) return false;
+    return !this.unwanted.matches(value);
+  }
+}
+
+export class PrincipalMatcher extends StringMatcher<ConnectionFacts> {
+  look(facts: ConnectionFacts): string | undefined {
+    return peerOf(facts.sourceIdentity).principal;
+  }
+}
+
+export class NamespaceMatcher extends StringMatcher<ConnectionFacts> {
+  look(facts: ConnectionFacts): string | undefined {
+    return peerOf(facts.sourceIdentity).namespace;
+  }
+}
+
+export class ServiceAccountMatcher extends StringMatcher<ConnectionFacts> {
+  look(facts: ConnectionFacts): string | undefined {
+    return peerOf(facts.sourceIdentity).serviceAccount;
+  }
+}
+
+export class HostMatcher extends StringMatcher<HttpFacts> {
+  look(facts: HttpFacts): string {
+    return authorities.get(facts.authority).text;
+  }
+}
+
+export class MethodMatcher extends StringMatcher<HttpFacts> {
+  look(facts: HttpFacts): string {
+    return facts.method;
+  }
+}
+
+export class PathMatcher extends StringMatcher<HttpFacts> {
+  look(facts: HttpFacts): string {
+    return facts.path;
+  }
+}
+
+export class HeaderMatcher extends StringMatcher<HttpFacts> {
+  readonly #name: string;
+
+  constructor(name: string, wanted: StringSet, unwanted: StringSet) {
+    super(wanted, unwanted);
+    this.#name = name;
+  }
+
+  look(facts: HttpFacts): string | undefined {
+    return headerOf(facts, this.#name);
+  }
+
+  /** `*` means that the header is there, be it empty (Envoy's `present_match`). */
+  override matches(facts: HttpFacts): boolean {
+    const value = this.look(facts);
+    if (value !== "") return super.matches(facts);
+    const isWanted = this.wanted.isEmpty || this.wanted.hasPresence || this.wanted.matches(value);
+    return isWanted && !this.unwanted.hasPresence && !this.unwanted.matches(value);
+  }
+}
+
+/** A header, or what HTTP/2 has as a pseudo header: `request.headers[:method]`. */
+export function headerOf(facts: HttpFacts, name: string): string | undefined {
+  switch (name) {
+    case ":method":
+      return facts.method;
+    case ":authority":
+    case "host":
+      return facts.authority;
+    case ":path":
+      return facts.query === "" ? facts.path : `${facts.path}?${facts.query}`;
+    default:
+      return facts.header(name);
+  }
+}
+
+abstract class AddressMatcher implements Matcher<ConnectionFacts> {
+  readonly #wanted: readonly IpRange[];
+  readonly #unwanted: readonly IpRange[];
+
+  constructor(field: FieldMatch) {
+    this.#wanted = rangesOf(field.values);
+    this.#unwanted = rangesOf(field.notValues);
+  }
+
+  abstract look(facts: ConnectionFacts): string;
+
+  matches(facts: ConnectionFacts): boolean {
+    const address = addresses.get(this.look(facts));
+    if (this.#wanted.length > 0 && !inAnyRange(this.#wanted, address)) return false;
+    return !inAnyRange(this.#unwanted, address);
+  }
+}
+
+export class SourceIpMatcher extends AddressMatcher {
+  look(facts: ConnectionFacts): string {
+    return facts.sourceAddress;
+  }
+}
+
+export class DestinationIpMatcher extends AddressMatcher {
+  look(facts: ConnectionFacts): string {
+    return facts.destinationAddress;
+  }
+}
+
+function rangesOf(values: readonly FieldValue[]): readonly IpRange[] {
+  return values.flatMap((value) => (value.type === "cidr" ? [new IpRange(value.cidr)] : []));
+}
+
+export class PortMatcher implements Matcher<ConnectionFacts> {
+  readonly #wanted: ReadonlySet<number>;
+  readonly #unwanted: ReadonlySet<number>;
+
+  constructor(field: FieldMatch) {
+    this.#wanted = portsOf(field.values);
+    this.#unwanted = portsOf(field.notValues);
+  }
+
+  matches(facts: ConnectionFacts): boolean {
+    if (this.#wanted.size > 0 && !this.#wanted.has(facts.destinationPort)) return false;
+    return !this.#unwanted.has(facts.destinationPort);
+  }
+}
+
+function portsOf(values: readonly FieldValue[]): ReadonlySet<number> {
+  return new Set(values.flatMap((value) => (value.type === "port" ? [value.port] : [])));
+}

@@ -1,0 +1,37 @@
+/**
+ * Hosts: the authority of a request, without regard to case (RFC 9110 §4.2.3), and Gateway API host
+ * names with a leading wildcard.
+ *
+ * AuthorizationPolicy `hosts` compare the authority as it was sent, port included, as Istio's do
+ * (`example.com` is not `example.com:8080`; write `example.com:*` beside it). Host names of routes
+ * never see the port.
+ */
+import { Memo } from "./memo.ts";
+
+export interface Authority {
+  /** Lower case, port included. */
+  readonly text: string;
+  /** Lower case, without port and trailing dot. */
+  readonly hostname: string;
+}
+
+/** Remembered: clients use few authorities. */
+export const authorities = new Memo<Authority>((authority) => {
+  const text = authority.toLowerCase();
+  return { text, hostname: hostnameOf(text) };
+});
+
+function hostnameOf(authority: string): string {
+  const colon = authority.lastIndexOf(":");
+  const isPort = colon >= 0 && /^\d*$/.test(authority.slice(colon + 1));
+  // In "[::1]" the last colon belongs to the address, and its text behind is no number ("1]").
+  const host = isPort ? authority.slice(0, colon) : authority;
+  return host.endsWith(".") ? host.slice(0, -1) : host;
+}
+
+/** `*.example.com` stands for one or more labels before `.example.com`; `*` alone for any name. */
+export function matchesHostname(wanted: string, hostname: string): boolean {
+  if (wanted === "*") return true;
+  if (!wanted.startsWith("*.")) return wanted === hostname;
+  return hostname.length >= wanted.length && hostname.endsWith(wanted.slice(1));
+}
