@@ -94,7 +94,7 @@ export class AdminServer implements Drainable {
     this.#server.setTimeout(timeoutMs);
   }
 
-  /** More routes may be added at any time. A path has one handler per method; the last one counts. */
+  /** At any time. A path has one handler per method; the last one counts. */
   addRoute(route: AdminRoute): void {
     let byMethod = this.#routes.get(route.path);
     if (byMethod === undefined) {

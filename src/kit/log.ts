@@ -8,7 +8,7 @@ export type { Logger };
 const root = pino(
   {
     base: null,
-    level: process.env["WAYSTONE_LOG_LEVEL"] ?? "info",
+    level: process.env.WAYSTONE_LOG_LEVEL ?? "info",
     timestamp: pino.stdTimeFunctions.isoTime,
   },
   pino.destination({ fd: 2, sync: true }),

@@ -88,9 +88,24 @@ function accountNames(accounts: readonly NamedAccount[]): ReadonlySet<string> {
   return new Set(accounts.map((account) => `${account.namespace}/${account.serviceAccount}`));
 }
 
+const LISTS = [
+  "namespaces",
+  "notNamespaces",
+  "principals",
+  "notPrincipals",
+  "serviceAccounts",
+  "notServiceAccounts",
+  "sourceIps",
+  "notSourceIps",
+  "destinationIps",
+  "notDestinationIps",
+  "destinationPorts",
+  "notDestinationPorts",
+] as const satisfies readonly (keyof L4Match)[];
+
 /** Whether nothing is asked: such a match never holds. */
 export function isEmptyMatch(match: L4Match): boolean {
-  return Object.values(match).every((list) => list.length === 0);
+  return LISTS.every((list) => match[list].length === 0);
 }
 
 class CompiledL4Rule {

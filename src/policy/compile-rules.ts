@@ -16,7 +16,6 @@ import type {
 } from "../model/rule.ts";
 import type { MeshSettings } from "../model/settings.ts";
 import type { ConnectionFacts, HttpFacts } from "./facts.ts";
-import { isEvaluable, isHttpOnly, isRefusing, isUnusable, stringMatches } from "./fields.ts";
 import {
   DestinationIpMatcher,
   HeaderMatcher,
@@ -30,6 +29,7 @@ import {
   ServiceAccountMatcher,
   SourceIpMatcher,
 } from "./field-matchers.ts";
+import { isEvaluable, isHttpOnly, isRefusing, isUnusable, stringMatches } from "./fields.ts";
 import { StringSet } from "./match/string.ts";
 import type { Verdict } from "./verdict.ts";
 

@@ -1,7 +1,38 @@
+/**
+ * What the proxies run: decisions compiled from a snapshot.
+ *
+ * Everything compiled hangs, weakly, on the value of the snapshot it was compiled from. Values that
+ * did not change keep their identity over snapshots (model/snapshot.ts), so after a swap only what
+ * changed is compiled again, and what is gone is forgotten with its snapshot.
+ *
+ * Order at a waypoint: CUSTOM, DENY, ALLOW. No ALLOW policy at all means allowed. AUDIT policies
+ * and dry runs decide nothing; the trace reports them.
+ */
+import type { AttachedRoute, Backend } from "../model/route.ts";
+import type { AuthorizationPolicy, L4Policy, PolicyAction } from "../model/rule.ts";
+import type { Service } from "../model/service.ts";
+import type { MeshSettings } from "../model/settings.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
+import { CompiledL4Policy } from "./compile-l4.ts";
+import {
+  DefaultChoice,
+  GatewayRoutePlan,
+  NO_ROUTE_PLAN,
+  type RoutePlan,
+  ServiceRoutePlan,
+} from "./compile-routes.ts";
+import { CompiledPolicy } from "./compile-rules.ts";
 import type { ConnectionFacts, HttpFacts } from "./facts.ts";
-import type { RouteChoice, Verdict } from "./verdict.ts";
+import { eachOnce, l4PoliciesFor, policiesFor } from "./policy-sets.ts";
+import { appliesToPort, routesOf } from "./route-order.ts";
+import {
+  NO_ALLOW_MATCHED,
+  NO_ALLOW_POLICIES,
+  type RouteChoice,
+  UNKNOWN_TARGET,
+  type Verdict,
+} from "./verdict.ts";
 
 export type { Hop } from "./facts.ts";
 export type { RouteChoice, Verdict } from "./verdict.ts";
@@ -12,20 +43,183 @@ export interface L4Decider {
 
 export interface HttpDecider {
   authorize(facts: HttpFacts): Verdict;
+  /** For ports that do not speak HTTP. */
   authorizeTcp(facts: ConnectionFacts): Verdict;
+  /** `undefined`: routes exist, none matches (404). */
   chooseRoute(facts: HttpFacts): RouteChoice | undefined;
 }
 
 export type DeciderTarget = { readonly service: string } | { readonly workload: string };
 
-export function l4Decider(_snapshot: Snapshot, _workload: Workload): L4Decider {
-  throw new Error("not written yet");
+/** Decides for one workload. The same object as before while what applies to it is unchanged. */
+export function l4Decider(snapshot: Snapshot, workload: Workload): L4Decider {
+  const policies = eachOnce(l4PoliciesFor(snapshot, workload)).map(({ policy }) => policy);
+  const known = l4Deciders.get(workload);
+  if (known && isSameList(known.policies, policies)) return known;
+  const decider = new CompiledL4Decider(policies);
+  l4Deciders.set(workload, decider);
+  return decider;
 }
+
+/** Decides for a port of a service or workload, likewise. */
 export function httpDecider(
-  _snapshot: Snapshot,
-  _waypoint: string,
-  _target: DeciderTarget,
-  _port: number,
+  snapshot: Snapshot,
+  waypoint: string,
+  target: DeciderTarget,
+  port: number,
 ): HttpDecider {
-  throw new Error("not written yet");
+  const key = "service" in target ? target.service : undefined;
+  const owner =
+    "service" in target
+      ? snapshot.services.get(target.service)
+      : snapshot.workloads.get(target.workload);
+  if (owner === undefined) return REFUSING;
+  const inputs = inputsOf(snapshot, waypoint, key);
+  const deciders = remember(httpDeciders, owner, () => new Map<string, CompiledHttpDecider>());
+  const name = `${waypoint} ${port}`;
+  const known = deciders.get(name);
+  if (known && isSameList(known.inputs, inputs)) return known;
+  const decider = new CompiledHttpDecider(snapshot, waypoint, key, port, inputs);
+  deciders.set(name, decider);
+  return decider;
 }
+
+const l4Deciders = new WeakMap<Workload, CompiledL4Decider>();
+const l4Compiled = new WeakMap<L4Policy, CompiledL4Policy>();
+const httpDeciders = new WeakMap<Service | Workload, Map<string, CompiledHttpDecider>>();
+const compiled = new WeakMap<MeshSettings, WeakMap<AuthorizationPolicy, CompiledPolicy>>();
+const servicePlans = new WeakMap<readonly AttachedRoute[], Map<number, RoutePlan>>();
+const gatewayPlans = new WeakMap<readonly AttachedRoute[], RoutePlan>();
+
+/** All of the snapshot that a decider depends on. */
+function inputsOf(snapshot: Snapshot, waypoint: string, service: string | undefined): unknown[] {
+  const routes = service === undefined ? undefined : routesOf(snapshot, waypoint, service).routes;
+  const sets = policiesFor(snapshot, waypoint, service);
+  return [snapshot.settings, routes, ...sets.map((set) => set.policies)];
+}
+
+function isSameList(a: readonly unknown[], b: readonly unknown[]): boolean {
+  return a.length === b.length && a.every((value, i) => value === b[i]);
+}
+
+function remember<K extends WeakKey, V>(cache: WeakMap<K, V>, key: K, make: () => V): V {
+  const known = cache.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  cache.set(key, made);
+  return made;
+}
+
+class CompiledL4Decider implements L4Decider {
+  readonly policies: readonly L4Policy[];
+  readonly #deny: readonly CompiledL4Policy[];
+  readonly #allow: readonly CompiledL4Policy[];
+
+  constructor(policies: readonly L4Policy[]) {
+    this.policies = policies;
+    const enforced = policies
+      .filter((policy) => !policy.isDryRun)
+      .map((policy) => remember(l4Compiled, policy, () => new CompiledL4Policy(policy)));
+    this.#deny = enforced.filter((policy) => policy.action === "DENY");
+    this.#allow = enforced.filter((policy) => policy.action === "ALLOW");
+  }
+
+  authorize(facts: ConnectionFacts): Verdict {
+    for (let i = 0; i < this.#deny.length; i++) {
+      const denied = this.#deny[i]!.match(facts);
+      if (denied) return denied;
+    }
+    if (this.#allow.length === 0) return NO_ALLOW_POLICIES;
+    for (let i = 0; i < this.#allow.length; i++) {
+      const allowed = this.#allow[i]!.match(facts);
+      if (allowed) return allowed;
+    }
+    return NO_ALLOW_MATCHED;
+  }
+}
+
+class CompiledHttpDecider implements HttpDecider {
+  readonly inputs: readonly unknown[];
+  /** CUSTOM, then DENY: whichever matches first refuses. */
+  readonly #refusing: readonly CompiledPolicy[];
+  readonly #allow: readonly CompiledPolicy[];
+  readonly #plan: RoutePlan;
+  readonly #default: RouteChoice;
+
+  constructor(
+    snapshot: Snapshot,
+    waypoint: string,
+    service: string | undefined,
+    port: number,
+    inputs: readonly unknown[],
+  ) {
+    this.inputs = inputs;
+    const cache = remember(compiled, snapshot.settings, () => new WeakMap());
+    const enforced = eachOnce(policiesFor(snapshot, waypoint, service))
+      .filter(({ policy }) => !policy.isDryRun)
+      .map(({ policy }) =>
+        remember(cache, policy, () => new CompiledPolicy(policy, snapshot.settings)),
+      );
+    const of = (action: PolicyAction) => enforced.filter((policy) => policy.action === action);
+    this.#refusing = [...of("CUSTOM"), ...of("DENY")];
+    this.#allow = of("ALLOW");
+    this.#plan = service === undefined ? NO_ROUTE_PLAN : planOf(snapshot, waypoint, service, port);
+    this.#default = new DefaultChoice(service === undefined ? undefined : itself(service, port));
+  }
+
+  authorize(facts: HttpFacts): Verdict {
+    for (let i = 0; i < this.#refusing.length; i++) {
+      const denied = this.#refusing[i]!.match(facts);
+      if (denied) return denied;
+    }
+    if (this.#allow.length === 0) return NO_ALLOW_POLICIES;
+    for (let i = 0; i < this.#allow.length; i++) {
+      const allowed = this.#allow[i]!.match(facts);
+      if (allowed) return allowed;
+    }
+    return NO_ALLOW_MATCHED;
+  }
+
+  authorizeTcp(facts: ConnectionFacts): Verdict {
+    for (let i = 0; i < this.#refusing.length; i++) {
+      const denied = this.#refusing[i]!.matchTcp(facts);
+      if (denied) return denied;
+    }
+    if (this.#allow.length === 0) return NO_ALLOW_POLICIES;
+    for (let i = 0; i < this.#allow.length; i++) {
+      const allowed = this.#allow[i]!.matchTcp(facts);
+      if (allowed) return allowed;
+    }
+    return NO_ALLOW_MATCHED;
+  }
+
+  chooseRoute(facts: HttpFacts): RouteChoice | undefined {
+    return this.#plan.choose(facts, this.#default);
+  }
+}
+
+function itself(service: string, port: number): Backend {
+  return { weight: 1, service, port, problem: undefined, position: undefined };
+}
+
+function planOf(snapshot: Snapshot, waypoint: string, service: string, port: number): RoutePlan {
+  const { from, routes } = routesOf(snapshot, waypoint, service);
+  if (from === "default") return NO_ROUTE_PLAN;
+  if (from === "gateway") return remember(gatewayPlans, routes, () => new GatewayRoutePlan(routes));
+  const plans = remember(servicePlans, routes, () => new Map<number, RoutePlan>());
+  // Ports share a plan when no route is limited to one.
+  const name = routes.some((attached) => attached.ports.length > 0) ? port : 0;
+  const known = plans.get(name);
+  if (known) return known;
+  const followed = routes.filter((attached) => appliesToPort(attached, port));
+  const plan = followed.length > 0 ? new ServiceRoutePlan(followed) : NO_ROUTE_PLAN;
+  plans.set(name, plan);
+  return plan;
+}
+
+/** For what is not in the snapshot (any more): nothing is known of its policies. */
+const REFUSING: HttpDecider = {
+  authorize: () => UNKNOWN_TARGET,
+  authorizeTcp: () => UNKNOWN_TARGET,
+  chooseRoute: () => undefined,
+};

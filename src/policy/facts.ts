@@ -27,7 +27,7 @@ export interface HttpFacts extends ConnectionFacts {
 
 /** The proxy that judges, and whom it judges for. */
 export type Hop =
-  | { readonly proxy: "ztunnel"; /** uid */ readonly workload: string }
+  | { readonly proxy: "ztunnel" /** uid */; readonly workload: string }
   | {
       readonly proxy: "waypoint";
       readonly waypoint: string;

@@ -1,6 +1,6 @@
 /**
- * What the fields of a rule become when they are compiled: objects that look at one of the facts and
- * compare it. None allocates, and none knows whether it stands in an ALLOW or a DENY.
+ * What the fields of a rule become when they are compiled: objects that look at one of the facts
+ * and compare it. None allocates, and none knows whether it stands in an ALLOW or a DENY.
  */
 import type { FieldMatch, FieldValue } from "../model/rule.ts";
 import type { ConnectionFacts, HttpFacts } from "./facts.ts";

@@ -3,11 +3,17 @@
  *
  * Both ways of evaluating, the compiled one and the traced one, take these answers from here.
  */
-import type { FieldMatch, FieldValue, PolicyAction, RuleField, StringMatch } from "../model/rule.ts";
+import type {
+  FieldMatch,
+  FieldValue,
+  PolicyAction,
+  RuleField,
+  StringMatch,
+} from "../model/rule.ts";
 import type { MeshSettings } from "../model/settings.ts";
 import { withAliases } from "./match/trust-domains.ts";
 
-/** CUSTOM refuses what its rules match (its providers are not asked yet), so it is read like DENY. */
+/** CUSTOM is read like DENY: its providers are not asked yet, and it refuses what it matches. */
 export function isRefusing(action: PolicyAction): boolean {
   return action === "DENY" || action === "CUSTOM";
 }
@@ -57,7 +63,7 @@ export function isUnusable(field: FieldMatch): boolean {
   );
 }
 
-/** The string matches among the values, ready to compare: principals with aliases, names in full. */
+/** The string matches among the values, ready to compare: with aliases, and names in full. */
 export function stringMatches(
   field: FieldMatch,
   values: readonly FieldValue[],

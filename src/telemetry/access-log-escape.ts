@@ -2,27 +2,17 @@
  * Makes values safe inside a line of the access log, whoever chose them.
  *
  * No byte of a request may end a line, close a quote, shift a column or steer a terminal: quotes,
- * backslashes, control characters (C0, C1), line separators and bidirectional overrides are escaped.
+ * backslashes, control characters (C0, C1), line separators and bidirectional overrides become
+ * escapes.
  */
+import type { LineBytes } from "./line-bytes.ts";
+
 const UNSAFE_QUOTED = /["\\\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
 const UNSAFE_BARE = /[ "\\\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
 /** What JSON allows raw, and a line does not. */
 const RAW_IN_JSON = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
 
 const SPACE = 0x20;
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const DELETE = 0x7f;
-
-/** True for most values: nothing in it needs a second look. A loop costs half of a regex here. */
-function isPlain(value: string, lowest: number): boolean {
-  for (let i = 0; i < value.length; i++) {
-    const code = value.charCodeAt(i);
-    if (code < lowest || code >= DELETE || code === QUOTE || code === BACKSLASH) return false;
-  }
-  return true;
-}
-
 const SHORT = new Map([
   ['"', '\\"'],
   ["\\", "\\\\"],
@@ -44,18 +34,22 @@ function unicodeEscape(character: string): string {
 }
 
 /** For a place between quotes. */
-export function escapeQuoted(value: string): string {
-  return isPlain(value, SPACE) ? value : value.replace(UNSAFE_QUOTED, escapeCharacter);
+export function appendQuoted(line: LineBytes, value: string): void {
+  if (line.appendPlain(value, SPACE)) return;
+  line.append(value.replace(UNSAFE_QUOTED, escapeCharacter));
 }
 
 /** For a place without quotes, where a space would begin the next column and a quote a string. */
-export function escapeBare(value: string): string {
-  if (isPlain(value, SPACE + 1)) return value;
-  return value.replace(UNSAFE_BARE, escapeCharacter).replaceAll('\\"', "\\x22");
+export function appendBare(line: LineBytes, value: string): void {
+  if (line.appendPlain(value, SPACE + 1)) return;
+  line.append(value.replace(UNSAFE_BARE, escapeCharacter).replaceAll('\\"', "\\x22"));
 }
 
-/** The inside of a JSON string. */
+/** For the inside of a JSON string. */
+export function appendJson(line: LineBytes, value: string): void {
+  if (!line.appendPlain(value, SPACE)) line.append(escapeJson(value));
+}
+
 export function escapeJson(value: string): string {
-  if (isPlain(value, SPACE)) return value;
   return JSON.stringify(value).slice(1, -1).replace(RAW_IN_JSON, unicodeEscape);
 }

@@ -181,6 +181,19 @@ const hostile = fc.oneof(
     .map((parts) => parts.join("")),
 );
 
+/** One danger each, so that nothing else in the value leads it onto the careful path. */
+const EXAMPLES: [string][] = [
+  "a b",
+  '"',
+  "\\",
+  "\n",
+  "\u007f",
+  "\u0085",
+  "\u2028",
+  "\u202e",
+  "",
+].map((value) => [value]);
+
 test("no value breaks a line, leaves its quotes, or shifts a column of the text form", () => {
   const format = compileTextFormat("");
   fc.assert(
@@ -196,6 +209,7 @@ test("no value breaks a line, leaves its quotes, or shifts a column of the text 
       expect(unquoted).not.toContain('"');
       expect(unquoted.split(" ").length).toBe(expected.split(" ").length);
     }),
+    { examples: EXAMPLES },
   );
 });
 
@@ -213,6 +227,7 @@ test("JSON lines are read back with the values that went in", () => {
         /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/,
       );
     }),
+    { examples: EXAMPLES },
   );
 });
 

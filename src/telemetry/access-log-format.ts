@@ -5,9 +5,10 @@
  * that is not known is reported and prints as absent ("-", in JSON null): a typing error in a
  * format must not cost the log.
  */
-import { escapeBare, escapeJson, escapeQuoted } from "./access-log-escape.ts";
+import { appendBare, appendJson, appendQuoted, escapeJson } from "./access-log-escape.ts";
 import { operatorSource, type ValueSource } from "./access-log-operators.ts";
 import type { AccessRecord } from "./access-record.ts";
+import { LineBytes } from "./line-bytes.ts";
 
 /** Istio's text format. */
 export const DEFAULT_TEXT_FORMAT = [
@@ -50,21 +51,28 @@ export const DEFAULT_JSON_FORMAT: Readonly<Record<string, string>> = {
 
 const ABSENT: ValueSource = { type: "string", read: () => "" };
 
+const ABSENT_TEXT = Buffer.from("-");
+const NULL = Buffer.from("null");
+const QUOTE = 0x22;
+
 /** How deep a JSON format may nest. */
 const DEPTH_MAX = 16;
 
-/** Collects literals and, between them, functions that give a value already escaped. */
-class LineBuilder {
+/** Puts one value behind what the line has, escaped. */
+type AppendValue = (line: LineBytes, record: AccessRecord) => void;
+
+/** Collects literals and, between them, what appends the values. */
+class FormatBuilder {
   readonly literals: string[] = [""];
-  readonly values: ((record: AccessRecord) => string)[] = [];
+  readonly values: AppendValue[] = [];
   readonly problems: string[] = [];
 
   literal(text: string): void {
     this.literals[this.literals.length - 1] += text;
   }
 
-  value(read: (record: AccessRecord) => string): void {
-    this.values.push(read);
+  value(append: AppendValue): void {
+    this.values.push(append);
     this.literals.push("");
   }
 }
@@ -72,22 +80,30 @@ class LineBuilder {
 export class AccessLogFormat {
   /** What could not be understood, for a diagnostic. */
   readonly problems: readonly string[];
-  readonly #literals: readonly string[];
-  readonly #values: readonly ((record: AccessRecord) => string)[];
+  readonly #literals: readonly Uint8Array[];
+  readonly #values: readonly AppendValue[];
 
-  constructor(builder: LineBuilder) {
+  constructor(builder: FormatBuilder) {
     this.problems = builder.problems;
-    this.#literals = builder.literals;
+    this.#literals = builder.literals.map((literal) => Buffer.from(literal));
     this.#values = builder.values;
   }
 
-  /** One line, with its line feed. */
-  render(record: AccessRecord): string {
+  /** Appends one line, with its line feed. */
+  append(line: LineBytes, record: AccessRecord): void {
     const literals = this.#literals;
     const values = this.#values;
-    let line = literals[0]!;
-    for (let i = 0; i < values.length; i++) line += values[i]!(record) + literals[i + 1]!;
-    return line;
+    line.appendBytes(literals[0]!);
+    for (let i = 0; i < values.length; i++) {
+      values[i]!(line, record);
+      line.appendBytes(literals[i + 1]!);
+    }
+  }
+
+  render(record: AccessRecord): string {
+    const line = new LineBytes();
+    this.append(line, record);
+    return line.toString();
   }
 }
 
@@ -130,37 +146,38 @@ function operatorPart([, name, argument, length]: RegExpExecArray, problems: str
 
 /** `""` is Istio's default. The line always ends with a line feed. */
 export function compileTextFormat(format: string): AccessLogFormat {
-  const line = new LineBuilder();
+  const builder = new FormatBuilder();
   const wanted = format === "" ? DEFAULT_TEXT_FORMAT : format;
   let isQuoted = false;
-  for (const part of parse(wanted.endsWith("\n") ? wanted : `${wanted}\n`, line.problems)) {
+  for (const part of parse(wanted.endsWith("\n") ? wanted : `${wanted}\n`, builder.problems)) {
     if (typeof part === "string") {
-      line.literal(part);
+      builder.literal(part);
       if (part.split('"').length % 2 === 0) isQuoted = !isQuoted;
-    } else if (part.type === "trusted") line.value(part.read);
-    else line.value(textValue(part, isQuoted ? escapeQuoted : escapeBare));
+    } else builder.value(textValue(part, isQuoted ? appendQuoted : appendBare));
   }
-  return new AccessLogFormat(line);
+  return new AccessLogFormat(builder);
 }
 
 function textValue(
   source: ValueSource,
-  escaped: (value: string) => string,
-): (record: AccessRecord) => string {
-  if (source.type === "number") return (record) => String(source.read(record));
+  appendEscaped: (line: LineBytes, value: string) => void,
+): AppendValue {
+  if (source.type === "number") return (line, record) => line.append(String(source.read(record)));
   const { read } = source;
-  return (record) => {
+  if (source.type === "trusted") return (line, record) => line.append(read(record));
+  return (line, record) => {
     const value = read(record);
-    return value === "" ? "-" : escaped(value);
+    if (value === "") line.appendBytes(ABSENT_TEXT);
+    else appendEscaped(line, value);
   };
 }
 
 /** `""` is Istio's default; else a JSON object whose strings are formats (MeshConfig's own form). */
 export function compileJsonFormat(format: string): AccessLogFormat {
-  const line = new LineBuilder();
-  jsonPart(jsonTemplate(format, line.problems), line, 0);
-  line.literal("\n");
-  return new AccessLogFormat(line);
+  const builder = new FormatBuilder();
+  jsonPart(jsonTemplate(format, builder.problems), builder, 0);
+  builder.literal("\n");
+  return new AccessLogFormat(builder);
 }
 
 function jsonTemplate(format: string, problems: string[]): unknown {
@@ -177,47 +194,59 @@ function jsonTemplate(format: string, problems: string[]): unknown {
   return DEFAULT_JSON_FORMAT;
 }
 
-function jsonPart(template: unknown, line: LineBuilder, depth: number): void {
+function jsonPart(template: unknown, builder: FormatBuilder, depth: number): void {
   if (depth > DEPTH_MAX) {
-    line.problems.push(`the JSON format is nested deeper than ${DEPTH_MAX}`);
-    line.literal("null");
-  } else if (typeof template === "string") jsonString(template, line);
+    builder.problems.push(`the JSON format is nested deeper than ${DEPTH_MAX}`);
+    builder.literal("null");
+  } else if (typeof template === "string") jsonString(template, builder);
   else if (Array.isArray(template)) {
     template.forEach((item, i) => {
-      line.literal(i === 0 ? "[" : ",");
-      jsonPart(item, line, depth + 1);
+      builder.literal(i === 0 ? "[" : ",");
+      jsonPart(item, builder, depth + 1);
     });
-    line.literal(template.length === 0 ? "[]" : "]");
+    builder.literal(template.length === 0 ? "[]" : "]");
   } else if (typeof template === "object" && template !== null) {
     const entries = Object.entries(template);
     entries.forEach(([key, value], i) => {
-      line.literal(`${i === 0 ? "{" : ","}"${escapeJson(key)}":`);
-      jsonPart(value, line, depth + 1);
+      builder.literal(`${i === 0 ? "{" : ","}"${escapeJson(key)}":`);
+      jsonPart(value, builder, depth + 1);
     });
-    line.literal(entries.length === 0 ? "{}" : "}");
-  } else line.literal(JSON.stringify(template));
+    builder.literal(entries.length === 0 ? "{}" : "}");
+  } else builder.literal(JSON.stringify(template));
 }
 
 /** A single operator keeps its type and is null when absent; text around it makes a string. */
-function jsonString(format: string, line: LineBuilder): void {
-  const parts = parse(format, line.problems);
+function jsonString(format: string, builder: FormatBuilder): void {
+  const parts = parse(format, builder.problems);
   const [only] = parts;
   if (parts.length === 1 && typeof only === "object") {
-    if (only.type === "number") line.value((record) => String(only.read(record)));
-    else line.value(nullableString(only.read));
+    if (only.type === "number") {
+      builder.value(textValue(only, appendJson));
+      return;
+    }
+    builder.literal('"');
+    builder.value(nullableString(only.read));
     return;
   }
-  line.literal('"');
+  builder.literal('"');
   for (const part of parts) {
-    if (typeof part === "string") line.literal(escapeJson(part));
-    else line.value(textValue(part, escapeJson));
+    if (typeof part === "string") builder.literal(escapeJson(part));
+    else if (part.type === "number") builder.value(textValue(part, appendJson));
+    else builder.value(textValue({ type: "string", read: part.read }, appendJson));
   }
-  line.literal('"');
+  builder.literal('"');
 }
 
-function nullableString(read: (record: AccessRecord) => string): (record: AccessRecord) => string {
-  return (record) => {
+/** Behind an opening quote, which is part of the literal and taken back when there is no value. */
+function nullableString(read: (record: AccessRecord) => string): AppendValue {
+  return (line, record) => {
     const value = read(record);
-    return value === "" ? "null" : `"${escapeJson(value)}"`;
+    if (value === "") {
+      line.length--;
+      line.appendBytes(NULL);
+    } else {
+      appendJson(line, value);
+      line.appendByte(QUOTE);
+    }
   };
 }

@@ -7,6 +7,7 @@
 import { log } from "../kit/log.ts";
 import { type AccessLogFormat, compileJsonFormat, compileTextFormat } from "./access-log-format.ts";
 import type { AccessRecord } from "./access-record.ts";
+import { LineBytes } from "./line-bytes.ts";
 import { LineFile } from "./line-file.ts";
 import { LineQueue, type LineQueueOptions, type LineSink } from "./line-queue.ts";
 import type { MetricRegistry } from "./metrics.ts";
@@ -25,6 +26,8 @@ export interface AccessLogOptions {
   readonly sink?: LineSink;
 }
 
+const LINE_BYTES_KEPT = 64 * 1024;
+
 /** The counter of lines that were lost, by reason. */
 export function droppedLines(registry: MetricRegistry) {
   return registry.counter(
@@ -41,6 +44,7 @@ export class AccessLog {
   readonly #format: AccessLogFormat;
   readonly #sink: LineSink;
   readonly #queue: LineQueue | undefined;
+  #line = new LineBytes();
 
   constructor(options: AccessLogOptions) {
     const { file, encoding, format, registry } = options;
@@ -64,7 +68,13 @@ export class AccessLog {
 
   /** Never blocks; the record may be reused as soon as this returns. */
   write(record: AccessRecord): void {
-    this.#queue?.push(this.#format.render(record));
+    if (this.#queue === undefined) return;
+    const line = this.#line;
+    line.reset();
+    this.#format.append(line, record);
+    this.#queue.push(line);
+    // One monstrous line is no reason to keep a monstrous buffer.
+    if (line.bytes.length > LINE_BYTES_KEPT) this.#line = new LineBytes();
   }
 
   /** Resolves when every line written until now is out (or dropped). */

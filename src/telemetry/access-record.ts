@@ -36,7 +36,7 @@ export interface AccessRecord {
   readonly upstreamTransportFailureReason: string;
   /** The client's SPIFFE id. */
   readonly downstreamPeerUriSan?: string;
-  /** Other request headers, by lower-case name; empty when absent. Called while the line is written. */
+  /** Other request headers, by lower-case name; empty when absent. Called during `write()`. */
   header?(name: string): string;
   /** Other response headers. */
   responseHeader?(name: string): string;

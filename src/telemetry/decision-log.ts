@@ -2,7 +2,8 @@
  * The most recent decisions, so that the id in a log line or response header can be asked about.
  *
  * Bounded twice: by decisions (a ring; the oldest goes) and by snapshots, since a decision keeps
- * the whole mesh of its moment alive. A decision whose snapshot had to go is still found, without it.
+ * the whole mesh of its moment alive. A decision whose snapshot had to go is still found, without
+ * it.
  * Recording is an array store; finding walks the ring, for only the admin port asks.
  */
 import { assert } from "../kit/assert.ts";

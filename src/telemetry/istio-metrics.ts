@@ -145,7 +145,7 @@ export function destinationLabels(
   return labels;
 }
 
-/** The values of PEER_AND_SERVICE_LABELS. App and version are canonical name and revision in ambient. */
+/** Values of PEER_AND_SERVICE_LABELS. In ambient, app and version are canonical name, revision. */
 function commonValues(
   reporter: Reporter,
   source: PeerLabels,

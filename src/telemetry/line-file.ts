@@ -45,7 +45,7 @@ export class LineFile implements LineSink {
     });
   }
 
-  /** The old file is closed when nothing is being written to it; the new one opens with the next write. */
+  /** The old file closes when no write is under way; the new one opens with the next write. */
   reopen(): void {
     this.#isStale = true;
     if (!this.#isBusy) this.#release();

@@ -30,6 +30,11 @@ class SlowSink implements LineSink {
   }
 }
 
+const push = (queue: LineQueue, text: string) => {
+  const bytes = Buffer.from(text);
+  queue.push({ bytes, length: bytes.length });
+};
+
 const line = (i: number) => `line ${String(i).padStart(4, "0")}\n`; // 10 bytes
 
 function slowQueue(options: ConstructorParameters<typeof LineQueue>[1] = {}) {
@@ -46,31 +51,31 @@ function slowQueue(options: ConstructorParameters<typeof LineQueue>[1] = {}) {
 
 test("push() collects lines and writes them in one piece when the batch is full", () => {
   const { sink, queue } = slowQueue();
-  for (let i = 0; i < 8; i++) queue.push(line(i));
+  for (let i = 0; i < 10; i++) push(queue, line(i));
   expect(sink.writes).toEqual([]);
-  queue.push(line(8)); // worst case 30 bytes: does not fit behind 80
-  expect(sink.writes).toEqual([Array.from({ length: 8 }, (_, i) => line(i)).join("")]);
+  push(queue, line(10));
+  expect(sink.writes).toEqual([Array.from({ length: 10 }, (_, i) => line(i)).join("")]);
 });
 
 test("a slow sink costs the new lines, counted, and never the order of the old ones", async () => {
   const { sink, queue, dropped } = slowQueue();
-  for (let i = 0; i < 1000; i++) queue.push(line(i));
+  for (let i = 0; i < 1000; i++) push(queue, line(i));
   const lost = dropped.reduce((sum, [lines]) => sum + lines, 0);
   const flushed = queue.flush();
   for (let i = 0; i < 10; i++) sink.finish();
   await flushed;
   const written = sink.writes.join("").split("\n").slice(0, -1);
   expect(written.length + lost).toBe(1000);
-  // One batch is written, two wait, one is filled: 8 lines each.
-  expect(written).toEqual(Array.from({ length: 32 }, (_, i) => line(i).trim()));
+  // One batch is written, two wait, one is filled: 10 lines each.
+  expect(written).toEqual(Array.from({ length: 40 }, (_, i) => line(i).trim()));
   expect(new Set(dropped.map(([, reason]) => reason))).toEqual(new Set(["queue_full"]));
-  queue.push(line(7));
+  push(queue, line(7));
   expect(dropped.length).toBe(lost);
 });
 
 test("a line waits no longer than the interval", async () => {
   const { sink, queue } = slowQueue({ intervalMs: 20 });
-  queue.push(line(1));
+  push(queue, line(1));
   expect(sink.writes).toEqual([]);
   await expect.poll(() => sink.writes).toEqual([line(1)]);
 });
@@ -78,26 +83,26 @@ test("a line waits no longer than the interval", async () => {
 test("a line larger than a batch is written whole, in its place", async () => {
   const { sink, queue, dropped } = slowQueue({ queueBytesMax: 2000 });
   const long = `${"é".repeat(500)}\n`;
-  queue.push(line(1));
-  queue.push(long);
-  queue.push(line(2));
+  push(queue, line(1));
+  push(queue, long);
+  push(queue, line(2));
   const flushed = queue.flush();
   for (let i = 0; i < 5; i++) sink.finish();
   await flushed;
   expect(sink.writes).toEqual([line(1), long, line(2)]);
-  queue.push("x".repeat(2001));
+  push(queue, "x".repeat(2001));
   expect(dropped).toEqual([[1, "queue_full"]]);
 });
 
 test("a write that fails is counted by lines, and later lines go on", async () => {
   const { sink, queue, dropped } = slowQueue();
-  queue.push(line(1));
-  queue.push(line(2));
+  push(queue, line(1));
+  push(queue, line(2));
   const first = queue.flush();
   sink.finish(new Error("disk full"));
   await first;
   expect(dropped).toEqual([[2, "write_failed"]]);
-  queue.push(line(3));
+  push(queue, line(3));
   const second = queue.flush();
   sink.finish();
   await second;
@@ -107,9 +112,9 @@ test("a write that fails is counted by lines, and later lines go on", async () =
 
 test("flush() waits for lines that were pushed before it, not for later ones", async () => {
   const { sink, queue } = slowQueue();
-  queue.push(line(1));
+  push(queue, line(1));
   const first = queue.flush();
-  queue.push(line(2));
+  push(queue, line(2));
   let isSecondDone = false;
   const second = queue.flush().then(() => {
     isSecondDone = true;
@@ -124,12 +129,12 @@ test("flush() waits for lines that were pushed before it, not for later ones", a
 
 test("close() gives up on a sink that hangs, after its time-out", async () => {
   const { sink, queue, dropped } = slowQueue({ closeTimeoutMs: 30 });
-  queue.push(line(1));
+  push(queue, line(1));
   const startMs = performance.now();
   await queue.close();
   expect(performance.now() - startMs).toBeGreaterThanOrEqual(25);
   expect(sink.isClosed).toBe(true);
-  queue.push(line(2));
+  push(queue, line(2));
   expect(dropped).toEqual([[1, "queue_full"]]);
 });
 
@@ -144,13 +149,13 @@ test("LineFile appends, and after reopen() writes to the file's name again", asy
   await writeFile(path, "old\n");
   const file = new LineFile(path);
   const queue = new LineQueue(file);
-  queue.push("one\n");
+  push(queue, "one\n");
   await queue.flush();
   await rename(path, `${path}.1`);
-  queue.push("two\n");
+  push(queue, "two\n");
   await queue.flush();
   file.reopen();
-  queue.push("three\n");
+  push(queue, "three\n");
   await queue.close();
   expect(await readFile(`${path}.1`, "utf8")).toBe("old\none\ntwo\n");
   expect(await readFile(path, "utf8")).toBe("three\n");
@@ -160,11 +165,11 @@ test("LineFile reports a file that cannot be opened and tries again at the next 
   const path = join(folder, "not-there", "access.log");
   const dropped: number[] = [];
   const queue = new LineQueue(new LineFile(path), { onDrop: (lines) => dropped.push(lines) });
-  queue.push("one\n");
+  push(queue, "one\n");
   await queue.flush();
   expect(dropped).toEqual([1]);
   await mkdir(join(folder, "not-there"));
-  queue.push("two\n");
+  push(queue, "two\n");
   await queue.close();
   expect(await readFile(path, "utf8")).toBe("two\n");
 });

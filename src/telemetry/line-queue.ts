@@ -33,9 +33,6 @@ interface Batch {
   lines: number;
 }
 
-/** UTF-8 needs at most three bytes for a UTF-16 unit. */
-const BYTES_PER_UNIT_MAX = 3;
-
 export class LineQueue {
   readonly #sink: LineSink;
   readonly #options: Required<LineQueueOptions>;
@@ -63,15 +60,16 @@ export class LineQueue {
     this.#filling = this.#emptyBatch(this.#options.batchBytes);
   }
 
-  push(line: string): void {
-    const bytesMax = line.length * BYTES_PER_UNIT_MAX;
-    const hasRoom = this.#filling.length + bytesMax <= this.#filling.bytes.length;
-    if (this.#isClosed || !(hasRoom || this.#makeRoom(line, bytesMax))) {
+  /** Copies the line, which ends with its line feed. */
+  push(line: { readonly bytes: Buffer; readonly length: number }): void {
+    const hasRoom = this.#filling.length + line.length <= this.#filling.bytes.length;
+    if (this.#isClosed || !(hasRoom || this.#makeRoom(line.length))) {
       this.#options.onDrop(1, "queue_full");
       return;
     }
     const batch = this.#filling;
-    batch.length += batch.bytes.write(line, batch.length);
+    line.bytes.copy(batch.bytes, batch.length, 0, line.length);
+    batch.length += line.length;
     batch.lines++;
     if (this.#timer === undefined) this.#startTimer();
   }
@@ -99,14 +97,13 @@ export class LineQueue {
   }
 
   /** Room for a line in `#filling`; false when the queue is full. */
-  #makeRoom(line: string, bytesMax: number): boolean {
+  #makeRoom(bytes: number): boolean {
     const { batchBytes, queueBytesMax } = this.#options;
-    // A line longer than a batch gets one of its own size, so that it is written whole.
-    const bytes = bytesMax > batchBytes ? Buffer.byteLength(line) : batchBytes;
-    if (this.#waitingBytes + this.#filling.bytes.length > queueBytesMax) return false;
-    if (bytes > queueBytesMax) return false;
+    const isFull = this.#waitingBytes + this.#filling.bytes.length > queueBytesMax;
+    if (isFull || bytes > queueBytesMax) return false;
     this.#seal();
-    if (bytesMax > batchBytes) this.#filling = this.#emptyBatch(bytes);
+    // A line longer than a batch gets one of its own size, so that it is written whole.
+    if (bytes > batchBytes) this.#filling = this.#emptyBatch(bytes);
     return true;
   }
 

@@ -106,7 +106,7 @@ class Family<C extends Counter | Gauge | Histogram> {
     this.#onOverflow = onOverflow;
   }
 
-  /** The child with these label values, in the order of the label names. Look it up once, keep it. */
+  /** The child with these values, in the order of the label names. Look it up once, keep it. */
   child(values: readonly string[]): C {
     const names = this.description.labelNames;
     assert(values.length === names.length, `${this.description.name}: wrong number of labels`);
@@ -227,7 +227,7 @@ export class MetricRegistry {
     return families.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** Asking again for a name gives the same family; asking for it in another shape is our mistake. */
+  /** Asking again for a name gives the same family; asking for another shape is our mistake. */
   #family<C extends Counter | Gauge | Histogram>(
     description: MetricDescription,
     create: () => C,

@@ -1,10 +1,19 @@
-/** The end of tunnels (skeleton). */
-import type net from "node:net";
-import type { Failure } from "../../kit/failure.ts";
-import type { HeaderList } from "../http2/headers.ts";
+/**
+ * The end of tunnels: accepts sockets, has them prove an identity, speaks HTTP/2, and hands every
+ * well-formed CONNECT to its handler. What is not a CONNECT with an authority is answered 400 here.
+ *
+ *     accept() ──> TLS handshake ──> preface and SETTINGS ──> CONNECT streams ──> drain() or close
+ *                  └──── each within handshakeTimeoutMs ────┘
+ */
+import net from "node:net";
+import { Failure } from "../../kit/failure.ts";
+import { type ConnectionHandler, Http2Connection } from "../http2/connection.ts";
+import { encodeStatelessBlock, type HeaderList, header } from "../http2/headers.ts";
 import type { Http2Limits } from "../http2/limits.ts";
 import type { Http2Stream } from "../http2/stream.ts";
-import type { TlsIdentity } from "../tls.ts";
+import { SocketTransport } from "../http2/transport.ts";
+import { acceptTls, type TlsIdentity, type TlsPeer } from "../tls.ts";
+import { parseAuthority } from "./authority.ts";
 
 export interface TunnelConnection {
   /** SPIFFE id. */
@@ -18,11 +27,13 @@ export interface TunnelConnection {
 }
 
 export interface TunnelHandler {
+  /** `request.authority` is well-formed; whether it means anything here is the handler's to say. */
   onConnect(
     stream: Http2Stream,
     request: { authority: string; headers: HeaderList },
     connection: TunnelConnection,
   ): void;
+  /** A connection that did not come to speak HTTP/2: limits, TLS, identity. */
   onTlsFailure?(failure: Failure, remoteAddress: string): void;
 }
 
@@ -34,27 +45,197 @@ export interface TunnelServerOptions {
   readonly handshakeTimeoutMs: number;
   /** Default 20,000. */
   readonly maxConnections?: number;
-  /** Default 1,000. */
+  /** Handshakes in flight; default 1,000. */
   readonly maxHandshakes?: number;
 }
 
+const MAX_CONNECTIONS = 20_000;
+const MAX_HANDSHAKES = 1_000;
+const BAD_REQUEST = encodeStatelessBlock([":status", "400"]);
+
+type Addresses = Omit<TunnelConnection, "peer" | "data">;
+
 export class TunnelServer {
-  // biome-ignore lint/complexity/noUselessConstructor: skeleton
-  constructor(_options: TunnelServerOptions, _handler: TunnelHandler) {}
+  readonly #options: TunnelServerOptions;
+  readonly #handler: TunnelHandler;
+  readonly #handshakes = new Set<net.Socket>();
+  readonly #sessions = new Set<Session>();
+  #listener: net.Server | undefined;
+  #isDraining = false;
 
-  accept(_socket: net.Socket): void {}
+  constructor(options: TunnelServerOptions, handler: TunnelHandler) {
+    this.#options = options;
+    this.#handler = handler;
+  }
 
-  listen(_host: string, _port: number): Promise<void> {
-    return Promise.resolve();
+  /** Takes a socket from any listener. It must not have been read. */
+  accept(socket: net.Socket): void {
+    // Captured now: a socket that is closed has forgotten its addresses.
+    const addresses = addressesOf(socket);
+    if (addresses === undefined || this.#isDraining) {
+      discard(socket);
+      return;
+    }
+    const refusal = this.#refusal();
+    const identity = this.#options.identity();
+    if (refusal !== undefined || identity === undefined) {
+      discard(socket);
+      const detail = "this server has no certificate";
+      const failure = refusal ?? new Failure("CERTIFICATE_UNAVAILABLE", detail);
+      this.#handler.onTlsFailure?.(failure, addresses.remoteAddress);
+      return;
+    }
+    this.#handshakes.add(socket);
+    const { handshakeTimeoutMs } = this.#options;
+    const trustDomains = this.#options.trustDomains();
+    acceptTls(socket, { identity, trustDomains, handshakeTimeoutMs }, (result) => {
+      this.#handshakes.delete(socket);
+      if (!(result instanceof Failure)) this.#secured(result, addresses);
+      else if (!this.#isDraining) this.#handler.onTlsFailure?.(result, addresses.remoteAddress);
+    });
+  }
+
+  #refusal(): Failure | undefined {
+    const connectionsMax = this.#options.maxConnections ?? MAX_CONNECTIONS;
+    const handshakesMax = this.#options.maxHandshakes ?? MAX_HANDSHAKES;
+    if (this.connectionCount + this.#handshakes.size >= connectionsMax) {
+      return new Failure("TOO_MANY_CONNECTIONS", `${connectionsMax} connections are open`);
+    }
+    if (this.#handshakes.size >= handshakesMax) {
+      return new Failure("TOO_MANY_CONNECTIONS", `${handshakesMax} handshakes are in progress`);
+    }
+    return undefined;
+  }
+
+  #secured({ socket, peer }: TlsPeer, addresses: Addresses): void {
+    if (this.#isDraining) {
+      socket.destroy();
+      return;
+    }
+    const connection: TunnelConnection = { peer, ...addresses, data: undefined };
+    const { limits, handshakeTimeoutMs } = this.#options;
+    const session = new Session(connection, this.#handler, handshakeTimeoutMs, () =>
+      this.#sessions.delete(session),
+    );
+    this.#sessions.add(session);
+    session.start(socket, limits);
+  }
+
+  /** Listens on an address of its own; rejects with PORT_IN_USE when it is somebody's. */
+  async listen(host: string, port: number): Promise<void> {
+    const listener = net.createServer((socket) => this.accept(socket));
+    this.#listener = listener;
+    await new Promise<void>((resolve, reject) => {
+      listener.once("error", (error) => {
+        reject(new Failure("PORT_IN_USE", `${host}:${port}: ${error.message}`, { cause: error }));
+      });
+      listener.listen(port, host, resolve);
+    });
+  }
+
+  /** Where `listen` listens. */
+  get address(): net.AddressInfo | undefined {
+    const address = this.#listener?.address();
+    return typeof address === "object" && address !== null ? address : undefined;
   }
 
   get connectionCount(): number {
-    return 0;
+    return this.#sessions.size;
+  }
+
+  /** GOAWAY on every connection; resolves when their last streams have ended. */
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    this.#listener?.close();
+    for (const socket of this.#handshakes) socket.destroy();
+    await Promise.all([...this.#sessions].map((session) => session.drain()));
+  }
+
+  destroy(): void {
+    this.#isDraining = true;
+    this.#listener?.close();
+    for (const socket of this.#handshakes) socket.destroy();
+    for (const session of [...this.#sessions]) session.destroy();
+  }
+}
+
+/** One client's connection after its handshake. */
+class Session implements ConnectionHandler {
+  readonly #connection: TunnelConnection;
+  readonly #handler: TunnelHandler;
+  readonly #onOver: () => void;
+  readonly #timer: NodeJS.Timeout;
+  #http2: Http2Connection | undefined;
+
+  constructor(
+    connection: TunnelConnection,
+    handler: TunnelHandler,
+    prefaceTimeoutMs: number,
+    onOver: () => void,
+  ) {
+    this.#connection = connection;
+    this.#handler = handler;
+    this.#onOver = onOver;
+    this.#timer = setTimeout(() => {
+      const detail = `no HTTP/2 preface within ${prefaceTimeoutMs} ms`;
+      this.#http2?.destroy(new Failure("TIMEOUT", detail));
+    }, prefaceTimeoutMs);
+  }
+
+  start(socket: net.Socket, limits: Http2Limits): void {
+    this.#http2 = new Http2Connection(new SocketTransport(socket), "server", this, limits);
+  }
+
+  onReady(): void {
+    clearTimeout(this.#timer);
+  }
+
+  onStream(stream: Http2Stream, headers: HeaderList): void {
+    const authority = header(headers, ":authority");
+    const isConnect =
+      header(headers, ":method") === "CONNECT" && header(headers, ":protocol") === undefined;
+    if (!isConnect || authority === undefined || parseAuthority(authority) === undefined) {
+      stream.respond(BAD_REQUEST, true);
+      stream.reset("cancel");
+      return;
+    }
+    this.#handler.onConnect(stream, { authority, headers }, this.#connection);
+  }
+
+  onClosed(): void {
+    clearTimeout(this.#timer);
+    this.#onOver();
   }
 
   drain(): Promise<void> {
-    return Promise.resolve();
+    return this.#http2?.drain() ?? Promise.resolve();
   }
 
-  destroy(): void {}
+  destroy(): void {
+    this.#http2?.destroy();
+  }
+}
+
+function addressesOf(socket: net.Socket): Addresses | undefined {
+  const { remoteAddress, remotePort, localAddress, localPort } = socket;
+  if (!remoteAddress || remotePort === undefined || !localAddress || localPort === undefined) {
+    return undefined;
+  }
+  return {
+    remoteAddress: unmapped(remoteAddress),
+    remotePort,
+    localAddress: unmapped(localAddress),
+    localPort,
+  };
+}
+
+/** A listener for both families shows IPv4 clients as `::ffff:10.0.0.1`. */
+function unmapped(address: string): string {
+  return address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
+}
+
+/** Nobody takes this socket: errors on its way out concern nobody. */
+function discard(socket: net.Socket): void {
+  socket.on("error", () => {});
+  socket.destroy();
 }

@@ -35,3 +35,14 @@ export function matchesHostname(wanted: string, hostname: string): boolean {
   if (!wanted.startsWith("*.")) return wanted === hostname;
   return hostname.length >= wanted.length && hostname.endsWith(wanted.slice(1));
 }
+
+/** `a.b.c` → `a.b.c`, `*.b.c`, `*.c`, `*`: the names that match it, the most specific first. */
+export const matchingHostnames = new Memo<readonly string[]>((hostname) => {
+  const names = [hostname];
+  let dot = hostname.indexOf(".");
+  while (dot >= 0 && dot < hostname.length - 1) {
+    if (dot > 0) names.push(`*${hostname.slice(dot)}`);
+    dot = hostname.indexOf(".", dot + 1);
+  }
+  return [...names, "*"];
+});

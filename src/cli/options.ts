@@ -1,0 +1,92 @@
+/**
+ * The options of all commands, in one table, so that one thing has one name and one meaning
+ * everywhere. `program.ts` says which command takes which.
+ */
+import { InvalidArgumentError, Option } from "commander";
+import type { HostPort } from "../local/addresses.ts";
+
+export interface WorkloadOverride extends HostPort {
+  /** `name` or `namespace/name`, of a workload or of what owns it. */
+  readonly workload: string;
+}
+
+export type OutputFormat = "text" | "json";
+
+export const OPTIONS = {
+  file: () =>
+    new Option("-f, --file <path...>", "file or folder of manifests (repeatable; folders are read recursively)")
+      .makeOptionMandatory(),
+  state: () =>
+    new Option("--state <dir>", "folder of the mesh's state: its CA and how to reach it while it runs")
+      .env("WAYSTONE_STATE"),
+  output: () =>
+    new Option("-o, --output <format>", "output format").choices(["text", "json"]).default("text"),
+  workload: () =>
+    new Option("--workload <name=host:port...>", "a real process plays this workload instead of the built-in echo")
+      .argParser(collectWorkloads),
+  adminPort: () => port("--admin-port <port>", "admin port on 127.0.0.1; 0 takes a free one", 15000),
+  metricsPort: () => port("--metrics-port <port>", "metrics port; 0 takes a free one", 15020),
+  readinessPort: () => port("--readiness-port <port>", "readiness port; 0 takes a free one", 15021),
+  socksPort: () => port("--socks-port <port>", "SOCKS5 port; 0 takes a free one", 1080),
+  demo: () => new Option("--demo", "send the requests of the requests.txt beside the manifests, and show what decided"),
+  drainTimeout: () =>
+    new Option("--drain-timeout <duration>", "how long a shutdown waits for what is in progress")
+      .argParser(parseDuration)
+      .default(10_000, "10s"),
+  from: () => new Option("--from <workload>", "the workload that asks: name or namespace/name").makeOptionMandatory(),
+  as: () => new Option("--as <workload>", "the workload to speak as: name or namespace/name").makeOptionMandatory(),
+  header: () =>
+    new Option("-H, --header <name:value...>", "a request header").argParser(collectHeaders),
+  data: () => new Option("-d, --data <body>", "the request's body; the method becomes POST when none is given"),
+  verbose: () => new Option("-v, --verbose", "more talk, and stacks with errors"),
+} satisfies Record<string, () => Option>;
+
+function port(flags: string, description: string, usual: number): Option {
+  return new Option(flags, description).argParser(parsePort).default(undefined, String(usual));
+}
+
+export function parsePort(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value <= 65535) return value;
+  throw new InvalidArgumentError("A port is a number from 0 to 65535.");
+}
+
+/** Durations in Go's form: `90s`, `1m30s`, `500ms`. */
+export function parseDuration(text: string): number {
+  const units: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) {
+    throw new InvalidArgumentError("A duration looks like 90s, 1m30s or 500ms.");
+  }
+  let total = 0;
+  for (const [, value, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)) {
+    total += Number(value) * units[unit!]!;
+  }
+  return total;
+}
+
+/** `NAME=HOST:PORT`; an IPv6 host stands in brackets. */
+export function parseWorkload(text: string): WorkloadOverride {
+  const found = /^([^=]+)=(?:\[([^\]]+)\]|([^:[\]]+)):(\d+)$/.exec(text);
+  if (!found) throw new InvalidArgumentError("Write it as NAME=HOST:PORT.");
+  return { workload: found[1]!, host: (found[2] ?? found[3])!, port: parsePort(found[4]!) };
+}
+
+function collectWorkloads(
+  text: string,
+  previous: readonly WorkloadOverride[] | undefined,
+): readonly WorkloadOverride[] {
+  return [...(previous ?? []), parseWorkload(text)];
+}
+
+/** `Name: value`, as curl's -H has it. */
+export function parseHeader(text: string): readonly [string, string] {
+  const found = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):\s*(.*)$/.exec(text);
+  if (!found) throw new InvalidArgumentError("Write it as NAME: VALUE.");
+  return [found[1]!, found[2]!];
+}
+
+type Headers = readonly (readonly [string, string])[];
+
+function collectHeaders(text: string, previous: Headers | undefined): Headers {
+  return [...(previous ?? []), parseHeader(text)];
+}

@@ -1,0 +1,147 @@
+/**
+ * The command line as a tree: commands, their options, and where each one's code lives. Parsing
+ * knows nothing of a mesh; the code of a command is imported when it runs.
+ */
+import { Command, CommanderError } from "commander";
+import { describeError, EXIT_USAGE, exitCodeOf } from "./command-error.ts";
+import { OPTIONS } from "./options.ts";
+import { type Output, processOutput } from "./output.ts";
+import { version } from "./version.ts";
+
+/** Runs a command line and tells the exit code. */
+export async function run(
+  args: readonly string[],
+  output: Output = processOutput(),
+): Promise<number> {
+  let exitCode = 0;
+  const isVerbose = beforeDashes(args).some((arg) => arg === "-v" || arg === "--verbose");
+  const program = buildProgram(output, (code) => {
+    exitCode = code;
+  });
+  try {
+    await program.parseAsync([...args], { from: "user" });
+    return exitCode;
+  } catch (caught) {
+    // Commander has already said what it has to say.
+    if (caught instanceof CommanderError) return caught.exitCode === 0 ? 0 : EXIT_USAGE;
+    output.say(describeError(caught, isVerbose));
+    return exitCodeOf(caught);
+  }
+}
+
+function beforeDashes(args: readonly string[]): readonly string[] {
+  const dashes = args.indexOf("--");
+  return dashes < 0 ? args : args.slice(0, dashes);
+}
+
+type End = (exitCode: number) => void;
+
+export function buildProgram(output: Output, end: End): Command {
+  const program = new Command("waystone")
+    .description("An ambient service mesh: run it, ask it, and find out why.")
+    .version(version(), "--version", "print the version")
+    .helpCommand(true)
+    .enablePositionalOptions();
+  addUp(program, output, end);
+  addRequest(program, output, end);
+  addExec(program, output, end);
+  addValidate(program, output, end);
+  addStatus(program, output, end);
+  program
+    .command("version")
+    .description("print the version")
+    .addOption(OPTIONS.output())
+    .action((options: { output: string }) => {
+      const number = version();
+      output.print(options.output === "json" ? JSON.stringify({ version: number }) : number);
+    });
+  // Copied into the commands by hand: they do not inherit what is set after they are made.
+  for (const command of [program, ...program.commands]) {
+    command
+      .exitOverride()
+      .showSuggestionAfterError(true)
+      .showHelpAfterError(`See 'waystone ${command === program ? "" : `${command.name()} `}--help'.`)
+      .configureOutput({
+        writeOut: (text) => output.print(text.trimEnd()),
+        writeErr: (text) => output.say(text.trimEnd()),
+        outputError: (text, write) => write(text.replace(/^error: /, "Error: ")),
+      });
+    if (command !== program) command.addOption(OPTIONS.verbose());
+  }
+  return program;
+}
+
+function addUp(program: Command, output: Output, end: End): void {
+  program
+    .command("up")
+    .description("run the mesh that the manifests describe, on this machine, until Ctrl-C")
+    .addOption(OPTIONS.file())
+    .addOption(OPTIONS.workload())
+    .addOption(OPTIONS.demo())
+    .addOption(OPTIONS.state())
+    .addOption(OPTIONS.adminPort())
+    .addOption(OPTIONS.metricsPort())
+    .addOption(OPTIONS.readinessPort())
+    .addOption(OPTIONS.socksPort())
+    .addOption(OPTIONS.drainTimeout())
+    .addOption(OPTIONS.output())
+    .action(async (options) => {
+      const { up } = await import("./commands/up.ts");
+      end(await up(options, output));
+    });
+}
+
+function addRequest(program: Command, output: Output, end: End): void {
+  program
+    .command("request")
+    .description("send a request as a workload of the running mesh, and show what decided")
+    .argument("[method]", "GET when it is left out")
+    .argument("[url]", "http://service:port/path, as the workload would write it")
+    .addOption(OPTIONS.from())
+    .addOption(OPTIONS.header())
+    .addOption(OPTIONS.data())
+    .addOption(OPTIONS.state())
+    .addOption(OPTIONS.output())
+    .action(async (first: string | undefined, second: string | undefined, options) => {
+      const { request } = await import("./commands/request.ts");
+      end(await request({ first, second, ...options }, output));
+    });
+}
+
+function addExec(program: Command, output: Output, end: End): void {
+  program
+    .command("exec")
+    .description("run a command whose traffic enters the running mesh as a workload's")
+    .argument("<command...>", "the command and its arguments, behind --")
+    .addOption(OPTIONS.as())
+    .addOption(OPTIONS.state())
+    .passThroughOptions()
+    .action(async (command: string[], options) => {
+      const { exec } = await import("./commands/exec.ts");
+      end(await exec({ command, ...options }, output));
+    });
+}
+
+function addValidate(program: Command, output: Output, end: End): void {
+  program
+    .command("validate")
+    .description("check manifests without running them; exit code 65 when they have errors")
+    .addOption(OPTIONS.file())
+    .addOption(OPTIONS.output())
+    .action(async (options) => {
+      const { validate } = await import("./commands/validate.ts");
+      end(await validate(options, output));
+    });
+}
+
+function addStatus(program: Command, output: Output, end: End): void {
+  program
+    .command("status")
+    .description("show the conditions of the running mesh's objects")
+    .addOption(OPTIONS.state())
+    .addOption(OPTIONS.output())
+    .action(async (options) => {
+      const { status } = await import("./commands/status.ts");
+      end(await status(options, output));
+    });
+}

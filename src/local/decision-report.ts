@@ -1,0 +1,66 @@
+/**
+ * A recorded decision, explained: the same pure function again over the facts and the snapshot of
+ * its moment (D1), with the trace, as data and as text. What the admin port answers at
+ * `/decisions/<id>`.
+ */
+import type { DecisionPayload } from "../agent/decision-record.ts";
+import { explain } from "../policy/explain.ts";
+import type { ConnectionFacts, HttpFacts } from "../policy/facts.ts";
+import { renderDecision } from "../policy/render.ts";
+import type { RecordedDecision, RecordedFacts } from "../telemetry/decision-log.ts";
+
+export interface DecisionReport {
+  readonly id: string;
+  readonly proxy: "ztunnel" | "waypoint";
+  readonly target: string;
+  readonly revision: number;
+  /** What the client got: an HTTP status, or 0 for a connection. */
+  readonly status: number;
+  readonly flags: string;
+  /** Name of the workload that answered; empty when none did. */
+  readonly servedBy: string;
+  readonly isAllowed: boolean | undefined;
+  /** `ns/name` of the deciding policy. */
+  readonly policy: string | undefined;
+  readonly rule: number | undefined;
+  /** For people. */
+  readonly text: string;
+  readonly facts: RecordedFacts;
+  readonly trace: unknown;
+}
+
+export function decisionReport(recorded: RecordedDecision<DecisionPayload>): DecisionReport {
+  const { id, proxy, target, revision, snapshot, facts, payload } = recorded;
+  const { hop, draw, status, flags, servedBy } = payload;
+  const base = { id, proxy, target, revision, status, flags, servedBy, facts };
+  if (snapshot === undefined) {
+    const text = `The configuration of that moment (revision ${revision}) is no longer kept.`;
+    return { ...base, isAllowed: undefined, policy: undefined, rule: undefined, text, trace: null };
+  }
+  const traced = explain(snapshot, hop, factsOf(facts), draw);
+  const { isAllowed, policy, rule } = traced.verdict;
+  return { ...base, isAllowed, policy, rule, text: renderDecision(traced), trace: traced.trace };
+}
+
+/** The facts as the policy code reads them. */
+function factsOf(recorded: RecordedFacts): ConnectionFacts | HttpFacts {
+  const { method, path, query, authority, headers = [], ...connection } = recorded;
+  if (method === undefined) return connection;
+  return {
+    ...connection,
+    method,
+    path: path ?? "/",
+    query: query ?? "",
+    authority: authority ?? "",
+    header: (name) => joinedHeader(headers, name),
+  };
+}
+
+function joinedHeader(headers: readonly string[], name: string): string | undefined {
+  let joined: string | undefined;
+  for (let i = 0; i + 1 < headers.length; i += 2) {
+    if (headers[i] !== name) continue;
+    joined = joined === undefined ? headers[i + 1]! : `${joined},${headers[i + 1]!}`;
+  }
+  return joined;
+}

@@ -1,0 +1,101 @@
+import http from "node:http";
+import net from "node:net";
+import { afterEach, expect, test } from "vitest";
+import { type EchoAnswer, EchoServer } from "./echo.ts";
+
+const REVIEWS = { workload: "reviews-v1", namespace: "bookinfo", version: "v1" };
+const servers: EchoServer[] = [];
+
+afterEach(() => {
+  for (const server of servers.splice(0)) server.destroy();
+});
+
+async function start(isPlainTcp = false): Promise<number> {
+  const server = new EchoServer(REVIEWS, 9080, isPlainTcp);
+  servers.push(server);
+  return await server.listen();
+}
+
+/** Everything the server sends until it ends, for everything the client sends. */
+function talk(port: number, pieces: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = net.connect(port, "127.0.0.1");
+    let text = "";
+    socket.setEncoding("utf8");
+    socket.on("data", (more) => {
+      text += more;
+    });
+    socket.on("end", () => resolve(text));
+    socket.on("error", reject);
+    const send = (index: number) => {
+      const piece = pieces[index];
+      if (piece === undefined) socket.end();
+      else socket.write(piece, () => setTimeout(send, 20, index + 1));
+    };
+    send(0);
+  });
+}
+
+test("EchoServer answers who it is and what reached it", async () => {
+  const port = await start();
+  const response = await fetch(`http://127.0.0.1:${port}/reviews/1?a=b`, {
+    method: "POST",
+    headers: { "x-forwarded-client-cert": "By=x;URI=spiffe://cluster.local/ns/a/sa/b" },
+    body: "hello",
+  });
+  const answer = (await response.json()) as EchoAnswer;
+  expect(response.status).toBe(200);
+  expect(response.headers.get("x-served-by")).toBe("reviews-v1");
+  expect(answer).toMatchObject({
+    ...REVIEWS,
+    port: 9080,
+    method: "POST",
+    path: "/reviews/1?a=b",
+    host: `127.0.0.1:${port}`,
+    identity: "spiffe://cluster.local/ns/a/sa/b",
+    body: "hello",
+    bodyBytes: 5,
+  });
+  expect(answer.peer).toMatch(/^127\.0\.0\.1:\d+$/);
+});
+
+test("EchoServer shows the address that the client dials from", async () => {
+  const port = await start();
+  const body = await new Promise<string>((resolve, reject) => {
+    const options = { host: "127.0.0.1", port, path: "/", localAddress: "127.0.0.1", agent: false };
+    http
+      .get(options, (response) => {
+        let text = "";
+        response.on("data", (more) => {
+          text += more;
+        });
+        response.on("end", () => resolve(text));
+      })
+      .on("error", reject);
+  });
+  expect((JSON.parse(body) as EchoAnswer).peer.startsWith("127.0.0.1:")).toBe(true);
+});
+
+test("EchoServer does what the query parameters ask for", async () => {
+  const port = await start();
+  const base = `http://127.0.0.1:${port}`;
+  expect((await fetch(`${base}/?status=503`)).status).toBe(503);
+  expect((await fetch(`${base}/?status=99`)).status).toBe(400);
+  expect((await (await fetch(`${base}/?size=300000`)).arrayBuffer()).byteLength).toBe(300_000);
+  const startMs = performance.now();
+  await (await fetch(`${base}/?delay=60ms`)).text();
+  expect(performance.now() - startMs).toBeGreaterThanOrEqual(55);
+});
+
+test("EchoServer tells HTTP from other protocols by the first bytes", async () => {
+  const port = await start();
+  const get = ["G", "ET /a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"];
+  expect(await talk(port, get)).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+  expect(await talk(port, ["\x00\x01", "binary"])).toBe("\x00\x01binary");
+  expect(await talk(port, ["PING\r\n"])).toBe("PING\r\n");
+});
+
+test("EchoServer on a TCP port echoes what looks like HTTP, too", async () => {
+  const port = await start(true);
+  expect(await talk(port, ["GET / HTTP/1.1\r\n\r\n"])).toBe("GET / HTTP/1.1\r\n\r\n");
+});

@@ -1,0 +1,42 @@
+/** What a connection allows its peer; each breach has an error code (D10). */
+export interface Http2Limits {
+  /** Streams the peer may have open; above it REFUSED_STREAM. */
+  readonly maxConcurrentStreams: number;
+  /** Payload of one frame; above it FRAME_SIZE_ERROR. */
+  readonly maxFrameBytes: number;
+  /** A decoded header list, as HPACK counts it; above it the stream is refused. */
+  readonly maxHeaderListBytes: number;
+  /** An encoded header block with its CONTINUATIONs; above it ENHANCE_YOUR_CALM (CVE-2024-27316). */
+  readonly maxHeaderBlockBytes: number;
+  readonly maxContinuationFrames: number;
+  readonly streamWindowBytes: number;
+  readonly connectionWindowBytes: number;
+  /** A PING after this much silence. */
+  readonly keepaliveIntervalMs: number;
+  /** No answer to it for this long: the connection is dead. */
+  readonly keepaliveTimeoutMs: number;
+  /** Frames that carry no data, in one flood window; each DATA frame we send allows ten more. */
+  readonly maxControlFrames: number;
+  /** Streams the peer reset before we answered, in one flood window (CVE-2023-44487). */
+  readonly maxPrematureResets: number;
+  /** Empty frames in a row that end nothing. */
+  readonly maxEmptyFrames: number;
+  readonly floodWindowMs: number;
+}
+
+/** Tunnels: ztunnel's numbers (protocols.md §3.3). */
+export const TUNNEL_LIMITS: Http2Limits = {
+  maxConcurrentStreams: 200,
+  maxFrameBytes: 1024 * 1024,
+  maxHeaderListBytes: 64 * 1024,
+  maxHeaderBlockBytes: 64 * 1024,
+  maxContinuationFrames: 16,
+  streamWindowBytes: 4 * 1024 * 1024,
+  connectionWindowBytes: 16 * 1024 * 1024,
+  keepaliveIntervalMs: 10_000,
+  keepaliveTimeoutMs: 20_000,
+  maxControlFrames: 10_000,
+  maxPrematureResets: 500,
+  maxEmptyFrames: 100,
+  floodWindowMs: 10_000,
+};

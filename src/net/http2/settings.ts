@@ -1,0 +1,86 @@
+/** SETTINGS (RFC 9113 §6.5): what we say, and what the peer may say. */
+import { ErrorCode } from "./errors.ts";
+import { DEFAULT_FRAME_BYTES, Setting, WINDOW_MAX } from "./frames.ts";
+import type { Http2Limits } from "./limits.ts";
+
+/** What the peer has told us, that we act on. */
+export interface PeerSettings {
+  maxConcurrentStreams: number;
+  initialWindowBytes: number;
+  maxFrameBytes: number;
+}
+
+export interface ConnectionProblem {
+  readonly code: number;
+  readonly detail: string;
+}
+
+const ENTRY_BYTES = 6;
+const FRAME_BYTES_MAX = 0xffffff;
+
+/** The payload of our SETTINGS. */
+export function ourSettings(role: "client" | "server", limits: Http2Limits): Buffer {
+  const entries: [number, number][] = [
+    [Setting.INITIAL_WINDOW_SIZE, limits.streamWindowBytes],
+    [Setting.MAX_FRAME_SIZE, limits.maxFrameBytes],
+    [Setting.MAX_HEADER_LIST_SIZE, limits.maxHeaderListBytes],
+  ];
+  if (role === "server")
+    entries.push([Setting.MAX_CONCURRENT_STREAMS, limits.maxConcurrentStreams]);
+  else entries.push([Setting.ENABLE_PUSH, 0]);
+  const payload = Buffer.alloc(entries.length * ENTRY_BYTES);
+  entries.forEach(([setting, value], index) => {
+    payload.writeUInt16BE(setting, index * ENTRY_BYTES);
+    payload.writeUInt32BE(value, index * ENTRY_BYTES + 2);
+  });
+  return payload;
+}
+
+/** Takes over the peer's SETTINGS. */
+export function applySettings(
+  peer: PeerSettings,
+  role: "client" | "server",
+  bytes: Buffer,
+  start: number,
+  end: number,
+): ConnectionProblem | undefined {
+  if ((end - start) % ENTRY_BYTES !== 0) {
+    return { code: ErrorCode.FRAME_SIZE_ERROR, detail: "SETTINGS of a length not divisible by 6" };
+  }
+  for (let at = start; at < end; at += ENTRY_BYTES) {
+    const problem = applyOne(peer, role, bytes.readUInt16BE(at), bytes.readUInt32BE(at + 2));
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
+}
+
+function applyOne(
+  peer: PeerSettings,
+  role: "client" | "server",
+  setting: number,
+  value: number,
+): ConnectionProblem | undefined {
+  const bad = (detail: string, code: number = ErrorCode.PROTOCOL_ERROR) => ({ code, detail });
+  switch (setting) {
+    case Setting.ENABLE_PUSH:
+      if (value > 1 || (value === 1 && role === "client")) return bad(`ENABLE_PUSH of ${value}`);
+      return undefined;
+    case Setting.MAX_CONCURRENT_STREAMS:
+      peer.maxConcurrentStreams = value;
+      return undefined;
+    case Setting.INITIAL_WINDOW_SIZE:
+      if (value > WINDOW_MAX)
+        return bad("INITIAL_WINDOW_SIZE too large", ErrorCode.FLOW_CONTROL_ERROR);
+      peer.initialWindowBytes = value;
+      return undefined;
+    case Setting.MAX_FRAME_SIZE:
+      if (value < DEFAULT_FRAME_BYTES || value > FRAME_BYTES_MAX)
+        return bad(`MAX_FRAME_SIZE of ${value}`);
+      peer.maxFrameBytes = value;
+      return undefined;
+    case Setting.ENABLE_CONNECT_PROTOCOL:
+      return value > 1 ? bad(`ENABLE_CONNECT_PROTOCOL of ${value}`) : undefined;
+    default: // HEADER_TABLE_SIZE bounds a dynamic table that our encoder does not have
+      return undefined;
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * What an HTTP/2 connection reads from and writes to: a socket here; a CONNECT stream when HTTP/2
+ * is spoken inside a tunnel.
+ */
+import type net from "node:net";
+
+export interface TransportReceiver {
+  /** Valid during the call only. */
+  onBytes(bytes: Buffer, start: number, end: number): void;
+  onEnd(): void;
+  onClosed(error: Error | undefined): void;
+}
+
+export interface Transport {
+  /** Sends one buffer; it belongs to the transport until `done` is called. */
+  write(bytes: Buffer, length: number, done: () => void): void;
+  end(): void;
+  destroy(): void;
+  attach(receiver: TransportReceiver): void;
+}
+
+/** A TCP or TLS socket. */
+export class SocketTransport implements Transport {
+  readonly #socket: net.Socket;
+
+  constructor(socket: net.Socket) {
+    this.#socket = socket;
+  }
+
+  write(bytes: Buffer, length: number, done: () => void): void {
+    this.#socket.write(length === bytes.length ? bytes : bytes.subarray(0, length), done);
+  }
+
+  end(): void {
+    this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  attach(receiver: TransportReceiver): void {
+    const socket = this.#socket;
+    let failure: Error | undefined;
+    socket.on("data", (bytes: Buffer) => receiver.onBytes(bytes, 0, bytes.length));
+    socket.on("end", () => receiver.onEnd());
+    socket.on("error", (error) => {
+      failure = error;
+    });
+    socket.on("close", () => receiver.onClosed(failure));
+    socket.resume();
+  }
+}

@@ -1,0 +1,321 @@
+/**
+ * Generators of policies, routes and facts over a small world, so that what is asked for and what is
+ * there meet often: most fields hold about as often as not.
+ */
+import fc from "fast-check";
+import type { AttachedRoute, Backend, HttpMatch, HttpRoute } from "../../src/model/route.ts";
+import type {
+  AuthorizationPolicy,
+  Cidr,
+  FieldMatch,
+  FieldValue,
+  L4Match,
+  L4Policy,
+  RuleField,
+  StringMatch,
+} from "../../src/model/rule.ts";
+import type { ConnectionFacts, HttpFacts } from "../../src/policy/facts.ts";
+import { EMPTY_L4_MATCH, l4PolicyOf, policyOf, request, routeOf } from "./mesh.ts";
+
+export const SETTINGS = { trustDomain: "td", trustDomainAliases: ["old"] };
+
+const exact = (value: string): StringMatch => ({ type: "exact", value });
+const prefix = (value: string): StringMatch => ({ type: "prefix", value });
+const suffix = (value: string): StringMatch => ({ type: "suffix", value });
+const template = (value: string): StringMatch => ({ type: "template", value });
+const presence: StringMatch = { type: "presence" };
+const cidr = (text: string, bytes: string, prefixLength: number): Cidr => ({
+  text,
+  bytes,
+  prefixLength,
+});
+
+const identities = ["td", "old", "far"].flatMap((td) =>
+  ["a/sa/x", "a/sa/y", "b/sa/x"].map((rest) => `spiffe://${td}/ns/${rest}`),
+);
+const PRINCIPALS = [
+  exact("td/ns/a/sa/x"),
+  exact("old/ns/b/sa/x"),
+  exact("cluster.local/ns/a/sa/y"),
+  exact("far/ns/a/sa/x"),
+  prefix("td/ns/a/sa/"),
+  prefix("far/"),
+  suffix("/ns/b/sa/x"),
+  presence,
+];
+const NAMESPACES = [exact("a"), exact("b"), prefix("a"), suffix("b"), presence];
+const CIDRS = [
+  cidr("10.0.0.0/24", "0a000000", 24),
+  cidr("10.0.1.1", "0a000101", 32),
+  cidr("10.0.0.0/15", "0a000000", 15),
+  cidr("2001:db8::/32", "20010db8000000000000000000000000", 32),
+];
+const ADDRESSES = ["10.0.0.1", "::ffff:10.0.0.2", "10.0.1.1", "10.1.0.1", "2001:db8::7"];
+const HOSTS = [
+  exact("A.example.com"),
+  exact("b.test"),
+  suffix(".example.com"),
+  prefix("b."),
+  presence,
+];
+const METHODS = [exact("GET"), exact("POST"), prefix("P"), suffix("T"), presence];
+const PATHS = [
+  exact("/a"),
+  exact("/a/b"),
+  prefix("/a"),
+  suffix("/c"),
+  template("/a/{*}"),
+  template("/{*}/{*}"),
+  template("/a/{**}"),
+  template("/{**}/c"),
+  presence,
+];
+const HEADERS = [exact("one"), exact("two"), prefix("o"), suffix("o"), presence];
+
+/** What each field may ask for. Those that cannot be evaluated stand at the end. */
+const FIELDS: Record<string, readonly FieldValue[]> = {
+  principal: strings(PRINCIPALS),
+  namespace: strings(NAMESPACES),
+  serviceAccount: strings([exact("a/x"), exact("a/y"), exact("b/x"), exact("x")]),
+  sourceIp: CIDRS.map((value) => ({ type: "cidr", cidr: value, text: value.text })),
+  destinationIp: CIDRS.map((value) => ({ type: "cidr", cidr: value, text: value.text })),
+  port: [80, 8080].map((port) => ({ type: "port", port, text: String(port) })),
+  host: strings(HOSTS),
+  method: strings(METHODS),
+  path: strings(PATHS),
+  "header:x-user": strings(HEADERS),
+  requestPrincipal: strings([presence]),
+  remoteIp: CIDRS.map((value) => ({ type: "cidr", cidr: value, text: value.text })),
+  sni: strings([presence]),
+  "unsupported:request.auth.claims[x]": strings([presence]),
+  "unsupported:source.trustDomain": strings([presence]),
+};
+export const EVALUABLE_FIELDS = Object.keys(FIELDS).slice(0, 10);
+
+function strings(matches: readonly StringMatch[]): readonly FieldValue[] {
+  return matches.map((match) => ({ type: "string", match, text: JSON.stringify(match) }));
+}
+
+const fieldNames = fc.oneof(
+  { weight: 12, arbitrary: fc.constantFrom(...EVALUABLE_FIELDS) },
+  { weight: 1, arbitrary: fc.constantFrom(...Object.keys(FIELDS)) },
+);
+
+const fieldMatch: fc.Arbitrary<FieldMatch> = fieldNames.chain((name) => {
+  const value = fc.constantFrom(...FIELDS[name]!);
+  return fc
+    .record({
+      isNegative: fc.boolean(),
+      hasBoth: fc.integer({ max: 3 }).map((n) => n === 0),
+      values: fc.array(value, { minLength: 1, maxLength: 3 }),
+      notValues: fc.array(value, { minLength: 1, maxLength: 2 }),
+      isUnusable: fc.integer({ min: 0, max: 15 }).map((n) => n === 0),
+    })
+    .map(({ isNegative, hasBoth, values, notValues, isUnusable }) => ({
+      field: name as RuleField,
+      values: isUnusable || (isNegative && !hasBoth) ? [] : values,
+      notValues: isUnusable || !(isNegative || hasBoth) ? [] : notValues,
+      hasValues: !isNegative || hasBoth,
+      hasNotValues: isNegative || hasBoth,
+      path: name,
+      position: undefined,
+    }));
+});
+
+const fieldSet = fc.array(fieldMatch, { maxLength: 2 });
+
+const rule = fc.record({
+  index: fc.constant(0),
+  from: fc.array(fieldSet, { maxLength: 2 }),
+  to: fc.array(fieldSet, { maxLength: 2 }),
+  when: fc.array(fieldMatch, { maxLength: 1 }),
+  position: fc.constant(undefined),
+});
+
+const policy = fc.record({
+  action: fc.constantFrom(
+    "ALLOW" as const,
+    "ALLOW" as const,
+    "DENY" as const,
+    "DENY" as const,
+    "CUSTOM" as const,
+    "AUDIT" as const,
+  ),
+  rules: fc.array(rule, { maxLength: 3 }),
+  isDryRun: fc.integer({ min: 0, max: 9 }).map((n) => n === 0),
+});
+
+export const policies: fc.Arbitrary<readonly AuthorizationPolicy[]> = fc
+  .array(policy, { minLength: 1, maxLength: 3 })
+  .map((all) =>
+    all.map((parts, i) =>
+      policyOf({
+        ...parts,
+        key: `${i % 2 ? "a" : "b"}/p${i}`,
+        rules: parts.rules.map((r, index) => ({ ...r, index })),
+      }),
+    ),
+  );
+
+const source = fc.option(fc.constantFrom(...identities), { nil: undefined, freq: 6 });
+const connectionParts = {
+  sourceIdentity: source,
+  sourceAddress: fc.constantFrom(...ADDRESSES),
+  destinationAddress: fc.constantFrom(...ADDRESSES),
+  destinationPort: fc.constantFrom(80, 8080, 9090),
+};
+
+export const connections: fc.Arbitrary<ConnectionFacts> = fc.record(connectionParts);
+
+const QUERIES = ["", "v=1", "v=2&v=1", "w=x%20y", "v=1&w=x+y", "V=1", "%76=2"];
+
+export const requests: fc.Arbitrary<HttpFacts> = fc
+  .record({
+    ...connectionParts,
+    method: fc.constantFrom("GET", "POST", "PUT"),
+    path: fc.constantFrom("/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/d/c", "/ab/c", "/a/bc"),
+    query: fc.constantFrom(...QUERIES),
+    authority: fc.constantFrom(
+      "a.example.com",
+      "A.Example.com:80",
+      "b.test",
+      "x.a.example.com",
+      "c",
+    ),
+    user: fc.constantFrom(undefined, "", "one", "two"),
+    version: fc.constantFrom(undefined, "v1", "v2"),
+  })
+  .map(({ user, version, ...rest }) =>
+    request({
+      ...rest,
+      headers: {
+        ...(user === undefined ? {} : { "x-user": user }),
+        ...(version === undefined ? {} : { "x-version": version }),
+      },
+    }),
+  );
+
+const few = <T>(values: readonly T[]) =>
+  fc.oneof(
+    { weight: 5, arbitrary: fc.constant<T[]>([]) },
+    { weight: 1, arbitrary: fc.array(fc.constantFrom(...values), { minLength: 1, maxLength: 2 }) },
+  );
+const ACCOUNTS = ["a/x", "a/y", "b/x"].map((name) => {
+  const [namespace = "", serviceAccount = ""] = name.split("/");
+  return { namespace, serviceAccount };
+});
+
+const l4Match: fc.Arbitrary<L4Match> = fc
+  .record({
+    namespaces: few(NAMESPACES),
+    notNamespaces: few(NAMESPACES),
+    principals: few(PRINCIPALS),
+    notPrincipals: few(PRINCIPALS),
+    serviceAccounts: few(ACCOUNTS),
+    notServiceAccounts: few(ACCOUNTS),
+    sourceIps: few(CIDRS),
+    notSourceIps: few(CIDRS),
+    destinationIps: few(CIDRS),
+    notDestinationIps: few(CIDRS),
+    destinationPorts: few([80, 8080]),
+    notDestinationPorts: few([80, 8080]),
+  })
+  .map((match) => ({ ...EMPTY_L4_MATCH, ...match }));
+
+const l4Rule = fc.record({
+  clauses: fc.array(fc.array(l4Match, { maxLength: 2 }), { maxLength: 2 }),
+  position: fc.constant(undefined),
+});
+
+export const l4Policies: fc.Arbitrary<readonly L4Policy[]> = fc
+  .array(
+    fc.record({
+      action: fc.constantFrom("ALLOW" as const, "DENY" as const),
+      scope: fc.constantFrom("GLOBAL" as const, "NAMESPACE" as const, "WORKLOAD_SELECTOR" as const),
+      isDryRun: fc.integer({ min: 0, max: 9 }).map((n) => n === 0),
+      rules: fc.array(l4Rule, { maxLength: 2 }),
+    }),
+    { minLength: 1, maxLength: 3 },
+  )
+  .map((all) => all.map((parts, i) => l4PolicyOf({ ...parts, name: `p${i}` })));
+
+const path = fc.oneof(
+  fc.constantFrom("/", "/a", "/a/", "/a/b", "/ab", "/d").map((value) => ({
+    type: "PathPrefix" as const,
+    value,
+  })),
+  fc.constantFrom("/", "/a", "/a/b", "/a/b/c", "/d/c").map((value) => ({
+    type: "Exact" as const,
+    value,
+  })),
+  fc.constantFrom("/a.*", "/[ad]/.+", ".*c", "/a/b", "/a|/ab").map((value) => ({
+    type: "RegularExpression" as const,
+    value,
+  })),
+);
+const valueMatch = (name: string, exactValues: string[], expressions: string[]) =>
+  fc.oneof(
+    fc.constantFrom(...exactValues).map((value) => ({ type: "Exact" as const, name, value })),
+    fc.constantFrom(...expressions).map((value) => ({
+      type: "RegularExpression" as const,
+      name,
+      value,
+    })),
+  );
+const sometimes = <T>(arbitrary: fc.Arbitrary<T>) =>
+  fc.option(arbitrary, { nil: undefined, freq: 1 }).map((value) => (value ? [value] : []));
+
+const httpMatch: fc.Arbitrary<HttpMatch> = fc
+  .record({
+    path,
+    method: fc.option(fc.constantFrom("GET", "POST"), { nil: undefined, freq: 1 }),
+    version: sometimes(valueMatch("x-version", ["v1", "v2"], ["v.*", "v[12]", ".+"])),
+    user: sometimes(valueMatch("x-user", ["one", "two"], [".*o", "o.*e", "(one|two)"])),
+    v: sometimes(valueMatch("v", ["1", "2"], ["[12]", ".+"])),
+    w: sometimes(valueMatch("w", ["x y"], ["x.*"])),
+    isPlain: fc.boolean(),
+  })
+  .map(({ path, method, version, user, v, w, isPlain }) => ({
+    path,
+    method,
+    headers: isPlain ? version : [...version, ...user],
+    queryParams: isPlain ? [] : [...v, ...w],
+  }));
+
+const backend: fc.Arbitrary<Backend> = fc
+  .record({
+    weight: fc.integer({ min: 0, max: 3 }),
+    service: fc.constantFrom("n/v1", "n/v2", undefined),
+  })
+  .map((parts) => ({ ...parts, port: 80, problem: undefined, position: undefined }));
+
+const HOSTNAMES = ["a.example.com", "*.example.com", "*.a.example.com", "b.test", "*"];
+
+const route: fc.Arbitrary<HttpRoute> = fc
+  .record({
+    rules: fc.array(
+      fc.record({
+        matches: fc.array(httpMatch, { minLength: 1, maxLength: 3 }),
+        backends: fc.array(backend, { maxLength: 3 }),
+      }),
+      { minLength: 1, maxLength: 3 },
+    ),
+    createdMs: fc.integer({ min: 0, max: 2 }),
+    hostnames: fc.oneof(
+      fc.constant<string[]>([]),
+      fc.uniqueArray(fc.constantFrom(...HOSTNAMES), { minLength: 1, maxLength: 2 }),
+    ),
+  })
+  .map(({ rules, ...rest }) => routeOf("r", rules, rest));
+
+export const attachedRoutes: fc.Arbitrary<readonly AttachedRoute[]> = fc
+  .array(fc.record({ route, ports: fc.constantFrom([], [], [80], [8080]) }), {
+    minLength: 1,
+    maxLength: 4,
+  })
+  .map((all) =>
+    all.map(({ route, ports }, i) => ({
+      route: { ...route, key: `default/r${(i * 7) % 4}` },
+      ports,
+    })),
+  );

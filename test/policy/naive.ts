@@ -1,0 +1,299 @@
+/**
+ * The same decisions, written as plainly as can be and slowly: regular expressions, big integers,
+ * sorting. It shares no code with `src/policy`, so that the two can only agree by being right.
+ */
+import type { AttachedRoute, HttpMatch, HttpRoute, HttpRouteRule } from "../../src/model/route.ts";
+import type {
+  AuthorizationPolicy,
+  Cidr,
+  FieldMatch,
+  FieldValue,
+  L4Match,
+  L4Policy,
+  Rule,
+  StringMatch,
+} from "../../src/model/rule.ts";
+import type { MeshSettings } from "../../src/model/settings.ts";
+import type { ConnectionFacts, HttpFacts } from "../../src/policy/facts.ts";
+
+export interface NaiveVerdict {
+  isAllowed: boolean;
+  because: string;
+  policy: string | undefined;
+  rule: number | undefined;
+}
+
+const escaped = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
+function pattern(match: StringMatch): RegExp {
+  switch (match.type) {
+    case "exact":
+      return new RegExp(`^${escaped(match.value)}$`, "s");
+    case "prefix":
+      return new RegExp(`^${escaped(match.value)}.*$`, "s");
+    case "suffix":
+      return new RegExp(`^.*${escaped(match.value)}$`, "s");
+    case "presence":
+      return /./s;
+    case "template": {
+      const parts = match.value.split(/(\{\*\*?\})/).map((part) => {
+        if (part === "{*}") return "[^/]+";
+        return part === "{**}" ? ".*" : escaped(part);
+      });
+      return new RegExp(`^${parts.join("")}$`, "s");
+    }
+  }
+}
+
+function ipBits(text: string): string {
+  const v4 = /(?:^|:ffff:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(text);
+  if (v4)
+    return v4
+      .slice(1)
+      .map((n) => Number(n).toString(2).padStart(8, "0"))
+      .join("");
+  const url = new URL(`http://[${text}]/`);
+  const [head = "", tail] = url.hostname.slice(1, -1).split("::");
+  const before = head ? head.split(":") : [];
+  const after = tail ? tail.split(":") : [];
+  const zeros = Array(8 - before.length - after.length).fill("0");
+  const groups = [...before, ...zeros, ...after];
+  return groups.map((g) => Number.parseInt(g, 16).toString(2).padStart(16, "0")).join("");
+}
+
+function inCidr(cidr: Cidr, text: string): boolean {
+  const bits = [...cidr.bytes].map((d) => Number.parseInt(d, 16).toString(2).padStart(4, "0"));
+  const own = bits.join("");
+  const seen = ipBits(text);
+  return (
+    own.length === seen.length &&
+    own.slice(0, cidr.prefixLength) === seen.slice(0, cidr.prefixLength)
+  );
+}
+
+function identity(facts: ConnectionFacts) {
+  const found = /^spiffe:\/\/(([^/]+)\/ns\/([^/]+)\/sa\/([^/]+))$/.exec(facts.sourceIdentity ?? "");
+  if (!found) return undefined;
+  return { principal: found[1]!, namespace: found[3]!, account: `${found[3]}/${found[4]}` };
+}
+
+const HTTP_FIELDS = /^(host|method|path|header:.*|requestPrincipal|unsupported:request.*)$/;
+const UNKNOWN_FIELDS = /^(requestPrincipal|remoteIp|sni|unsupported:.*)$/;
+
+function principalVariants(match: StringMatch, settings: MeshSettings): StringMatch[] {
+  if (match.type === "presence" || match.type === "template") return [match];
+  const names = [settings.trustDomain, ...settings.trustDomainAliases];
+  const own = [...names, "cluster.local"].find((name) => match.value.startsWith(`${name}/`));
+  const isWhole = match.value.split("/").length === 5 && match.type !== "suffix";
+  if (own === undefined || !isWhole) return [match];
+  return names.map((name) => ({ ...match, value: name + match.value.slice(own.length) }));
+}
+
+function valueHolds(
+  field: FieldMatch,
+  value: FieldValue,
+  facts: ConnectionFacts & Partial<HttpFacts>,
+  policy: AuthorizationPolicy,
+  settings: MeshSettings,
+): boolean {
+  const id = identity(facts);
+  const name = field.field;
+  if (value.type === "port") return value.port === facts.destinationPort;
+  if (value.type === "cidr") {
+    return inCidr(value.cidr, name === "sourceIp" ? facts.sourceAddress : facts.destinationAddress);
+  }
+  const { match } = value;
+  const test = (seen: string | undefined) => seen !== undefined && pattern(match).test(seen);
+  if (name === "principal") {
+    return !!id && principalVariants(match, settings).some((m) => pattern(m).test(id.principal));
+  }
+  if (name === "namespace") return test(id?.namespace);
+  if (name === "serviceAccount") {
+    const full =
+      match.type === "exact" && !match.value.includes("/")
+        ? `${policy.source.namespace}/${match.value}`
+        : (match as { value: string }).value;
+    return id?.account === full;
+  }
+  if (name === "host") return new RegExp(pattern(match).source, "si").test(facts.authority!);
+  if (name === "method") return test(facts.method);
+  if (name === "path") return test(facts.path);
+  const seen = facts.header!(name.slice("header:".length));
+  return match.type === "presence" ? seen !== undefined : test(seen);
+}
+
+function fieldHolds(
+  field: FieldMatch,
+  facts: ConnectionFacts & Partial<HttpFacts>,
+  policy: AuthorizationPolicy,
+  settings: MeshSettings,
+): boolean {
+  const isClosed = policy.action === "DENY" || policy.action === "CUSTOM";
+  if (facts.method === undefined && HTTP_FIELDS.test(field.field)) return true;
+  if (UNKNOWN_FIELDS.test(field.field)) return isClosed;
+  const holds = (value: FieldValue) => valueHolds(field, value, facts, policy, settings);
+  if (field.hasValues && field.values.length === 0 && !isClosed) return false;
+  if (field.hasNotValues && field.notValues.length === 0 && !isClosed) return false;
+  if (field.values.length > 0 && !field.values.some(holds)) return false;
+  return !field.notValues.some(holds);
+}
+
+function ruleHolds(
+  rule: Rule,
+  facts: ConnectionFacts & Partial<HttpFacts>,
+  policy: AuthorizationPolicy,
+  settings: MeshSettings,
+): boolean {
+  const isTcp = facts.method === undefined;
+  const all = [...rule.from.flat(), ...rule.to.flat(), ...rule.when];
+  if (isTcp && policy.action !== "DENY" && all.some((f) => HTTP_FIELDS.test(f.field))) return false;
+  const every = (set: readonly FieldMatch[]) =>
+    set.every((field) => fieldHolds(field, facts, policy, settings));
+  const some = (sets: readonly (readonly FieldMatch[])[]) => sets.length === 0 || sets.some(every);
+  return some(rule.from) && some(rule.to) && every(rule.when);
+}
+
+export function naiveAuthorize(
+  policies: readonly AuthorizationPolicy[],
+  facts: ConnectionFacts | HttpFacts,
+  settings: MeshSettings,
+): NaiveVerdict {
+  const active = policies.filter((policy) => !policy.isDryRun);
+  for (const action of ["CUSTOM", "DENY", "ALLOW"]) {
+    for (const policy of active.filter((p) => p.action === action)) {
+      const rule = policy.rules.find((r) => ruleHolds(r, facts, policy, settings));
+      if (!rule) continue;
+      const isAllowed = action === "ALLOW";
+      const because = isAllowed ? "allowed" : "denied";
+      return { isAllowed, because, policy: policy.key, rule: rule.index };
+    }
+  }
+  return otherwise(active.some((policy) => policy.action === "ALLOW"));
+}
+
+function otherwise(hasAllow: boolean): NaiveVerdict {
+  const because = hasAllow ? "noAllowMatched" : "noAllowPolicies";
+  return { isAllowed: !hasAllow, because, policy: undefined, rule: undefined };
+}
+
+function l4MatchHolds(match: L4Match, facts: ConnectionFacts): boolean {
+  const id = identity(facts);
+  const criteria: (boolean | undefined)[] = [];
+  const add = <T>(values: readonly T[], holds: (value: T) => boolean, isPositive: boolean) => {
+    if (values.length > 0) criteria.push(values.some(holds) === isPositive);
+  };
+  const on = (seen?: string) => (m: StringMatch) => seen !== undefined && pattern(m).test(seen);
+  const account = (a: { namespace: string; serviceAccount: string }) =>
+    id?.account === `${a.namespace}/${a.serviceAccount}`;
+  const source = (c: Cidr) => inCidr(c, facts.sourceAddress);
+  const target = (c: Cidr) => inCidr(c, facts.destinationAddress);
+  const port = (p: number) => p === facts.destinationPort;
+  add(match.principals, on(id?.principal), true);
+  add(match.notPrincipals, on(id?.principal), false);
+  add(match.namespaces, on(id?.namespace), true);
+  add(match.notNamespaces, on(id?.namespace), false);
+  add(match.serviceAccounts, account, true);
+  add(match.notServiceAccounts, account, false);
+  add(match.sourceIps, source, true);
+  add(match.notSourceIps, source, false);
+  add(match.destinationIps, target, true);
+  add(match.notDestinationIps, target, false);
+  add(match.destinationPorts, port, true);
+  add(match.notDestinationPorts, port, false);
+  return criteria.length > 0 && criteria.every(Boolean);
+}
+
+export function naiveL4(policies: readonly L4Policy[], facts: ConnectionFacts): NaiveVerdict {
+  const active = policies.filter((policy) => !policy.isDryRun);
+  for (const action of ["DENY", "ALLOW"]) {
+    for (const policy of active.filter((p) => p.action === action)) {
+      const rule = policy.rules.findIndex(({ clauses }) =>
+        clauses.every((c) => c.length === 0 || c.some((match) => l4MatchHolds(match, facts))),
+      );
+      if (rule < 0) continue;
+      const isAllowed = action === "ALLOW";
+      return { isAllowed, because: isAllowed ? "allowed" : "denied", policy: policy.key, rule };
+    }
+  }
+  return otherwise(active.some((policy) => policy.action === "ALLOW"));
+}
+
+function routeMatchHolds(match: HttpMatch, facts: HttpFacts): boolean {
+  const { type, value } = match.path;
+  const prefix = value.replace(/\/$/, "");
+  const isPath = {
+    Exact: facts.path === value,
+    PathPrefix: facts.path === prefix || facts.path.startsWith(`${prefix}/`),
+    RegularExpression:
+      type === "RegularExpression" && new RegExp(`^(?:${value})$`).test(facts.path),
+  }[type];
+  const query = new URLSearchParams(facts.query);
+  const test = (seen: string | null | undefined, m: { type: string; value: string }) => {
+    if (seen === null || seen === undefined) return false;
+    return m.type === "Exact" ? seen === m.value : new RegExp(`^(?:${m.value})$`).test(seen);
+  };
+  return (
+    isPath &&
+    (match.method === undefined || match.method === facts.method) &&
+    match.headers.every((m) => test(facts.header(m.name), m)) &&
+    match.queryParams.every((m) => test(query.get(m.name), m))
+  );
+}
+
+export interface NaiveRoute {
+  route: HttpRoute;
+  rule: HttpRouteRule;
+}
+
+/** `default`: to the service itself; `none`: 404. */
+export function naiveRoute(
+  own: readonly AttachedRoute[],
+  shared: readonly AttachedRoute[],
+  port: number,
+  facts: HttpFacts,
+): NaiveRoute | "default" | "none" {
+  const host = facts.authority.toLowerCase().replace(/:\d+$/, "");
+  const rank = (route: HttpRoute): number => {
+    if (own.length > 0) return 1;
+    const names = route.hostnames.length > 0 ? route.hostnames : ["*"];
+    const ranks = names.map((name) => {
+      if (name === host) return 1e6;
+      if (name === "*") return 1;
+      return name.startsWith("*.") && host.endsWith(name.slice(1)) ? name.length : 0;
+    });
+    return Math.max(...ranks);
+  };
+  const followed = (own.length > 0 ? own : shared).filter(
+    ({ ports }) => own.length === 0 || ports.length === 0 || ports.includes(port),
+  );
+  const routes = followed.map(({ route }) => route).filter((route) => rank(route) > 0);
+  if (routes.length === 0) return "default";
+  const hits = routes.flatMap((route) =>
+    route.rules.flatMap((rule) =>
+      rule.matches.flatMap((match, index) =>
+        routeMatchHolds(match, facts) ? [{ route, rule, match, index }] : [],
+      ),
+    ),
+  );
+  const kinds = ["RegularExpression", "PathPrefix", "Exact"];
+  const weight = (hit: (typeof hits)[number]): (number | string)[] => [
+    -rank(hit.route),
+    -kinds.indexOf(hit.match.path.type),
+    hit.match.path.type === "PathPrefix" ? -hit.match.path.value.replace(/\/$/, "").length : 0,
+    hit.match.method ? 0 : 1,
+    -hit.match.headers.length,
+    -hit.match.queryParams.length,
+    hit.route.createdMs,
+    hit.route.key,
+    hit.rule.index,
+    hit.index,
+  ];
+  hits.sort((a, b) => {
+    const x = weight(a);
+    const y = weight(b);
+    const i = x.findIndex((value, at) => value !== y[at]);
+    if (i < 0) return 0;
+    return x[i]! < y[i]! ? -1 : 1;
+  });
+  return hits[0] ?? "none";
+}

@@ -1,0 +1,231 @@
+/**
+ * What is compiled for the proxies, what the trace walks and the plainest code one can write must
+ * come to the same for any policies, routes and facts.
+ */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type { AuthorizationPolicy, FieldMatch, L4Match, L4Policy } from "../../src/model/rule.ts";
+import { DEFAULT_SETTINGS } from "../../src/model/settings.ts";
+import type { Snapshot } from "../../src/model/snapshot.ts";
+import { decide } from "../../src/policy/decide.ts";
+import { explain } from "../../src/policy/explain.ts";
+import type { ConnectionFacts, Hop, HttpFacts } from "../../src/policy/facts.ts";
+import { renderDecision } from "../../src/policy/render.ts";
+import type { Verdict } from "../../src/policy/verdict.ts";
+import {
+  attachedRoutes,
+  connections,
+  EVALUABLE_FIELDS,
+  l4Policies,
+  policies,
+  requests,
+  SETTINGS,
+} from "./arbitraries.ts";
+import { HTTP_HOP, L4_HOP, SERVICE, snapshotOf, WAYPOINT } from "./mesh.ts";
+import { naiveAuthorize, naiveL4, naiveRoute } from "./naive.ts";
+
+/** Each run judges several facts, so that 4,000 runs are more than 20,000 pairs. */
+const RUNS = 4_000;
+const settings = { ...DEFAULT_SETTINGS, ...SETTINGS };
+
+function bare({ isAllowed, because, policy, rule }: Verdict) {
+  return { isAllowed, because, policy, rule };
+}
+
+/** Compiled and traced, held against one another; the traced one must also be printable. */
+function judged(snapshot: Snapshot, hop: Hop, facts: ConnectionFacts | HttpFacts, draw = 0) {
+  const compiled = decide(snapshot, hop, facts, draw);
+  const traced = explain(snapshot, hop, facts, draw);
+  expect(traced.verdict).toEqual(compiled.verdict);
+  expect(traced.status).toBe(compiled.status);
+  expect(traced.backend).toEqual(compiled.backend);
+  expect(traced.route?.name).toBe(compiled.route?.name);
+  expect(traced.route?.rule).toBe(compiled.route?.rule);
+  expect(renderDecision(traced).length).toBeGreaterThan(0);
+  return compiled;
+}
+
+/** How often something was there, and how often the answer hung on it. */
+class Shares {
+  readonly #seen = new Map<string, number>();
+  readonly #decided = new Map<string, number>();
+
+  count(name: string, isDeciding: boolean): void {
+    this.#seen.set(name, (this.#seen.get(name) ?? 0) + 1);
+    if (isDeciding) this.#decided.set(name, (this.#decided.get(name) ?? 0) + 1);
+  }
+
+  share(name: string): number {
+    return (this.#decided.get(name) ?? 0) / (this.#seen.get(name) ?? 1);
+  }
+
+  of(names: readonly string[]): Record<string, number> {
+    return Object.fromEntries(names.map((name) => [name, this.share(name)]));
+  }
+}
+
+function without(policy: AuthorizationPolicy, field: FieldMatch): AuthorizationPolicy {
+  const drop = (set: readonly FieldMatch[]) => set.filter((other) => other !== field);
+  const rules = policy.rules.map((rule) => ({
+    ...rule,
+    from: rule.from.map(drop),
+    to: rule.to.map(drop),
+    when: drop(rule.when),
+  }));
+  return { ...policy, rules };
+}
+
+/** For each field that could be asked about, whether the verdict would change without it. */
+function countFields(
+  all: readonly AuthorizationPolicy[],
+  facts: ConnectionFacts | HttpFacts,
+  shares: Shares,
+): void {
+  const verdict = naiveAuthorize(all, facts, settings);
+  all.forEach((policy, i) => {
+    for (const rule of policy.rules) {
+      for (const field of [...rule.from.flat(), ...rule.to.flat(), ...rule.when]) {
+        const other = naiveAuthorize(all.with(i, without(policy, field)), facts, settings);
+        shares.count(field.field, JSON.stringify(other) !== JSON.stringify(verdict));
+      }
+    }
+  });
+}
+
+function l7Snapshot(all: readonly AuthorizationPolicy[]): Snapshot {
+  const targets = ["GatewayClass/istio-waypoint", `Gateway/${WAYPOINT}`, `Service/${SERVICE}`];
+  const perTarget = targets.map((target, i) => [target, all.filter((_, at) => at % 3 === i)]);
+  return snapshotOf({ policies: Object.fromEntries(perTarget), settings: SETTINGS });
+}
+
+test("requests: compiled, traced and naive verdicts are the same", { timeout: 120_000 }, () => {
+  const shares = new Shares();
+  const many = fc.array(requests, { minLength: 6, maxLength: 6 });
+  fc.assert(
+    fc.property(policies, many, (all, facts) => {
+      const snapshot = l7Snapshot(all);
+      for (const request of facts) {
+        const { verdict } = judged(snapshot, HTTP_HOP, request);
+        expect(bare(verdict)).toEqual(naiveAuthorize(all, request, settings));
+      }
+      countFields(all, facts[0]!, shares);
+    }),
+    { numRuns: RUNS },
+  );
+  for (const [name, share] of Object.entries(shares.of(EVALUABLE_FIELDS))) {
+    expect(share, `${name} decides`).toBeGreaterThan(0.05);
+  }
+});
+
+test("TCP: compiled, traced and naive verdicts are the same", { timeout: 120_000 }, () => {
+  const shares = new Shares();
+  const many = fc.array(connections, { minLength: 6, maxLength: 6 });
+  fc.assert(
+    fc.property(policies, many, (all, facts) => {
+      const snapshot = l7Snapshot(all);
+      for (const connection of facts) {
+        const { verdict } = judged(snapshot, HTTP_HOP, connection);
+        expect(bare(verdict)).toEqual(naiveAuthorize(all, connection, settings));
+      }
+      countFields(all, facts[0]!, shares);
+    }),
+    { numRuns: RUNS },
+  );
+  // Those of requests decide too, by leaving rules out of an ALLOW.
+  for (const [name, share] of Object.entries(shares.of(EVALUABLE_FIELDS))) {
+    expect(share, `${name} decides`).toBeGreaterThan(0.03);
+  }
+});
+
+const L4_FIELDS = [
+  "namespaces",
+  "notNamespaces",
+  "principals",
+  "notPrincipals",
+  "serviceAccounts",
+  "notServiceAccounts",
+  "sourceIps",
+  "notSourceIps",
+  "destinationIps",
+  "notDestinationIps",
+  "destinationPorts",
+  "notDestinationPorts",
+] as const;
+
+function countL4Fields(all: readonly L4Policy[], facts: ConnectionFacts, shares: Shares): void {
+  const verdict = JSON.stringify(naiveL4(all, facts));
+  const matches = all.flatMap((p) => p.rules.flatMap((r) => r.clauses.flat()));
+  for (const match of matches) {
+    for (const name of L4_FIELDS) {
+      if (match[name].length === 0) continue;
+      const other = replaceMatch(all, match, { ...match, [name]: [] });
+      shares.count(name, JSON.stringify(naiveL4(other, facts)) !== verdict);
+    }
+  }
+}
+
+function replaceMatch(all: readonly L4Policy[], from: L4Match, to: L4Match): readonly L4Policy[] {
+  return all.map((policy) => ({
+    ...policy,
+    rules: policy.rules.map((rule) => ({
+      ...rule,
+      clauses: rule.clauses.map((clause) => clause.map((m) => (m === from ? to : m))),
+    })),
+  }));
+}
+
+test("L4: compiled, traced and naive verdicts are the same", { timeout: 120_000 }, () => {
+  const shares = new Shares();
+  const many = fc.array(connections, { minLength: 6, maxLength: 6 });
+  fc.assert(
+    fc.property(l4Policies, many, (all, facts) => {
+      const snapshot = snapshotOf({ l4Policies: all });
+      const order = ["GLOBAL", "NAMESPACE", "WORKLOAD_SELECTOR"];
+      const sorted = all.toSorted((a, b) => order.indexOf(a.scope) - order.indexOf(b.scope));
+      for (const connection of facts) {
+        const { verdict } = judged(snapshot, L4_HOP, connection);
+        expect(bare(verdict)).toEqual(naiveL4(sorted, connection));
+      }
+      countL4Fields(sorted, facts[0]!, shares);
+    }),
+    { numRuns: RUNS },
+  );
+  for (const [name, share] of Object.entries(shares.of(L4_FIELDS))) {
+    expect(share, `${name} decides`).toBeGreaterThan(0.05);
+  }
+});
+
+test("routes: compiled, traced and naive choices are the same", { timeout: 120_000 }, () => {
+  const outcomes = new Map<string, number>();
+  const parts = fc.record({
+    own: fc.option(attachedRoutes, { nil: [], freq: 2 }),
+    shared: fc.option(attachedRoutes, { nil: [], freq: 3 }),
+    facts: fc.array(requests, { minLength: 6, maxLength: 6 }),
+    port: fc.constantFrom(80, 8080, 9090),
+    draw: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+  });
+  fc.assert(
+    fc.property(parts, ({ own, shared, facts, port, draw }) => {
+      const routes = { [`Service/${SERVICE}`]: own, [`Gateway/${WAYPOINT}`]: shared };
+      const snapshot = snapshotOf({ routes });
+      for (const request of facts) {
+        const decision = judged(snapshot, { ...HTTP_HOP, port } as Hop, request, draw);
+        const wanted = naiveRoute(own, shared, port, request);
+        if (wanted === "none") expect(decision.status).toBe(404);
+        else if (wanted === "default") {
+          expect(decision.route!.name).toBe("default");
+          expect(decision.backend).toMatchObject({ service: SERVICE, port });
+        } else {
+          expect(decision.route!.route).toBe(wanted.route);
+          expect(decision.route!.rule).toBe(wanted.rule);
+        }
+        const kind = typeof wanted === "string" ? wanted : own.length > 0 ? "service" : "gateway";
+        outcomes.set(kind, (outcomes.get(kind) ?? 0) + 1);
+      }
+    }),
+    { numRuns: RUNS },
+  );
+  for (const kind of ["none", "default", "service", "gateway"]) {
+    expect(outcomes.get(kind)! / (RUNS * 6), kind).toBeGreaterThan(0.05);
+  }
+});

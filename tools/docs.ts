@@ -1,0 +1,184 @@
+/**
+ * The reference pages that are lists: made from the tables in the code, so that they cannot lag.
+ *
+ * `node tools/docs.ts` writes them (Node ≥ 22.18); so does `npx vitest run test/docs -u`.
+ * `test/docs/reference.test.ts` fails when a page and its table differ.
+ */
+import { writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { DIAGNOSTICS } from "../src/kit/diagnostic.ts";
+import { FAILURES } from "../src/kit/failure.ts";
+import { droppedLines } from "../src/telemetry/access-log.ts";
+import {
+  HTTP_LABELS,
+  ISTIO_BUCKET_BOUNDS,
+  RequestMetrics,
+  recordBuild,
+  TCP_LABELS,
+  TcpMetrics,
+} from "../src/telemetry/istio-metrics.ts";
+import { type MetricDescription, MetricRegistry } from "../src/telemetry/metrics.ts";
+
+/** What each label says. */
+const LABELS: Readonly<Record<string, string>> = {
+  reporter: "who counts: `waypoint`, or a ztunnel as `source` or `destination`",
+  source_workload: "the client's workload (Deployment, Job, …)",
+  source_canonical_service: "the client's canonical name",
+  source_canonical_revision: "the client's canonical revision",
+  source_workload_namespace: "the client's namespace",
+  source_principal: "the SPIFFE id that the client proved",
+  source_app: "the same as `source_canonical_service`, as in Istio's ambient mode",
+  source_version: "the same as `source_canonical_revision`",
+  source_cluster: "the client's cluster",
+  destination_workload: "the server's workload",
+  destination_workload_namespace: "the server's namespace",
+  destination_principal: "the SPIFFE id of the server",
+  destination_app: "the same as `destination_canonical_service`",
+  destination_version: "the same as `destination_canonical_revision`",
+  destination_service: "host name of the Service that was called",
+  destination_canonical_service: "the server's canonical name",
+  destination_canonical_revision: "the server's canonical revision",
+  destination_service_name: "name of the Service that was called",
+  destination_service_namespace: "its namespace",
+  destination_cluster: "the server's cluster",
+  request_protocol: "`http`, `grpc` or `tcp`",
+  response_code: "the HTTP status; 0 when there was no answer",
+  grpc_response_status: "the gRPC status as a number; empty when the request is not gRPC",
+  response_flags: "Envoy's short flags, ztunnel's for TCP (`DENY`, `CONNECT`, …), `-` for none",
+  connection_security_policy: "`mutual_tls`, or `unknown` for plaintext",
+  component: "which part of the mesh the process is",
+  tag: "its version",
+  reason: "why: `queue_full` or `write_failed`",
+  metric: "the name of the full metric",
+  waypoint: "`namespace/name` of the waypoint's Gateway",
+  status: "the HTTP status that was answered",
+};
+
+/** Metrics that a waypoint makes when it starts; the test compares the names with the source. */
+function registerWaypointMetrics(registry: MetricRegistry): void {
+  const labels = ["waypoint", "status"];
+  const counters = [
+    ["tunnels_refused", "CONNECT requests that were refused, by status."],
+    ["malformed_requests", "Requests refused before they were one, by status."],
+  ] as const;
+  for (const [name, help] of counters) {
+    registry.counter(`waystone_waypoint_${name}_total`, help, labels);
+  }
+  registry.gauge("waystone_waypoint_active_requests", "Requests in progress.", ["waypoint"]);
+}
+
+/** A registry with every metric in it. */
+export function fullRegistry(): MetricRegistry {
+  const registry = new MetricRegistry();
+  registerWaypointMetrics(registry);
+  new RequestMetrics(registry, "waypoint");
+  new TcpMetrics(registry);
+  recordBuild(registry, "", "");
+  droppedLines(registry);
+  return registry;
+}
+
+const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ");
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const lines = [head, head.map(() => "---"), ...rows];
+  return lines.map((row) => `| ${row.map(cell).join(" | ")} |`).join("\n");
+}
+
+const GENERATED = "<!-- Written by tools/docs.ts from the code; change the table there. -->";
+
+/** docs/reference/errors.md */
+export function errorsPage(): string {
+  const rows = Object.entries(FAILURES).map(([code, failure]) => [
+    `\`${code}\``,
+    failure.side,
+    failure.isRetryable ? "yes" : "no",
+    failure.meaning,
+    failure.hint === "" ? "" : sentence(failure.hint),
+  ]);
+  return `${GENERATED}
+
+# Errors
+
+What can go wrong while the mesh runs. The code stands in logs and in decisions, in brackets:
+\`[UPSTREAM_CONNECT_TIMEOUT] …\`. *Side* says on which side of the proxy the trouble is; *retried*
+whether the same request may be tried again elsewhere.
+
+${table(["code", "side", "retried", "meaning", "where to look"], rows)}
+`;
+}
+
+const sentence = (text: string): string => text[0]!.toUpperCase() + text.slice(1);
+
+/** docs/reference/diagnostics.md */
+export function diagnosticsPage(): string {
+  const rows = Object.entries(DIAGNOSTICS).map(([code, kind]) => [
+    `\`${code}\``,
+    kind.name,
+    kind.level,
+    kind.description,
+  ]);
+  return `${GENERATED}
+
+# Diagnostics
+
+What is wrong with a configuration, as \`waystone analyze\` and the control plane report it. Errors
+of the form WS00xx refuse the edit whole, and the old configuration stays in force; the others are
+accepted, and have the effect described. A code that is no longer used is not given to another.
+
+${table(["code", "name", "level", "meaning"], rows)}
+`;
+}
+
+/** docs/reference/metrics.md */
+export function metricsPage(
+  metrics: readonly MetricDescription[] = fullRegistry().describe(),
+): string {
+  const names = [...new Set([...HTTP_LABELS, ...metrics.flatMap((metric) => metric.labelNames)])];
+  const missing = names.filter((name) => LABELS[name] === undefined);
+  if (missing.length > 0) throw new Error(`tools/docs.ts does not describe ${missing.join(", ")}`);
+  const rows = metrics.map((m) => [`\`${m.name}\``, m.type, m.help, labelsOf(m)]);
+  return `${GENERATED}
+
+# Metrics
+
+Served at port 15020, \`/stats/prometheus\` and \`/metrics\`, in the Prometheus text format 0.0.4.
+Names, labels and buckets of \`istio_*\` are Istio's own, so its dashboards work unchanged. A value
+that is not known reads \`unknown\`. A metric keeps at most 10,000 combinations of label values; what
+goes beyond is counted in one series whose labels all read \`overflow\`.
+
+${table(["metric", "type", "meaning", "labels"], rows)}
+
+The upper bounds of all \`istio_*\` histograms: ${ISTIO_BUCKET_BOUNDS.join(", ")}, +Inf.
+
+## Labels
+
+${table(
+  ["label", "meaning"],
+  names.map((name) => [`\`${name}\``, LABELS[name]!]),
+)}
+`;
+}
+
+const isSame = (a: readonly string[], b: readonly string[]): boolean => a.join() === b.join();
+
+function labelsOf({ labelNames }: MetricDescription): string {
+  if (isSame(labelNames, HTTP_LABELS)) return "HTTP: all below from `reporter` on";
+  if (isSame(labelNames, TCP_LABELS)) {
+    return "TCP: the same without `response_code` and `grpc_response_status`";
+  }
+  return labelNames.map((name) => `\`${name}\``).join(", ");
+}
+
+/** File name under docs/reference/ → text. */
+export const PAGES: Readonly<Record<string, () => string>> = {
+  "errors.md": errorsPage,
+  "diagnostics.md": diagnosticsPage,
+  "metrics.md": metricsPage,
+};
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  for (const [name, page] of Object.entries(PAGES)) {
+    writeFileSync(new URL(`../docs/reference/${name}`, import.meta.url), page());
+  }
+}
