@@ -10,7 +10,7 @@ import { type AddressInfo, isIP } from "node:net";
 import type { Drainable } from "../kit/drain.ts";
 import { Failure } from "../kit/failure.ts";
 
-export interface AdminRequest {
+interface AdminRequest {
   readonly method: "GET" | "POST";
   readonly path: string;
   /** What follows the route's path when that ends in "/": the id of `/decisions/<id>`. */
@@ -28,7 +28,7 @@ export interface AdminResponse {
   readonly onSent?: () => void;
 }
 
-export type AdminHandler = (request: AdminRequest) => AdminResponse | Promise<AdminResponse>;
+type AdminHandler = (request: AdminRequest) => AdminResponse | Promise<AdminResponse>;
 
 export interface AdminRoute {
   readonly method: "GET" | "POST";

@@ -3,14 +3,7 @@
  * everywhere. `program.ts` says which command takes which.
  */
 import { InvalidArgumentError, Option } from "commander";
-import type { HostPort } from "../local/addresses.ts";
-
-export interface WorkloadOverride extends HostPort {
-  /** `name` or `namespace/name`, of a workload or of what owns it. */
-  readonly workload: string;
-}
-
-export type OutputFormat = "text" | "json";
+import type { WorkloadOverride } from "../local/echoes.ts";
 
 export const OPTIONS = {
   file: () =>

@@ -14,7 +14,7 @@ const ANSWER_TIMEOUT_MS = 5_000;
 export class RunningMesh {
   readonly run: RunFile;
 
-  private constructor(run: RunFile) {
+  constructor(run: RunFile) {
     this.run = run;
   }
 

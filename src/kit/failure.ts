@@ -57,7 +57,11 @@ export const FAILURES = {
     "The peer sent more control frames than the limit allows.",
   ),
   PORT_IN_USE: kind("internal", false, "A port that is needed belongs to someone else."),
-  SOCKS5_REFUSED: kind("downstream", false, "The SOCKS5 client is malformed, or has no valid user name and password."),
+  SOCKS5_REFUSED: kind(
+    "downstream",
+    false,
+    "The SOCKS5 client is malformed, or has no valid user name and password.",
+  ),
   TIMEOUT: kind("downstream", false, "The peer was silent for too long."),
   TLS_HANDSHAKE_FAILED: kind(
     "downstream",
@@ -70,7 +74,11 @@ export const FAILURES = {
     false,
     "The peer's certificate does not carry an identity that is accepted here.",
   ),
-  TOO_MANY_CONNECTIONS: kind("downstream", true, "The limit on connections, or on handshakes in progress, is reached."),
+  TOO_MANY_CONNECTIONS: kind(
+    "downstream",
+    true,
+    "The limit on connections, or on handshakes in progress, is reached.",
+  ),
   UPSTREAM_CONNECT_FAILED: kind(
     "upstream",
     true,

@@ -12,8 +12,8 @@
  * are; a declared one is as it is declared.
  */
 import { isDeepStrictEqual } from "node:util";
-import { KINDS } from "../api/kinds.ts";
 import type { KubeObject, ObjectChange, ObjectKey, ParsedObject } from "../api/object.ts";
+import { nameOf, namespaceOf } from "../translate/object-names.ts";
 import { type AddressPlan, isLoopback4 } from "./addresses.ts";
 import {
   isManagedWaypoint,
@@ -131,7 +131,7 @@ export class Cluster {
       if (declared.kind !== "GatewayClass") continue;
       const { controllerName } = record(declared.value.spec);
       if (controllerName === WAYPOINT_CONTROLLER) {
-        this.#waypointClasses.add(declared.value.metadata.name);
+        this.#waypointClasses.add(nameOf(declared));
       }
     }
     if ([...this.#waypointClasses].sort().join() === before) return;
@@ -187,7 +187,7 @@ export class Cluster {
   #filledIn(object: ParsedObject): ParsedObject {
     const { value } = object;
     const namespace = namespaceOf(object);
-    const address = () => this.#addresses.allocate(object.kind, namespace, value.metadata.name);
+    const address = () => this.#addresses.allocate(object.kind, namespace, nameOf(object));
     switch (object.kind) {
       case "Service":
         return hasVirtualIp(value) ? withSpec(object, virtualIps(value, address())) : object;
@@ -213,7 +213,7 @@ export class Cluster {
   }
 
   #release(object: ParsedObject): void {
-    this.#addresses.release(object.kind, namespaceOf(object), object.value.metadata.name);
+    this.#addresses.release(object.kind, namespaceOf(object), nameOf(object));
   }
 }
 
@@ -257,14 +257,8 @@ function withNamespace(object: ParsedObject): KubeObject {
   return { ...value, metadata: { ...value.metadata, namespace: namespaceOf(object) } };
 }
 
-/** Empty for what stands in no namespace. */
-function namespaceOf(object: ParsedObject): string {
-  if (!KINDS[object.kind].isNamespaced) return "";
-  return object.value.metadata.namespace ?? "default";
-}
-
 function keyOf(object: ParsedObject): ObjectKey {
-  return { kind: object.kind, namespace: namespaceOf(object), name: object.value.metadata.name };
+  return { kind: object.kind, namespace: namespaceOf(object), name: nameOf(object) };
 }
 
 function keyText(key: ObjectKey): string {

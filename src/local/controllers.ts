@@ -191,7 +191,7 @@ export function waypointObjects(gateway: KubeObject): KubeObject[] {
 
 /** The Gateway's labels are copied to what is made for it, but those of the Gateway API. */
 function ownLabels(gateway: KubeObject): Record<string, string> {
-  const labels = Object.entries(gateway.metadata.labels ?? {});
+  const labels = Object.entries(strings(gateway.metadata.labels));
   return Object.fromEntries(labels.filter(([k]) => !k.startsWith("gateway.networking.k8s.io/")));
 }
 

@@ -7,6 +7,8 @@ import type { Service } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { WaypointBinding } from "../model/waypoint.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
+import type { Condition, ObjectStatus } from "../translate/findings.ts";
+import { objectKey } from "../translate/object-names.ts";
 import type { AddressMode, HostPort } from "./addresses.ts";
 
 export interface ServiceReport {
@@ -57,12 +59,10 @@ export interface AttachmentReport {
   readonly attachedTo: readonly string[];
 }
 
-export interface ConditionReport {
+/** A condition as Kubernetes would show it, and the object it stands on. */
+export interface ConditionReport extends Condition {
+  /** `HTTPRoute bookinfo/reviews`; of a route's parent: `… → Service bookinfo/reviews`. */
   readonly object: string;
-  readonly type: string;
-  readonly status: string;
-  readonly reason: string;
-  readonly message: string;
 }
 
 export interface MeshReport {
@@ -82,12 +82,12 @@ export interface ReportContext {
   readonly addressMode: AddressMode;
   readonly where: (address: string, port: number) => HostPort | undefined;
   readonly playedBy: (workload: Workload) => string;
-  readonly conditions: readonly ConditionReport[];
+  readonly statuses: Iterable<ObjectStatus>;
   readonly diagnostics: readonly Diagnostic[];
 }
 
 export function meshReport(context: ReportContext): MeshReport {
-  const { snapshot, addressMode, conditions, diagnostics } = context;
+  const { snapshot, addressMode, statuses, diagnostics } = context;
   return {
     revision: snapshot.revision,
     addressMode,
@@ -101,7 +101,7 @@ export function meshReport(context: ReportContext): MeshReport {
     })),
     policies: policyReports(snapshot),
     routes: routeReports(snapshot),
-    conditions,
+    conditions: conditionReports(statuses),
     diagnostics,
   };
 }
@@ -174,6 +174,19 @@ function routeReports(snapshot: Snapshot): AttachmentReport[] {
     }
   }
   return collected.all();
+}
+
+function conditionReports(statuses: Iterable<ObjectStatus>): ConditionReport[] {
+  const rows: ConditionReport[] = [];
+  for (const { object, conditions, parents } of statuses) {
+    const own = `${object.kind} ${objectKey(object.namespace, object.name)}`;
+    for (const condition of conditions) rows.push({ object: own, ...condition });
+    for (const { parent, conditions: ofParent } of parents) {
+      const name = `${own} → ${parent.kind} ${objectKey(parent.namespace, parent.name)}`;
+      for (const condition of ofParent) rows.push({ object: name, ...condition });
+    }
+  }
+  return rows.sort((a, b) => compare(a.object, b.object) || compare(a.type, b.type));
 }
 
 /** One row for each object, however many things it is attached to. */

@@ -154,6 +154,11 @@ class Acceptance {
 
   /** OpenSSL is content with the handshake. The client's certificate may still be anybody's. */
   secured(socket: tls.TLSSocket): void {
+    const certificate = socket.getPeerX509Certificate();
+    if (certificate === undefined) {
+      this.fail("the client sent no certificate");
+      return;
+    }
     if (!socket.authorized) {
       this.fail(`the client's certificate was not accepted: ${verdictOf(socket)}`);
       return;
@@ -162,8 +167,7 @@ class Acceptance {
       this.fail(`the client did not offer ALPN ${ALPN}`);
       return;
     }
-    const certificate = socket.getPeerX509Certificate();
-    const ids = certificate === undefined ? [] : spiffeIdsOf(certificate.raw);
+    const ids = spiffeIdsOf(certificate.raw);
     const [peer] = ids;
     const { trustDomains } = this.#options;
     const isAccepted = ids.some((id) => trustDomains.includes(trustDomainOf(id) ?? ""));
@@ -245,9 +249,7 @@ function addressesOf(socket: net.Socket): string {
 /** Node gives a code; its type says an Error. */
 function verdictOf(socket: tls.TLSSocket): string {
   const error: unknown = socket.authorizationError;
-  const code = error instanceof Error ? error.message : String(error);
-  // What verification says when there was nothing to verify.
-  return code === "UNSPECIFIED" || code === "null" ? "it sent none" : code;
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** OpenSSL's errors say more in their `reason` than in their message. */
@@ -339,4 +341,18 @@ function handshakeAsClient(
     else settle({ socket, peer });
   });
   return { abort: () => settle(undefined) };
+}
+
+/** How long a peer has to take our last words. */
+const LINGER_MS = 1_000;
+
+/**
+ * For a connection that we have ended: destroys the socket when the peer does not end it soon. At
+ * once would be too early: data of the peer's that we no longer read would turn into a reset, which
+ * overtakes what we sent last.
+ */
+export function lingerThenDestroy(socket: net.Socket): void {
+  if (socket.destroyed) return;
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  socket.once("close", () => clearTimeout(timer));
 }

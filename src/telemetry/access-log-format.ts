@@ -11,7 +11,7 @@ import type { AccessRecord } from "./access-record.ts";
 import { LineBytes } from "./line-bytes.ts";
 
 /** Istio's text format. */
-export const DEFAULT_TEXT_FORMAT = [
+const DEFAULT_TEXT_FORMAT = [
   '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%"',
   "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS%",
   '"%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% %BYTES_SENT% %DURATION%',

@@ -25,7 +25,7 @@ export function labelBlock(names: readonly string[], values: readonly string[]):
 }
 
 /** A float as Go's parser reads it. */
-export function formatNumber(value: number): string {
+function formatNumber(value: number): string {
   if (value === Number.POSITIVE_INFINITY) return "+Inf";
   if (value === Number.NEGATIVE_INFINITY) return "-Inf";
   return String(value);

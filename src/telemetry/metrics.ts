@@ -8,13 +8,13 @@
 import { assert } from "../kit/assert.ts";
 import { escapeHelp, exposeChild, labelBlock } from "./exposition.ts";
 
-export const CHILDREN_MAX_DEFAULT = 10_000;
+const CHILDREN_MAX_DEFAULT = 10_000;
 
 const METRIC_NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 const LABEL_NAME = /^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$/;
 const OVERFLOW_METRIC = "waystone_metric_overflow_total";
 
-export type MetricType = "counter" | "gauge" | "histogram";
+type MetricType = "counter" | "gauge" | "histogram";
 
 export class Counter {
   value = 0;

@@ -10,7 +10,7 @@ let cachedSecond = Number.NaN;
 let cachedPrefix = "";
 
 /** `2026-03-01T12:00:00.123Z` */
-export function isoTime(unixMs: number): string {
+function isoTime(unixMs: number): string {
   const whole = Math.floor(unixMs);
   const second = Math.floor(whole / 1000);
   if (second !== cachedSecond) {

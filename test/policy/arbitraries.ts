@@ -96,6 +96,8 @@ function strings(matches: readonly StringMatch[]): readonly FieldValue[] {
   return matches.map((match) => ({ type: "string", match, text: JSON.stringify(match) }));
 }
 
+const rarely = fc.integer({ min: 0, max: 15 }).map((n) => n === 0);
+
 const fieldNames = fc.oneof(
   { weight: 12, arbitrary: fc.constantFrom(...EVALUABLE_FIELDS) },
   { weight: 1, arbitrary: fc.constantFrom(...Object.keys(FIELDS)) },
@@ -109,7 +111,7 @@ const fieldMatch: fc.Arbitrary<FieldMatch> = fieldNames.chain((name) => {
       hasBoth: fc.integer({ max: 3 }).map((n) => n === 0),
       values: fc.array(value, { minLength: 1, maxLength: 3 }),
       notValues: fc.array(value, { minLength: 1, maxLength: 2 }),
-      isUnusable: fc.integer({ min: 0, max: 15 }).map((n) => n === 0),
+      isUnusable: rarely,
     })
     .map(({ isNegative, hasBoth, values, notValues, isUnusable }) => ({
       field: name as RuleField,
@@ -122,27 +124,35 @@ const fieldMatch: fc.Arbitrary<FieldMatch> = fieldNames.chain((name) => {
     }));
 });
 
-const fieldSet = fc.array(fieldMatch, { maxLength: 2 });
+/** Mostly one, so that it decides; sometimes none or several, which is where mistakes hide. */
+const mostlyOne = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T[]> =>
+  fc.oneof(
+    { weight: 2, arbitrary: fc.constant<T[]>([]) },
+    { weight: 5, arbitrary: arbitrary.map((value) => [value]) },
+    { weight: 2, arbitrary: fc.array(arbitrary, { minLength: 2, maxLength: 2 }) },
+  );
+
+const fieldSet = mostlyOne(fieldMatch);
+const fieldSets = mostlyOne(fieldSet);
+const none: fc.Arbitrary<never[]> = fc.constant([]);
 
 const rule = fc.record({
   index: fc.constant(0),
-  from: fc.array(fieldSet, { maxLength: 2 }),
-  to: fc.array(fieldSet, { maxLength: 2 }),
-  when: fc.array(fieldMatch, { maxLength: 1 }),
+  from: fc.oneof(none, fieldSets),
+  to: fc.oneof(none, fieldSets),
+  when: fc.oneof(none, none, fieldSet),
   position: fc.constant(undefined),
 });
 
 const policy = fc.record({
-  action: fc.constantFrom(
-    "ALLOW" as const,
-    "ALLOW" as const,
-    "DENY" as const,
-    "DENY" as const,
-    "CUSTOM" as const,
-    "AUDIT" as const,
+  action: fc.oneof(
+    { weight: 6, arbitrary: fc.constant("ALLOW" as const) },
+    { weight: 4, arbitrary: fc.constant("DENY" as const) },
+    { weight: 2, arbitrary: fc.constant("CUSTOM" as const) },
+    { weight: 1, arbitrary: fc.constant("AUDIT" as const) },
   ),
-  rules: fc.array(rule, { maxLength: 3 }),
-  isDryRun: fc.integer({ min: 0, max: 9 }).map((n) => n === 0),
+  rules: mostlyOne(rule),
+  isDryRun: rarely,
 });
 
 export const policies: fc.Arbitrary<readonly AuthorizationPolicy[]> = fc
@@ -197,7 +207,7 @@ export const requests: fc.Arbitrary<HttpFacts> = fc
 
 const few = <T>(values: readonly T[]) =>
   fc.oneof(
-    { weight: 5, arbitrary: fc.constant<T[]>([]) },
+    { weight: 10, arbitrary: fc.constant<T[]>([]) },
     { weight: 1, arbitrary: fc.array(fc.constantFrom(...values), { minLength: 1, maxLength: 2 }) },
   );
 const ACCOUNTS = ["a/x", "a/y", "b/x"].map((name) => {
@@ -232,7 +242,7 @@ export const l4Policies: fc.Arbitrary<readonly L4Policy[]> = fc
     fc.record({
       action: fc.constantFrom("ALLOW" as const, "DENY" as const),
       scope: fc.constantFrom("GLOBAL" as const, "NAMESPACE" as const, "WORKLOAD_SELECTOR" as const),
-      isDryRun: fc.integer({ min: 0, max: 9 }).map((n) => n === 0),
+      isDryRun: rarely,
       rules: fc.array(l4Rule, { maxLength: 2 }),
     }),
     { minLength: 1, maxLength: 3 },
@@ -263,12 +273,12 @@ const valueMatch = (name: string, exactValues: string[], expressions: string[]) 
     })),
   );
 const sometimes = <T>(arbitrary: fc.Arbitrary<T>) =>
-  fc.option(arbitrary, { nil: undefined, freq: 1 }).map((value) => (value ? [value] : []));
+  fc.option(arbitrary, { nil: undefined, freq: 2 }).map((value) => (value ? [value] : []));
 
 const httpMatch: fc.Arbitrary<HttpMatch> = fc
   .record({
     path,
-    method: fc.option(fc.constantFrom("GET", "POST"), { nil: undefined, freq: 1 }),
+    method: fc.option(fc.constantFrom("GET", "POST"), { nil: undefined, freq: 2 }),
     version: sometimes(valueMatch("x-version", ["v1", "v2"], ["v.*", "v[12]", ".+"])),
     user: sometimes(valueMatch("x-user", ["one", "two"], [".*o", "o.*e", "(one|two)"])),
     v: sometimes(valueMatch("v", ["1", "2"], ["[12]", ".+"])),

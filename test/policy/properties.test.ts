@@ -4,6 +4,7 @@
  */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import type { AttachedRoute, HttpMatch, HttpRoute } from "../../src/model/route.ts";
 import type { AuthorizationPolicy, FieldMatch, L4Match, L4Policy } from "../../src/model/rule.ts";
 import { DEFAULT_SETTINGS } from "../../src/model/settings.ts";
 import type { Snapshot } from "../../src/model/snapshot.ts";
@@ -195,8 +196,51 @@ test("L4: compiled, traced and naive verdicts are the same", { timeout: 120_000 
   }
 });
 
+const CRITERIA = ["path", "method", "headers", "queryParams", "hostnames"] as const;
+const UNASKED = {
+  path: { type: "PathPrefix", value: "/" },
+  method: undefined,
+  headers: [],
+  queryParams: [],
+} as const;
+
+/** For each criterion of each route, whether the choice would change if it were not asked for. */
+function countCriteria(
+  all: readonly AttachedRoute[],
+  choose: (routes: readonly AttachedRoute[]) => ReturnType<typeof naiveRoute>,
+  shares: Shares,
+): void {
+  const choice = nameOf(choose(all));
+  all.forEach((attached, i) => {
+    const { route } = attached;
+    for (const name of CRITERIA) {
+      if (!isAsked(route, name)) continue;
+      const rules = route.rules.map((rule) => ({
+        ...rule,
+        matches: rule.matches.map((match) =>
+          name === "hostnames" ? match : { ...match, [name]: UNASKED[name] },
+        ),
+      }));
+      const hostnames = name === "hostnames" ? [] : route.hostnames;
+      const changed = { ...attached, route: { ...route, rules, hostnames } };
+      shares.count(name, nameOf(choose(all.with(i, changed))) !== choice);
+    }
+  });
+}
+
+function isAsked(route: HttpRoute, name: (typeof CRITERIA)[number]): boolean {
+  if (name === "hostnames") return route.hostnames.length > 0;
+  const asked = (match: HttpMatch) => name === "path" || (match[name]?.length ?? 0) > 0;
+  return route.rules.some((rule) => rule.matches.some(asked));
+}
+
+function nameOf(choice: ReturnType<typeof naiveRoute>): string {
+  return typeof choice === "string" ? choice : `${choice.route.key} ${choice.rule.index}`;
+}
+
 test("routes: compiled, traced and naive choices are the same", { timeout: 120_000 }, () => {
   const outcomes = new Map<string, number>();
+  const shares = new Shares();
   const parts = fc.record({
     own: fc.option(attachedRoutes, { nil: [], freq: 2 }),
     shared: fc.option(attachedRoutes, { nil: [], freq: 3 }),
@@ -222,10 +266,16 @@ test("routes: compiled, traced and naive choices are the same", { timeout: 120_0
         const kind = typeof wanted === "string" ? wanted : own.length > 0 ? "service" : "gateway";
         outcomes.set(kind, (outcomes.get(kind) ?? 0) + 1);
       }
+      const first = facts[0]!;
+      if (own.length > 0) countCriteria(own, (all) => naiveRoute(all, [], port, first), shares);
+      else countCriteria(shared, (all) => naiveRoute([], all, port, first), shares);
     }),
     { numRuns: RUNS },
   );
   for (const kind of ["none", "default", "service", "gateway"]) {
     expect(outcomes.get(kind)! / (RUNS * 6), kind).toBeGreaterThan(0.05);
+  }
+  for (const [name, share] of Object.entries(shares.of(CRITERIA))) {
+    expect(share, `${name} decides`).toBeGreaterThan(0.03);
   }
 });

@@ -11,7 +11,7 @@ import { type DeadlineEntry, Deadlines } from "../../kit/deadlines.ts";
 import { Failure } from "../../kit/failure.ts";
 import { type ConnectionHandler, Http2Connection } from "../http2/connection.ts";
 import { SocketTransport } from "../http2/transport.ts";
-import { connectTls, type TlsPeer } from "../tls.ts";
+import { connectTls, lingerThenDestroy, type TlsPeer } from "../tls.ts";
 import type { Tunnel } from "./tunnel.ts";
 import type { TunnelPoolOptions, TunnelTarget } from "./tunnel-pool.ts";
 
@@ -32,6 +32,7 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
   readonly #dial: { abort(): void } | undefined;
   #timer: NodeJS.Timeout | undefined;
   #http2: Http2Connection | undefined;
+  #socket: TlsPeer["socket"] | undefined;
   #isReady = false;
   #isClosed = false;
   #onDrained: (() => void)[] = [];
@@ -48,17 +49,23 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
     this.#idle = idle;
     const identity = target.identity();
     if (identity === undefined) {
-      const failure = new Failure("CERTIFICATE_UNAVAILABLE", `no certificate for ${target.poolKey}`);
+      const failure = new Failure(
+        "CERTIFICATE_UNAVAILABLE",
+        `no certificate for ${target.poolKey}`,
+      );
       setImmediate(() => this.#closed(failure));
       return;
     }
     const { host, port, expected, sourceAddress: localAddress } = target;
     const { connectTimeoutMs: timeoutMs } = options;
     const startMs = performance.now();
-    this.#dial = connectTls({ host, port, localAddress, identity, expected, timeoutMs }, (result) => {
-      if (result instanceof Failure) this.#closed(result);
-      else this.#connected(result, timeoutMs - (performance.now() - startMs));
-    });
+    this.#dial = connectTls(
+      { host, port, localAddress, identity, expected, timeoutMs },
+      (result) => {
+        if (result instanceof Failure) this.#closed(result);
+        else this.#connected(result, timeoutMs - (performance.now() - startMs));
+      },
+    );
   }
 
   get isReady(): boolean {
@@ -108,6 +115,7 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
       },
       Math.max(1, leftMs),
     );
+    this.#socket = socket;
     const transport = new SocketTransport(socket);
     this.#http2 = new Http2Connection(transport, "client", this, this.#options.limits);
   }
@@ -136,9 +144,9 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
   }
 
   onClosed(failure: Failure | undefined): void {
-    this.#closed(
-      this.#isReady ? undefined : this.#failure(reasonOf(failure), "UPSTREAM_TLS_FAILED"),
-    );
+    lingerThenDestroy(this.#socket!);
+    if (failure?.code === "HTTP2_PROTOCOL_ERROR") this.#closed(this.#failure(failure.message));
+    else this.#closed(this.#failure(reasonOf(failure), "UPSTREAM_TLS_FAILED"));
   }
 
   #startDrain(): void {

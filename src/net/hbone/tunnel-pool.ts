@@ -88,8 +88,7 @@ export class TunnelPool {
     const key = keyOf(target);
     let group = this.#groups.get(key);
     if (group === undefined) {
-      const forget = () => this.#groups.delete(key);
-      group = new Group(target, this.#options, this.#idle, forget);
+      group = new Group(target, this.#options, this.#idle, () => this.#groups.delete(key));
       this.#groups.set(key, group);
     }
     const tunnel = new Tunnel(group, target, request, listener, this.#openings);

@@ -12,7 +12,7 @@ import { encodeStatelessBlock, type HeaderList, header } from "../http2/headers.
 import type { Http2Limits } from "../http2/limits.ts";
 import type { Http2Stream } from "../http2/stream.ts";
 import { SocketTransport } from "../http2/transport.ts";
-import { acceptTls, type TlsIdentity, type TlsPeer } from "../tls.ts";
+import { acceptTls, lingerThenDestroy, type TlsIdentity, type TlsPeer } from "../tls.ts";
 import { parseAuthority } from "./authority.ts";
 
 export interface TunnelConnection {
@@ -166,6 +166,7 @@ class Session implements ConnectionHandler {
   readonly #onOver: () => void;
   readonly #timer: NodeJS.Timeout;
   #http2: Http2Connection | undefined;
+  #socket: net.Socket | undefined;
 
   constructor(
     connection: TunnelConnection,
@@ -183,6 +184,7 @@ class Session implements ConnectionHandler {
   }
 
   start(socket: net.Socket, limits: Http2Limits): void {
+    this.#socket = socket;
     this.#http2 = new Http2Connection(new SocketTransport(socket), "server", this, limits);
   }
 
@@ -204,6 +206,7 @@ class Session implements ConnectionHandler {
 
   onClosed(): void {
     clearTimeout(this.#timer);
+    lingerThenDestroy(this.#socket!);
     this.#onOver();
   }
 

@@ -80,7 +80,7 @@ export class Tunnel implements HeadersListener, ByteConsumer, DeadlineEntry {
     this.#stream?.reset("cancel");
   }
 
-  onHeaders(headers: HeaderList, endStream: boolean): void {
+  onHeaders(headers: HeaderList): void {
     if (this.#isOver) return;
     const status = Number(header(headers, ":status"));
     if (status < 200) return;
@@ -92,7 +92,8 @@ export class Tunnel implements HeadersListener, ByteConsumer, DeadlineEntry {
     }
     const failure = new Failure("UPSTREAM_REFUSED", `${this.#what()}: status ${status}`);
     this.fail(failure, status);
-    if (!endStream) stream.reset("cancel");
+    // Our own direction is open still, whatever the peer did with its.
+    stream.reset("cancel");
   }
 
   /** DATA needs HEADERS before it, and then the stream has another consumer or is reset. */

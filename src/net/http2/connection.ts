@@ -51,7 +51,10 @@ const keepalives = new Map<number, Deadlines>();
 
 function keepalive(lengthMs: number): Deadlines {
   let deadlines = keepalives.get(lengthMs);
-  if (deadlines === undefined) keepalives.set(lengthMs, (deadlines = new Deadlines(lengthMs)));
+  if (deadlines === undefined) {
+    deadlines = new Deadlines(lengthMs);
+    keepalives.set(lengthMs, deadlines);
+  }
   return deadlines;
 }
 

@@ -18,7 +18,6 @@ export function encodeStatelessBlock(list: HeaderList): Buffer {
 }
 
 const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these are forbidden
 const VALUE_FORBIDDEN = /[\x00\x0a\x0d]|^[ \t]|[ \t]$/;
 const REQUEST_PSEUDO = new Set([":method", ":scheme", ":authority", ":path", ":protocol"]);
 const RESPONSE_PSEUDO = new Set([":status"]);

@@ -5,6 +5,7 @@
  * longer be the peer's; so a list that is too large is dropped and reported, not broken off.
  * Anything that cannot be decoded ends the connection (COMPRESSION_ERROR).
  */
+import { latin1 } from "../../../kit/bytes.ts";
 import { decodeHuffman } from "./huffman.ts";
 import { STATIC_TABLE } from "./static-table.ts";
 
@@ -96,7 +97,7 @@ export class HpackDecoder {
     const start = this.#position;
     if (start + length > this.#end) throw new HpackError("string cut short");
     this.#position = start + length;
-    if (!isHuffman) return this.#bytes.latin1Slice(start, start + length);
+    if (!isHuffman) return latin1(this.#bytes, start, start + length);
     const text = decodeHuffman(this.#bytes, start, start + length);
     if (text === undefined) throw new HpackError("invalid Huffman code");
     return text;

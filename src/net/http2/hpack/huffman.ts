@@ -5,6 +5,7 @@
  * complete one symbol (the shortest code has five bits, so never two). An entry is
  * `next << 16 | flags << 8 | symbol`.
  */
+import { latin1 } from "../../../kit/bytes.ts";
 import { HUFFMAN_CODES } from "./huffman-codes.ts";
 
 const EMITS = 1;
@@ -86,5 +87,5 @@ export function decodeHuffman(bytes: Buffer, start: number, end: number): string
       state = entry >>> 16;
     }
   }
-  return IS_PADDING[state] === 1 ? scratch.latin1Slice(0, length) : undefined;
+  return IS_PADDING[state] === 1 ? latin1(scratch, 0, length) : undefined;
 }

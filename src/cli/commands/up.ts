@@ -1,0 +1,122 @@
+/**
+ * `waystone up`: runs the mesh that the manifests describe, until Ctrl-C.
+ *
+ * The table of what is there goes to stdout when the mesh is ready; what happens later (reloads,
+ * diagnostics) goes to stderr. The first Ctrl-C drains, the second one cuts.
+ */
+import { resolve } from "node:path";
+import { formatDiagnostic } from "../../kit/diagnostic.ts";
+import type { WorkloadOverride } from "../../local/echoes.ts";
+import { LocalMesh, type MeshEvent } from "../../local/local-mesh.ts";
+import { stateDirectory } from "../../local/run-file.ts";
+import { loadRequests, runDemo } from "../demo.ts";
+import { meshTables, requestHint } from "../mesh-tables.ts";
+import { json, type Output } from "../output.ts";
+import { RunningMesh } from "../running-mesh.ts";
+import { version } from "../version.ts";
+
+export interface UpOptions {
+  readonly file: readonly string[];
+  readonly workload?: readonly WorkloadOverride[];
+  readonly demo?: boolean;
+  readonly state?: string;
+  readonly adminPort?: number;
+  readonly metricsPort?: number;
+  readonly readinessPort?: number;
+  readonly socksPort?: number;
+  readonly drainTimeout: number;
+  readonly output: "text" | "json";
+}
+
+export async function up(options: UpOptions, output: Output): Promise<number> {
+  const requests = options.demo ? await loadRequests(options.file) : [];
+  const stop = new StopSignal();
+  const mesh = await LocalMesh.start({
+    paths: options.file.map((path) => resolve(path)),
+    overrides: options.workload ?? [],
+    stateDirectory: stateDirectory(options.state),
+    version: version(),
+    adminPort: options.adminPort,
+    metricsPort: options.metricsPort,
+    readinessPort: options.readinessPort,
+    socksPort: options.socksPort,
+    drainTimeoutMs: options.drainTimeout,
+    onEvent: (event) => sayEvent(event, output),
+    onQuit: () => stop.trigger("quit"),
+  });
+  announce(mesh, options, output);
+  if (requests.length > 0) {
+    output.print("");
+    await runDemo(new RunningMesh(mesh.run), requests, output);
+  }
+  if (options.output === "text") output.say("\nCtrl-C ends the mesh.");
+  const why = await stop.wait();
+  output.say(`${why}: finishing what is in progress; again to cut it`);
+  const cut = stop.wait().then(() => output.say("cut"));
+  await Promise.race([mesh.stop(), cut.then(() => mesh.cut())]);
+  stop.close();
+  return EXIT_CODES[why] ?? 0;
+}
+
+/** After a drain, as a shell says it. */
+const EXIT_CODES: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
+
+function announce(mesh: LocalMesh, options: UpOptions, output: Output): void {
+  const report = mesh.report();
+  const { adminUrl, metricsUrl, socks } = mesh.run;
+  // `process.uptime()` counts from the start of node itself.
+  const readyMs = Math.round(process.uptime() * 1000);
+  if (options.output === "json") {
+    output.print(json({ ...report, run: { ...mesh.run, token: undefined }, readyMs }));
+    return;
+  }
+  output.print(meshTables(report));
+  output.print(
+    `\nReady ${readyMs} ms after the start of node.` +
+      ` Admin ${adminUrl}, metrics ${metricsUrl}/metrics, SOCKS5 ${socks.host}:${socks.port}.`,
+  );
+  const hint = requestHint(report);
+  if (hint) output.print(hint);
+}
+
+function sayEvent(event: MeshEvent, output: Output): void {
+  switch (event.kind) {
+    case "reloaded":
+      output.say(`Revision ${event.revision} is in force (${event.tookMs.toFixed(1)} ms).`);
+      return;
+    case "problem":
+      output.say(`Warning: ${event.message}`);
+      return;
+    case "diagnostics":
+      if (event.diagnostics.length === 0) output.say("No diagnostics any more.");
+      for (const diagnostic of event.diagnostics) output.say(formatDiagnostic(diagnostic));
+  }
+}
+
+/** Signals that ask the mesh to end, one `wait` each. */
+class StopSignal {
+  readonly #signals: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
+  readonly #pending: string[] = [];
+  #wake: ((why: string) => void) | undefined;
+  readonly trigger = (why: string): void => {
+    if (this.#wake === undefined) this.#pending.push(why);
+    else this.#wake(why);
+    this.#wake = undefined;
+  };
+
+  constructor() {
+    for (const signal of this.#signals) process.on(signal, this.trigger);
+  }
+
+  wait(): Promise<string> {
+    const pending = this.#pending.shift();
+    if (pending !== undefined) return Promise.resolve(pending);
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  close(): void {
+    for (const signal of this.#signals) process.off(signal, this.trigger);
+  }
+}

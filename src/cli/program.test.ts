@@ -1,0 +1,83 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { run } from "./program.ts";
+import { version } from "./version.ts";
+
+let state = "";
+beforeAll(async () => {
+  state = await mkdtemp(join(tmpdir(), "waystone-cli-"));
+});
+afterAll(() => rm(state, { recursive: true }));
+
+async function call(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const out: string[] = [];
+  const err: string[] = [];
+  const output = {
+    print: (text: string) => void out.push(text),
+    say: (text: string) => void err.push(text),
+  };
+  const code = await run(args, output);
+  return { code, out: out.join("\n"), err: err.join("\n") };
+}
+
+test("--help lists every command and ends well", async () => {
+  const { code, out, err } = await call("--help");
+  expect(code).toBe(0);
+  expect(err).toBe("");
+  for (const name of ["up", "request", "exec", "validate", "status", "version"]) {
+    expect(out).toMatch(new RegExp(`^  ${name}\\b`, "m"));
+  }
+});
+
+test("every command has its own --help", async () => {
+  for (const name of ["up", "request", "exec", "validate", "status", "version"]) {
+    const { code, out } = await call(name, "--help");
+    expect(code).toBe(0);
+    expect(out).toContain(`Usage: waystone ${name}`);
+  }
+});
+
+test("version prints the package's, as text and as JSON", async () => {
+  expect(await call("version")).toEqual({ code: 0, out: version(), err: "" });
+  expect(await call("--version")).toEqual({ code: 0, out: version(), err: "" });
+  expect((await call("version", "-o", "json")).out).toBe(`{"version":"${version()}"}`);
+});
+
+test("wrong usage is 64, one Error line, and a guess", async () => {
+  const command = await call("requst");
+  expect(command.code).toBe(64);
+  expect(command.err).toMatch(/^Error: unknown command 'requst'\n\(Did you mean request\?\)/);
+  const option = await call("status", "--sate", "x");
+  expect(option.code).toBe(64);
+  expect(option.err).toMatch(/^Error: unknown option '--sate'\n\(Did you mean --state\?\)/);
+  expect(option.err).toContain("See 'waystone status --help'.");
+  expect((await call("up")).err).toContain("required option '-f, --file <path...>' not specified");
+  expect((await call("up")).code).toBe(64);
+  expect((await call("request", "--from", "a")).code).toBe(64);
+  expect((await call("request", "--from", "a", "POST")).code).toBe(64);
+  expect((await call("up", "-f", "x", "--admin-port", "http")).code).toBe(64);
+  expect((await call("status", "-o", "xml")).code).toBe(64);
+});
+
+test("without a running mesh, request, exec and status say so and how to start one", async () => {
+  for (const args of [
+    ["status"],
+    ["request", "--from", "a", "http://b/"],
+    ["exec", "--as", "a", "true"],
+  ]) {
+    const [name, ...rest] = args;
+    const { code, out, err } = await call(name!, "--state", state, ...rest);
+    expect(code).toBe(1);
+    expect(out).toBe("");
+    expect(err.split("\n")[0]).toMatch(/^Error: no mesh is running/);
+    expect(err).toContain("waystone up -f PATH");
+    expect(err).not.toContain("    at ");
+  }
+});
+
+test("-v adds the stack", async () => {
+  const { err } = await call("status", "--state", state, "-v");
+  expect(err).toContain("    at ");
+});

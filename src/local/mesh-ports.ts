@@ -1,0 +1,84 @@
+/**
+ * The mesh's own ports on 127.0.0.1 (and ::1, where the system has it): admin, metrics, readiness
+ * and SOCKS5. A usual port that is taken is replaced by a free one, unless it was asked for.
+ */
+import net from "node:net";
+import type { AdminServer } from "../agent/admin-server.ts";
+import type { Drainable } from "../kit/drain.ts";
+import { Failure } from "../kit/failure.ts";
+import { hasLoopback6, type HostPort } from "./addresses.ts";
+import { portOwner } from "./port-owner.ts";
+
+const LOOPBACK = "127.0.0.1";
+const LOOPBACK6 = "::1";
+
+/** `asked` undefined: the usual one, or a free one when that is taken. */
+export async function listenAdmin(
+  server: AdminServer,
+  usual: number,
+  asked: number | undefined,
+): Promise<HostPort> {
+  try {
+    await server.listen(LOOPBACK, asked ?? usual);
+  } catch (caught) {
+    if (asked !== undefined) throw await named(caught, asked);
+    await server.listen(LOOPBACK, 0);
+  }
+  return { host: LOOPBACK, port: server.port };
+}
+
+/** Names the owner of a port in use, and the way out. */
+async function named(caught: unknown, port: number): Promise<unknown> {
+  if (!(caught instanceof Failure) || caught.code !== "PORT_IN_USE") return caught;
+  const owner = await portOwner(LOOPBACK, port);
+  const detail =
+    `port ${port} is in use${owner ? ` by ${owner}` : ""}. ` +
+    "End that process, or choose another port (0 takes a free one)";
+  return new Failure("PORT_IN_USE", detail, { cause: caught });
+}
+
+export class SocksPort implements Drainable {
+  readonly #servers: net.Server[] = [];
+  readonly #accept: (socket: net.Socket) => void;
+
+  constructor(accept: (socket: net.Socket) => void) {
+    this.#accept = accept;
+  }
+
+  async listen(usual: number, asked: number | undefined): Promise<HostPort> {
+    let server = await this.#listen(LOOPBACK, asked ?? usual);
+    if (server instanceof Error && asked === undefined) server = await this.#listen(LOOPBACK, 0);
+    if (server instanceof Error) {
+      const failure = new Failure("PORT_IN_USE", server.message, { cause: server });
+      throw await named(failure, asked ?? usual);
+    }
+    const { port } = server.address() as net.AddressInfo;
+    // The same port on ::1 is a convenience; somebody else may have it.
+    if (await hasLoopback6()) await this.#listen(LOOPBACK6, port);
+    return { host: LOOPBACK, port };
+  }
+
+  async drain(): Promise<void> {
+    for (const server of this.#servers) server.close();
+  }
+
+  destroy(): void {
+    for (const server of this.#servers) server.close();
+  }
+
+  #listen(host: string, port: number): Promise<net.Server | Error> {
+    return new Promise((resolve) => {
+      const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
+        socket.on("error", () => {});
+        this.#accept(socket);
+      });
+      server.once("error", resolve);
+      server.listen({ host, port }, () => {
+        server.off("error", resolve);
+        server.on("error", () => {});
+        this.#servers.push(server);
+        resolve(server);
+      });
+    });
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * Where a body ends, and whether the connection goes on (RFC 9112 §6.3, §9.3).
+ *
+ * Two lengths, a length beside chunked, a length that is not a number: each is how one parser is
+ * made to see a request where another sees a body. All are refused.
+ */
+import type { HeadProblem, Http1Head } from "./head.ts";
+import { H } from "./header-names.ts";
+
+const bad = (detail: string, status: HeadProblem["status"] = 400): HeadProblem => ({
+  status,
+  detail,
+});
+
+/** What the framing lines of a head say, taken together. */
+interface FramingLines {
+  contentLength: number;
+  isChunked: boolean;
+  hasClose: boolean;
+  hasKeepAlive: boolean;
+  hasUpgrade: boolean;
+}
+
+/** One is enough: a head is read within one call. */
+const lines: FramingLines = {
+  contentLength: -1,
+  isChunked: false,
+  hasClose: false,
+  hasKeepAlive: false,
+  hasUpgrade: false,
+};
+
+function readLines(head: Http1Head): HeadProblem | undefined {
+  lines.contentLength = -1;
+  lines.isChunked = false;
+  lines.hasClose = false;
+  lines.hasKeepAlive = false;
+  lines.hasUpgrade = false;
+  head.expectsContinue = false;
+  for (let i = 0; i < head.count; i++) {
+    const id = head.ids[i]!;
+    let problem: HeadProblem | undefined;
+    if (id === H.contentLength) problem = readContentLength(head, i);
+    else if (id === H.transferEncoding) problem = readTransferEncoding(head, i);
+    else if (id === H.connection) readConnection(head.value(i));
+    else if (id === H.expect) head.expectsContinue = head.value(i).toLowerCase() === "100-continue";
+    if (problem !== undefined) return problem;
+  }
+  if (lines.isChunked && lines.contentLength >= 0) {
+    return bad("Content-Length beside Transfer-Encoding");
+  }
+  head.upgrade = lines.hasUpgrade ? (head.get(H.upgrade) ?? "") : "";
+  head.isPersistent = head.minorVersion === 1 ? !lines.hasClose : lines.hasKeepAlive;
+  return undefined;
+}
+
+function readContentLength(head: Http1Head, line: number): HeadProblem | undefined {
+  if (lines.contentLength >= 0) return bad("more than one Content-Length");
+  const { bytes } = head;
+  const start = head.valueStarts[line]!;
+  const end = head.valueEnds[line]!;
+  if (start === end || end - start > 15) return bad("malformed Content-Length");
+  let length = 0;
+  for (let i = start; i < end; i++) {
+    const digit = bytes[i]! - 0x30;
+    if (digit < 0 || digit > 9) return bad("malformed Content-Length");
+    length = length * 10 + digit;
+  }
+  lines.contentLength = length;
+  return undefined;
+}
+
+function readTransferEncoding(head: Http1Head, line: number): HeadProblem | undefined {
+  if (head.minorVersion === 0) return bad("Transfer-Encoding in HTTP/1.0");
+  if (lines.isChunked) return bad("more than one Transfer-Encoding");
+  const coding = head.value(line).toLowerCase();
+  if (coding === "chunked") {
+    lines.isChunked = true;
+    return undefined;
+  }
+  // Chunked must come last and once; other codings are not known here (RFC 9112 §6.1: 501).
+  const codings = coding.split(",").map((part) => part.trim());
+  const isLast = codings.indexOf("chunked") === codings.length - 1;
+  return isLast ? bad("a transfer coding other than chunked", 501) : bad("chunked is not last");
+}
+
+function readConnection(value: string): void {
+  for (const part of value.toLowerCase().split(",")) {
+    const option = part.trim();
+    if (option === "close") lines.hasClose = true;
+    else if (option === "keep-alive") lines.hasKeepAlive = true;
+    else if (option === "upgrade") lines.hasUpgrade = true;
+  }
+}
+
+export function readRequestFraming(head: Http1Head): HeadProblem | undefined {
+  const problem = readLines(head);
+  if (problem !== undefined) return problem;
+  head.contentLength = Math.max(0, lines.contentLength);
+  head.framing = lines.isChunked ? "chunked" : lines.contentLength > 0 ? "length" : "none";
+  return undefined;
+}
+
+export function readResponseFraming(
+  head: Http1Head,
+  requestMethod: string,
+): HeadProblem | undefined {
+  const problem = readLines(head);
+  if (problem !== undefined) return problem;
+  const { status } = head;
+  head.contentLength = Math.max(0, lines.contentLength);
+  const isBodiless = status < 200 || status === 204 || status === 304 || requestMethod === "HEAD";
+  if (isBodiless) head.framing = "none";
+  else if (lines.isChunked) head.framing = "chunked";
+  else if (lines.contentLength >= 0) head.framing = lines.contentLength > 0 ? "length" : "none";
+  else head.framing = "close";
+  return undefined;
+}

@@ -1,0 +1,202 @@
+/**
+ * A head, changed, as bytes: lines that stay are copied as they came, runs of them in one copy.
+ *
+ * Hop-by-hop lines go (RFC 9110 §7.6.1), framing is written anew from what was understood, so what
+ * the next hop reads is what was judged here. A Connection header may nominate headers to be
+ * dropped; nominations of headers that carry meaning end to end (NOT_NOMINABLE) are ignored, or a
+ * client could have its credentials' checks or our own headers taken out on the way.
+ */
+import { assert } from "../../kit/assert.ts";
+import { FIELD } from "./characters.ts";
+import type { Http1Head } from "./head.ts";
+import { H, headerName, knownHeaderId } from "./header-names.ts";
+
+const HOP_BY_HOP = new Set<number>([
+  H.connection,
+  H.contentLength,
+  H.keepAlive,
+  H.proxyConnection,
+  H.te,
+  H.trailer,
+  H.transferEncoding,
+  H.upgrade,
+]);
+
+const NOT_NOMINABLE = new Set<number>([
+  H.authorization,
+  H.contentLength,
+  H.contentType,
+  H.cookie,
+  H.date,
+  H.expect,
+  H.forwarded,
+  H.host,
+  H.server,
+  H.traceparent,
+  H.transferEncoding,
+  H.xForwardedClientCert,
+  H.xForwardedFor,
+  H.xForwardedProto,
+  H.xRequestId,
+]);
+
+/** Changes to a head. One object serves one head after the other. */
+export class HeadEdits {
+  /** Ids whose lines are dropped. */
+  readonly #dropped = new Set<number>();
+  #added = "";
+  #target: string | undefined;
+
+  reset(): void {
+    this.#dropped.clear();
+    this.#added = "";
+    this.#target = undefined;
+  }
+
+  remove(id: number): void {
+    this.#dropped.add(id);
+  }
+
+  /** Replaces all lines of that name by one. */
+  set(id: number, value: string): void {
+    this.#dropped.add(id);
+    this.add(id, value);
+  }
+
+  add(id: number, value: string): void {
+    assert(isFieldValue(value), `a line break in the value of ${headerName(id)}`);
+    this.#added += `${headerName(id)}: ${value}\r\n`;
+  }
+
+  /** Another request target, in origin form. */
+  replaceTarget(target: string): void {
+    this.#target = target;
+  }
+
+  drops(id: number): boolean {
+    return this.#dropped.has(id);
+  }
+
+  get added(): string {
+    return this.#added;
+  }
+
+  get target(): string | undefined {
+    return this.#target;
+  }
+}
+
+function isFieldValue(value: string): boolean {
+  for (let i = 0; i < value.length; i++) {
+    const code = value.charCodeAt(i);
+    if (code > 255 || FIELD[code] !== 1) return false;
+  }
+  return true;
+}
+
+/** What is written beyond lines of the head: start line, framing, Connection. */
+const OWN_LINES_BYTES = 256;
+
+/** Room that the written head needs at most. */
+export function headBytesMax(head: Http1Head, edits: HeadEdits): number {
+  return head.end - head.start + edits.added.length + (edits.target?.length ?? 0) + OWN_LINES_BYTES;
+}
+
+/** Ids that the present head's Connection nominates; few heads have any. */
+const nominated = new Set<number>();
+
+function readNominations(head: Http1Head): void {
+  nominated.clear();
+  for (let i = 0; i < head.count; i++) {
+    if (head.ids[i] !== H.connection) continue;
+    for (const part of head.value(i).toLowerCase().split(",")) {
+      const id = knownHeaderId(part.trim());
+      if (id >= 0 && !NOT_NOMINABLE.has(id)) nominated.add(id);
+    }
+  }
+}
+
+function isDropped(head: Http1Head, edits: HeadEdits, line: number): boolean {
+  const id = head.ids[line]!;
+  if (id < 0) return false;
+  return HOP_BY_HOP.has(id) || edits.drops(id) || nominated.has(id);
+}
+
+/** Copies the lines that stay; returns the new position. */
+function copyLines(head: Http1Head, edits: HeadEdits, out: Buffer, position: number): number {
+  const { bytes, count } = head;
+  readNominations(head);
+  let at = position;
+  let from = head.headersStart;
+  for (let i = 0; i < count; i++) {
+    if (!isDropped(head, edits, i)) continue;
+    const line = head.lineStarts[i]!;
+    if (line > from) at += bytes.copy(out, at, from, line);
+    from = head.lineEnd(i);
+  }
+  const end = head.end - 2;
+  if (end > from) at += bytes.copy(out, at, from, end);
+  return at;
+}
+
+function writeText(text: string, out: Buffer, position: number): number {
+  return position + out.write(text, position, "latin1");
+}
+
+/** A request's head for the next hop. Returns the position behind it. */
+export function writeRequestHead(
+  head: Http1Head,
+  edits: HeadEdits,
+  out: Buffer,
+  position: number,
+): number {
+  const target = edits.target ?? head.target;
+  let at = writeText(`${head.method} ${target} HTTP/1.1\r\n`, out, position);
+  // RFC 9112 §3.2.2: Host is made to agree with an absolute target.
+  const isHostReplaced = head.isAbsoluteTarget || (head.minorVersion === 0 && !head.has(H.host));
+  if (isHostReplaced) edits.remove(H.host);
+  at = copyLines(head, edits, out, at);
+  let own = edits.added;
+  if (isHostReplaced) own += `host: ${head.authority}\r\n`;
+  if (head.upgrade !== "") own += `connection: upgrade\r\nupgrade: ${head.upgrade}\r\n`;
+  if (acceptsTrailers(head)) own += "te: trailers\r\n";
+  own += framingLine(head.framing === "chunked", head.has(H.contentLength), head.contentLength);
+  return writeText(`${own}\r\n`, out, at);
+}
+
+function framingLine(isChunked: boolean, hasLength: boolean, length: number): string {
+  if (isChunked) return "transfer-encoding: chunked\r\n";
+  return hasLength ? `content-length: ${length}\r\n` : "";
+}
+
+function acceptsTrailers(head: Http1Head): boolean {
+  return head.has(H.te) && /(^|,)\s*trailers\s*(,|$)/i.test(head.get(H.te)!);
+}
+
+export interface ResponseHeadOptions {
+  /** The body is sent chunked. */
+  readonly isChunked: boolean;
+  /** The connection ends behind this response. */
+  readonly isClosing: boolean;
+  /** 101: Connection and Upgrade stay. */
+  readonly isUpgrade?: boolean;
+}
+
+/** A response's head for the client. Returns the position behind it. */
+export function writeResponseHead(
+  head: Http1Head,
+  edits: HeadEdits,
+  out: Buffer,
+  position: number,
+  options: ResponseHeadOptions,
+): number {
+  let at = writeText("HTTP/1.1", out, position);
+  // The status and its phrase, as they came.
+  at += head.bytes.copy(out, at, head.start + 8, head.headersStart);
+  at = copyLines(head, edits, out, at);
+  let own = edits.added;
+  if (options.isUpgrade) own += `connection: upgrade\r\nupgrade: ${head.get(H.upgrade) ?? ""}\r\n`;
+  else if (options.isClosing) own += "connection: close\r\n";
+  own += framingLine(options.isChunked, head.has(H.contentLength), head.contentLength);
+  return writeText(`${own}\r\n`, out, at);
+}
