@@ -57,7 +57,7 @@ type ServiceSurroundings = Pick<
   | "waypoint"
   | "waypointBehind"
   | "entryWithHost"
-  | "isKubernetesHost"
+  | "kubernetesNamespaceOf"
 >;
 
 /** Services of these managers stand in front of waypoints and gateways themselves. */
@@ -203,7 +203,7 @@ function isCounted(
   near: ServiceSurroundings,
 ): boolean {
   const namespace = namespaceOf(object);
-  if (near.isKubernetesHost(namespace, host)) return false;
+  if (near.kubernetesNamespaceOf(host) === namespace) return false;
   return near.entryWithHost(namespace, host) === `${namespace}/${nameOf(object)}`;
 }
 
@@ -235,7 +235,7 @@ function entryService(
     subjectAltNames: spec.subjectAltNames ?? [],
     ...bound,
     loadBalancing: loadBalancingOf(object, {}, near),
-    canonical: true,
+    canonical: near.kubernetesNamespaceOf(host) === undefined,
     source: refOf(object),
     position: object.position,
   };

@@ -57,7 +57,7 @@ export interface Surroundings {
   referenceGrants(namespace: string): readonly ParsedObject<ReferenceGrant>[];
   /** Of several ServiceEntries with one host in one namespace: the key of the one that counts. */
   entryWithHost(namespace: string, host: string): string | undefined;
-  /** Whether a Kubernetes Service of the namespace has that host name. */
-  isKubernetesHost(namespace: string, host: string): boolean;
+  /** The namespace of the Kubernetes Service with that host name. */
+  kubernetesNamespaceOf(host: string): string | undefined;
 }
 

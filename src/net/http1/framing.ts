@@ -49,9 +49,18 @@ function readLines(head: Http1Head): HeadProblem | undefined {
   if (lines.isChunked && lines.contentLength >= 0) {
     return bad("Content-Length beside Transfer-Encoding");
   }
-  head.upgrade = lines.hasUpgrade ? (head.get(H.upgrade) ?? "") : "";
+  head.upgrade = lines.hasUpgrade ? forwardedUpgrade(head) : "";
   head.isPersistent = head.minorVersion === 1 ? !lines.hasClose : lines.hasKeepAlive;
   return undefined;
+}
+
+/**
+ * WebSocket is what a waypoint forwards; other protocols (h2c above all: a second parser behind
+ * the proxy's back) are ignored, as RFC 9110 §7.8 lets any recipient do.
+ */
+function forwardedUpgrade(head: Http1Head): string {
+  const upgrade = head.get(H.upgrade) ?? "";
+  return upgrade.toLowerCase() === "websocket" ? upgrade : "";
 }
 
 function readContentLength(head: Http1Head, line: number): HeadProblem | undefined {

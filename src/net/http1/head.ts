@@ -9,7 +9,7 @@
 import { latin1 } from "../../kit/bytes.ts";
 import { FIELD, TARGET, TOKEN } from "./characters.ts";
 import { readRequestFraming, readResponseFraming } from "./framing.ts";
-import { H, hashByte, internHeader, knownHeaderId } from "./header-names.ts";
+import { hashByte, internHeader, knownHeaderId } from "./header-names.ts";
 import { splitTarget } from "./target.ts";
 
 /** A head larger than this is refused with 431. */
@@ -53,7 +53,7 @@ export class Http1Head {
   contentLength = 0;
   isPersistent = true;
   expectsContinue = false;
-  /** The value of Upgrade, when Connection names it; else "". */
+  /** `websocket` when it is asked for and Connection names Upgrade; else "". */
   upgrade = "";
 
   /** Header lines. */
