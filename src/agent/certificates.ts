@@ -144,9 +144,8 @@ export class Certificates {
 
   #request(entry: Entry): Promise<TlsIdentity> {
     entry.cancelTimer?.();
-    const request = this.#turns.run(() => this.#obtain(entry.spiffeId));
-    entry.request = request;
-    return request.then(
+    const obtaining = this.#turns.run(() => this.#obtain(entry.spiffeId));
+    entry.request = obtaining.then(
       (identity) => {
         this.#succeeded(entry, identity);
         return identity;
@@ -155,6 +154,7 @@ export class Certificates {
         throw this.#failed(entry, caught);
       },
     );
+    return entry.request;
   }
 
   #renew(entry: Entry): void {

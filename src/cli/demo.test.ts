@@ -2,7 +2,8 @@ import { expect, test } from "vitest";
 import { loadRequests, parseRequests } from "./demo.ts";
 
 test("parseRequests() reads one request a line and skips comments", () => {
-  const text = "# a comment\n\nui  GET  http://mlflow:5000/  200  may read\njob POST http://x/ 403\n";
+  const text =
+    "# a comment\n\nui  GET  http://mlflow:5000/  200  may read\njob POST http://x/ 403\n";
   expect(parseRequests(text, "requests.txt")).toEqual([
     { from: "ui", method: "GET", url: "http://mlflow:5000/", status: 200, why: "may read" },
     { from: "job", method: "POST", url: "http://x/", status: 403, why: "" },

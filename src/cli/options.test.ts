@@ -18,13 +18,15 @@ test("parseDuration() reads durations as Go writes them", () => {
   expect(parseDuration("1m30s")).toBe(90_000);
   expect(parseDuration("500ms")).toBe(500);
   expect(parseDuration("1.5h")).toBe(5_400_000);
-  for (const text of ["", "5", "5 s", "s", "-1s"]) expect(() => parseDuration(text), text).toThrow();
+  for (const text of ["", "5", "5 s", "s", "-1s"])
+    expect(() => parseDuration(text), text).toThrow();
 });
 
 test("parsePort() takes 0 to 65535", () => {
   expect(parsePort("0")).toBe(0);
   expect(parsePort("65535")).toBe(65_535);
-  for (const text of ["65536", "-1", "1e3", "0x10", ""]) expect(() => parsePort(text), text).toThrow();
+  for (const text of ["65536", "-1", "1e3", "0x10", ""])
+    expect(() => parsePort(text), text).toThrow();
 });
 
 test("parseHeader() splits at the first colon", () => {

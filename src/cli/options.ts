@@ -7,35 +7,61 @@ import type { WorkloadOverride } from "../local/echoes.ts";
 
 export const OPTIONS = {
   file: () =>
-    new Option("-f, --file <path...>", "file or folder of manifests (repeatable; folders are read recursively)")
-      .makeOptionMandatory(),
+    new Option(
+      "-f, --file <path...>",
+      "file or folder of manifests (repeatable; folders are read recursively)",
+    ).makeOptionMandatory(),
   state: () =>
-    new Option("--state <dir>", "folder of the mesh's state: its CA and how to reach it while it runs")
-      .env("WAYSTONE_STATE"),
+    new Option(
+      "--state <dir>",
+      "folder of the mesh's state: its CA and how to reach it while it runs",
+    ).env("WAYSTONE_STATE"),
   output: () =>
     new Option("-o, --output <format>", "output format").choices(["text", "json"]).default("text"),
   workload: () =>
-    new Option("--workload <name=host:port...>", "a real process plays this workload instead of the built-in echo")
-      .argParser(collectWorkloads),
-  adminPort: () => port("--admin-port <port>", "admin port on 127.0.0.1; 0 takes a free one", 15000),
+    new Option(
+      "--workload <name=host:port>",
+      "a real process plays this workload instead of the built-in echo (repeatable)",
+    ).argParser(collectWorkloads),
+  adminPort: () =>
+    port("--admin-port <port>", "admin port on 127.0.0.1; 0 takes a free one", 15000),
   metricsPort: () => port("--metrics-port <port>", "metrics port; 0 takes a free one", 15020),
   readinessPort: () => port("--readiness-port <port>", "readiness port; 0 takes a free one", 15021),
   socksPort: () => port("--socks-port <port>", "SOCKS5 port; 0 takes a free one", 1080),
-  demo: () => new Option("--demo", "send the requests of the requests.txt beside the manifests, and show what decided"),
+  demo: () =>
+    new Option(
+      "--demo",
+      "send the requests of the requests.txt beside the manifests, and show what decided",
+    ),
   drainTimeout: () =>
     new Option("--drain-timeout <duration>", "how long a shutdown waits for what is in progress")
       .argParser(parseDuration)
       .default(10_000, "10s"),
-  from: () => new Option("--from <workload>", "the workload that asks: name or namespace/name").makeOptionMandatory(),
-  as: () => new Option("--as <workload>", "the workload to speak as: name or namespace/name").makeOptionMandatory(),
+  from: () =>
+    new Option(
+      "--from <workload>",
+      "the workload that asks: name or namespace/name",
+    ).makeOptionMandatory(),
+  as: () =>
+    new Option(
+      "--as <workload>",
+      "the workload to speak as: name or namespace/name",
+    ).makeOptionMandatory(),
   header: () =>
-    new Option("-H, --header <name:value...>", "a request header").argParser(collectHeaders),
-  data: () => new Option("-d, --data <body>", "the request's body; the method becomes POST when none is given"),
+    new Option("-H, --header <name:value>", "a request header (repeatable)").argParser(
+      collectHeaders,
+    ),
+  data: () =>
+    new Option(
+      "-d, --data <body>",
+      "the request's body; the method becomes POST when none is given",
+    ),
   verbose: () => new Option("-v, --verbose", "more talk, and stacks with errors"),
 } satisfies Record<string, () => Option>;
 
 function port(flags: string, description: string, usual: number): Option {
-  return new Option(flags, description).argParser(parsePort).default(undefined, String(usual));
+  // No default for commander: a usual port that is taken is replaced, one that is asked for is not.
+  return new Option(flags, `${description} (usually ${usual})`).argParser(parsePort);
 }
 
 export function parsePort(text: string): number {

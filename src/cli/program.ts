@@ -60,7 +60,9 @@ export function buildProgram(output: Output, end: End): Command {
     command
       .exitOverride()
       .showSuggestionAfterError(true)
-      .showHelpAfterError(`See 'waystone ${command === program ? "" : `${command.name()} `}--help'.`)
+      .showHelpAfterError(
+        `See 'waystone ${command === program ? "" : `${command.name()} `}--help'.`,
+      )
       .configureOutput({
         writeOut: (text) => output.print(text.trimEnd()),
         writeErr: (text) => output.say(text.trimEnd()),

@@ -2,12 +2,13 @@
  * The mesh that runs on this machine, as other commands reach it: found by its run file, asked
  * through its admin port.
  */
+
+import { nearest } from "../kit/nearest.ts";
 import type { DecisionReport } from "../local/decision-report.ts";
 import type { MeshReport, WorkloadReport } from "../local/mesh-report.ts";
 import { type RunFile, readRunFile, stateDirectory } from "../local/run-file.ts";
 import { findMeant } from "../local/workload-names.ts";
 import { CommandError, EXIT_FAILED, usageError } from "./command-error.ts";
-import { nearest } from "./nearest.ts";
 
 const ANSWER_TIMEOUT_MS = 5_000;
 

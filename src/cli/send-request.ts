@@ -9,11 +9,11 @@
 import { randomUUID } from "node:crypto";
 import http from "node:http";
 import net from "node:net";
+import { nearest } from "../kit/nearest.ts";
 import type { DecisionReport } from "../local/decision-report.ts";
 import type { EchoAnswer } from "../local/echo.ts";
 import type { MeshReport, WorkloadReport } from "../local/mesh-report.ts";
 import { usageError } from "./command-error.ts";
-import { nearest } from "./nearest.ts";
 import type { RunningMesh } from "./running-mesh.ts";
 import { connectSocks } from "./socks-connect.ts";
 
@@ -139,6 +139,8 @@ function exchange(socket: net.Socket, url: URL, plan: RequestPlan, id: string): 
       headers: headersOf(url, plan, id),
       timeout: REQUEST_TIMEOUT_MS,
     });
+    // One that comes through SOCKS5 is paused.
+    request.once("socket", () => socket.resume());
     request.once("timeout", () => request.destroy(new Error("no answer within 60 s")));
     request.once("error", reject);
     request.once("response", (response) => {
@@ -164,7 +166,7 @@ function exchange(socket: net.Socket, url: URL, plan: RequestPlan, id: string): 
 }
 
 function headersOf(url: URL, plan: RequestPlan, id: string): string[] {
-  const own = plan.headers.flatMap(([name, value]) => [name, value]);
+  const own = plan.headers.flat();
   const has = (wanted: string) => plan.headers.some(([name]) => name.toLowerCase() === wanted);
   const headers = [...own, DECISION_HEADER, id, "connection", "close"];
   if (!has("host")) headers.unshift("host", url.host);

@@ -16,7 +16,7 @@ const REPLIES: Readonly<Record<number, string>> = {
   6: "timed out",
 };
 
-/** A connection to an IPv4 address through the proxy. */
+/** A connection to an IPv4 address through the proxy; paused, so that no byte is lost. */
 export function connectSocks(
   proxy: HostPort,
   login: { readonly user: string; readonly password: string },
@@ -43,13 +43,17 @@ export function connectSocks(
         if (waiting !== undefined) socket.write(waiting.send);
       }
       if (waiting !== undefined) return;
-      socket.setTimeout(0).removeAllListeners().pause();
+      // One by one: a socket has listeners of its own.
+      socket.setTimeout(0).off("timeout", onTimeout).off("error", fail);
+      socket.off("data", onData).off("end", onEnd).pause();
       if (received.length > 0) socket.unshift(received);
       resolve(socket);
     };
-    socket.setTimeout(TIMEOUT_MS, () => fail(new Error("SOCKS5: no answer")));
+    const onEnd = () => fail(new Error("SOCKS5: closed by the proxy"));
+    const onTimeout = () => fail(new Error("SOCKS5: no answer"));
+    socket.setTimeout(TIMEOUT_MS, onTimeout);
     socket.once("error", fail);
-    socket.once("end", () => fail(new Error("SOCKS5: closed by the proxy")));
+    socket.once("end", onEnd);
     socket.once("connect", () => waiting && socket.write(waiting.send));
     socket.on("data", onData);
   });

@@ -156,10 +156,7 @@ test("sign() works under an RSA root that was put into the directory", async () 
   });
   const pkcs8 = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
   await writeFile(join(directory, "root-cert.pem"), root.toString("pem"));
-  await writeFile(
-    join(directory, "root-key.pem"),
-    x509.PemConverter.encode(pkcs8, "PRIVATE KEY"),
-  );
+  await writeFile(join(directory, "root-key.pem"), x509.PemConverter.encode(pkcs8, "PRIVATE KEY"));
   const authority = await openAuthority();
   const { csrPem } = await request();
   const { chainPem } = await authority.sign({ csrPem, spiffeId: ID, ttlMs: DAY_MS / 2 });
@@ -180,7 +177,9 @@ test("open() refuses a root that cannot be used, with the file and the way out",
     format: "pem",
   }) as string;
   const leaf = (
-    await (await openAuthority()).sign({
+    await (
+      await openAuthority()
+    ).sign({
       csrPem: (await request()).csrPem,
       spiffeId: ID,
       ttlMs: DAY_MS,
@@ -230,10 +229,7 @@ test("open() refuses a root that did not sign itself", async () => {
   });
   const pkcs8 = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
   await writeFile(join(directory, "root-cert.pem"), intermediate.toString("pem"));
-  await writeFile(
-    join(directory, "root-key.pem"),
-    x509.PemConverter.encode(pkcs8, "PRIVATE KEY"),
-  );
+  await writeFile(join(directory, "root-key.pem"), x509.PemConverter.encode(pkcs8, "PRIVATE KEY"));
   const failure = await openAuthority().catch((caught: unknown) => caught as Error);
   expect((failure as Error).message).toMatch(/root-cert\.pem is not self-signed/);
 });

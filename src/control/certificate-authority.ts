@@ -135,7 +135,10 @@ class RootStore {
       await rename(temporary, this.#certificatePath);
     } catch (caught) {
       await Promise.allSettled([rm(temporary, { force: true }), rm(this.#keyPath)]);
-      throw this.#unusable(this.#certificatePath, `cannot be written (${(caught as Error).message})`);
+      throw this.#unusable(
+        this.#certificatePath,
+        `cannot be written (${(caught as Error).message})`,
+      );
     }
     return root;
   }

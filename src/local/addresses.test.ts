@@ -1,5 +1,5 @@
-import fc from "fast-check";
 import net from "node:net";
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { AddressPlan, detectAddressMode, isLoopback4 } from "./addresses.ts";
 
@@ -34,6 +34,14 @@ test("release() gives the address back, and the thing gets it again when it retu
       expect(names.map((name) => plan.allocate("Pod", "a", name))).toEqual(before);
     }),
   );
+});
+
+test("plans with different seeds give different addresses", () => {
+  const [one, other] = ["a", "b"].map((seed) => new AddressPlan("addresses", seed));
+  const addresses = (plan: AddressPlan | undefined) =>
+    Array.from({ length: 50 }, (_, i) => plan!.allocate("Pod", "default", `pod-${i}`));
+  const seen = new Set(addresses(one));
+  expect(addresses(other).filter((address) => seen.has(address))).toEqual([]);
 });
 
 test("listenAddress() is the address itself where the system has it", () => {

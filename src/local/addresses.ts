@@ -30,13 +30,16 @@ const CAPACITY = GROUPS * HOSTS_PER_OCTET;
 
 export class AddressPlan {
   readonly mode: AddressMode;
+  readonly #seed: string;
   readonly #byKey = new Map<string, string>();
   readonly #taken = new Map<string, string>();
   /** In "ports" mode: `ip:port` → the port of 127.0.0.1 that stands for it. */
   readonly #ports = new Map<string, number>();
 
-  constructor(mode: AddressMode) {
+  /** Plans with different seeds give different addresses. */
+  constructor(mode: AddressMode, seed = "") {
     this.mode = mode;
+    this.#seed = seed;
   }
 
   /** The address of a thing; the same one at each call. */
@@ -45,7 +48,11 @@ export class AddressPlan {
     const known = this.#byKey.get(key);
     if (known !== undefined) return known;
     assert(this.#taken.size < CAPACITY, "127.64.0.0/10 has an address for everything");
-    let index = createHash("sha256").update(key).digest().readUInt32BE(0) % CAPACITY;
+    let index =
+      createHash("sha256")
+        .update(this.#seed + key)
+        .digest()
+        .readUInt32BE(0) % CAPACITY;
     while (this.#taken.has(addressAt(index))) index = (index + 1) % CAPACITY;
     const address = addressAt(index);
     this.#byKey.set(key, address);

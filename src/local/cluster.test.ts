@@ -103,14 +103,16 @@ test("apply() knows how each kind of owner names its Pods", () => {
   const cluster = makeCluster();
   const owner = (kind: string, spec: string) =>
     cluster.apply(
-      upsert(`{apiVersion: apps/v1, kind: ${kind}, metadata: {name: x, namespace: a}, spec: ${spec}}`),
+      upsert(
+        `{apiVersion: apps/v1, kind: ${kind}, metadata: {name: x, namespace: a}, spec: ${spec}}`,
+      ),
     );
   const podNames = (change: ObjectChange) =>
     change.upserted.filter((o) => o.kind === "Pod").map((o) => o.value.metadata.name);
   expect(podNames(owner("StatefulSet", "{replicas: 2}"))).toEqual(["x-0", "x-1"]);
   expect(podNames(owner("DaemonSet", "{}"))).toEqual([expect.stringMatching(/^x-[a-z0-9]{5}$/)]);
   expect(podNames(owner("Deployment", "{replicas: 0}"))).toEqual([]);
-  expect(find(owner("Job", "{}"), "Pod")?.metadata.labels["job-name"]).toBeUndefined();
+  expect(find(owner("Job", "{}"), "Pod").metadata.labels["job-name"]).toBe("x");
 });
 
 test("apply() changes only the Pods that scaling changes", () => {
@@ -145,7 +147,8 @@ test("apply() removes what it made with what it was made for", () => {
 });
 
 test("apply() gives Services addresses of the mesh and keeps loopback ones of the file", () => {
-  const service = (ip: string) => find(makeCluster().apply(upsert(SERVICE.replace("10.0.0.1", ip))), "Service");
+  const service = (ip: string) =>
+    find(makeCluster().apply(upsert(SERVICE.replace("10.0.0.1", ip))), "Service");
   const plain = service("10.0.0.1").spec;
   expect(plain.clusterIPs).toEqual([plain.clusterIP]);
   expect(plain.clusterIP).toMatch(/^127\./);
@@ -244,4 +247,16 @@ test("an edit of one object tells of that object only", () => {
     "Service bookinfo/reviews",
   ]);
   expect(names(cluster.apply(upsert(GATEWAY)))).toEqual(["Gateway bookinfo/wp"]);
+});
+
+test("an object that has only moved in its file keeps its values, and moves nothing else", () => {
+  const cluster = makeCluster();
+  const [deployment, service] = [parse(DEPLOYMENT)[0]!, parse(SERVICE)[0]!];
+  const first = cluster.apply({ upserted: [deployment, service], removed: [] });
+  const position = { file: "test.yaml", line: 9, column: 1 };
+  const moved = [deployment, service].map((object) => ({ ...object, position }));
+  const change = cluster.apply({ upserted: moved, removed: [] });
+  expect(names(change)).toEqual(["Deployment bookinfo/reviews-v1", "Service bookinfo/reviews"]);
+  expect(find(change, "Service")).toBe(find(first, "Service"));
+  expect(change.upserted[0]!.position.line).toBe(9);
 });

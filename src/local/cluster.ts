@@ -14,16 +14,16 @@
 import { isDeepStrictEqual } from "node:util";
 import type { KubeObject, ObjectChange, ObjectKey, ParsedObject } from "../api/object.ts";
 import { nameOf, namespaceOf } from "../translate/object-names.ts";
+import type { GatewayClassFacts } from "../translate/surroundings.ts";
+import { isWaypointClass } from "../translate/waypoints.ts";
 import { type AddressPlan, isLoopback4 } from "./addresses.ts";
 import {
-  isManagedWaypoint,
+  hasOwnAddresses,
   POD_OWNERS,
   podsOf,
   record,
   runningStatus,
   undeclaredNamespace,
-  WAYPOINT_CLASS,
-  WAYPOINT_CONTROLLER,
   waypointClass,
   waypointObjects,
   waypointStatus,
@@ -52,7 +52,8 @@ export class Cluster {
   readonly #current = new Map<string, ParsedObject>();
   /** How many declared objects stand in a namespace. */
   readonly #population = new Map<string, number>();
-  readonly #waypointClasses = new Set([WAYPOINT_CLASS]);
+  /** The GatewayClasses that are declared. */
+  #classes: ReadonlyMap<string, GatewayClassFacts> = new Map();
   #hasStarted = false;
 
   constructor(options: ClusterOptions) {
@@ -79,6 +80,21 @@ export class Cluster {
   #replaceSource(key: string, declared: ParsedObject, touched: Set<string>): void {
     const previous = this.#sources.get(key);
     if (previous === undefined) this.#count(declared, 1, touched);
+    else if (previous.declared.value === declared.value) {
+      // It has moved in its file and says the same: so does all that was made of it.
+      const { products } = previous;
+      const own = products.get(key);
+      const moved = new Map(products);
+      if (own !== undefined) moved.set(key, withValue(declared, own.value));
+      this.#sources.set(key, { declared, products: moved });
+      touched.add(key);
+      return;
+    }
+    this.#makeProducts(key, declared, touched);
+  }
+
+  #makeProducts(key: string, declared: ParsedObject, touched: Set<string>): void {
+    const previous = this.#sources.get(key);
     const products = this.#products(declared);
     for (const product of previous?.products.keys() ?? []) {
       if (!products.has(product)) this.#makers.get(product)?.delete(key);
@@ -124,19 +140,17 @@ export class Cluster {
 
   /** Which classes are waypoints' follows from the GatewayClasses; all Gateways look again. */
   #renewClasses(touched: Set<string>): void {
-    const before = [...this.#waypointClasses].sort().join();
-    this.#waypointClasses.clear();
-    this.#waypointClasses.add(WAYPOINT_CLASS);
+    const classes = new Map<string, GatewayClassFacts>();
     for (const { declared } of this.#sources.values()) {
       if (declared.kind !== "GatewayClass") continue;
-      const { controllerName } = record(declared.value.spec);
-      if (controllerName === WAYPOINT_CONTROLLER) {
-        this.#waypointClasses.add(nameOf(declared));
-      }
+      const name = nameOf(declared);
+      const controllerName = String(record(declared.value.spec).controllerName);
+      classes.set(name, { name, controllerName, waypointFor: undefined });
     }
-    if ([...this.#waypointClasses].sort().join() === before) return;
-    for (const [key, { declared }] of [...this.#sources]) {
-      if (declared.kind === "Gateway") this.#replaceSource(key, declared, touched);
+    if (isDeepStrictEqual(classes, this.#classes)) return;
+    this.#classes = classes;
+    for (const [key, source] of [...this.#sources]) {
+      if (source.declared.kind === "Gateway") this.#makeProducts(key, source.declared, touched);
     }
   }
 
@@ -176,7 +190,7 @@ export class Cluster {
     add(this.#filledIn(declared));
     const made = POD_OWNERS.has(declared.kind)
       ? podsOf(withNamespace(declared))
-      : declared.kind === "Gateway" && isManagedWaypoint(declared.value, this.#waypointClasses)
+      : declared.kind === "Gateway" && this.#isManagedWaypoint(declared.value)
         ? waypointObjects(withNamespace(declared))
         : [];
     for (const value of made) add(this.#filledIn(derived(value, declared)));
@@ -192,7 +206,7 @@ export class Cluster {
       case "Service":
         return hasVirtualIp(value) ? withSpec(object, virtualIps(value, address())) : object;
       case "Pod": {
-        const status = runningStatus(address(), value["status"]);
+        const status = runningStatus(address(), value.status);
         const spec = record(value.spec);
         const { serviceAccountName = "default" } = spec;
         return withValue(object, { ...value, spec: { ...spec, serviceAccountName }, status });
@@ -200,16 +214,22 @@ export class Cluster {
       case "ServiceEntry":
         return withSpec(object, { addresses: [address()] });
       case "Gateway": {
-        if (!isManagedWaypoint(value, this.#waypointClasses)) return object;
+        if (!this.#isManagedWaypoint(value)) return object;
         const { name } = value.metadata;
         const hostname = `${name}.${namespace}.svc.${this.#clusterDomain}`;
         const front = this.#addresses.allocate("Service", namespace, name);
-        const status = waypointStatus(hostname, front, value["status"]);
+        const status = waypointStatus(hostname, front, value.status);
         return withValue(object, { ...value, status });
       }
       default:
         return object;
     }
+  }
+
+  /** True when a waypoint has to be made for this Gateway; one with addresses has its own. */
+  #isManagedWaypoint(gateway: KubeObject): boolean {
+    const name = String(record(gateway.spec).gatewayClassName);
+    return isWaypointClass(name, this.#classes.get(name)) && !hasOwnAddresses(gateway);
   }
 
   #release(object: ParsedObject): void {
@@ -219,14 +239,14 @@ export class Cluster {
 
 function hasVirtualIp(service: KubeObject): boolean {
   const spec = record(service.spec);
-  return spec["clusterIP"] !== "None" && spec["type"] !== "ExternalName";
+  return spec.clusterIP !== "None" && spec.type !== "ExternalName";
 }
 
-/** The address of the plan first; an address of the file stays beside it if it can be listened on. */
+/** The plan's address first; one of the file stays beside it if it can be listened on. */
 function virtualIps(service: KubeObject, address: string): Record<string, unknown> {
   const spec = record(service.spec);
-  const listed = Array.isArray(spec["clusterIPs"]) ? spec["clusterIPs"] : [];
-  const declared = [spec["clusterIP"], ...listed].filter(
+  const listed = Array.isArray(spec.clusterIPs) ? spec.clusterIPs : [];
+  const declared = [spec.clusterIP, ...listed].filter(
     (ip): ip is string => typeof ip === "string" && isLoopback4(ip),
   );
   return { clusterIP: address, clusterIPs: [...new Set([address, ...declared])] };

@@ -10,8 +10,8 @@ import { createHash } from "node:crypto";
 import type { KubeObject } from "../api/object.ts";
 
 /** GatewayClass of waypoints, as Istio's control plane creates it. */
-export const WAYPOINT_CLASS = "istio-waypoint";
-export const WAYPOINT_CONTROLLER = "istio.io/mesh-controller";
+const WAYPOINT_CLASS = "istio-waypoint";
+const WAYPOINT_CONTROLLER = "istio.io/mesh-controller";
 const MANAGED_BY = "istio.io-mesh-controller";
 const GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name";
 const GATEWAY_CLASS_LABEL = "gateway.networking.k8s.io/gateway-class-name";
@@ -30,7 +30,7 @@ export const POD_OWNERS: ReadonlySet<string> = new Set([
 /** The Pods that an owner's controller would start. Without `status.podIP`. */
 export function podsOf(owner: KubeObject): KubeObject[] {
   const spec = record(owner.spec);
-  const template = record(spec["template"]);
+  const template = record(spec.template);
   const pods: KubeObject[] = [];
   for (let index = 0; index < replicasOf(owner.kind, spec); index++) {
     pods.push(podOf(owner, template, index));
@@ -39,15 +39,15 @@ export function podsOf(owner: KubeObject): KubeObject[] {
 }
 
 function replicasOf(kind: string, spec: Json): number {
-  const wanted = kind === "Job" ? spec["parallelism"] : spec["replicas"];
+  const wanted = kind === "Job" ? spec.parallelism : spec.replicas;
   if (kind === "DaemonSet" || typeof wanted !== "number") return 1;
   return Math.max(0, Math.trunc(wanted));
 }
 
 function podOf(owner: KubeObject, template: Json, index: number): KubeObject {
   const { name, namespace = "default" } = owner.metadata;
-  const templateMeta = record(template["metadata"]);
-  const spec = record(template["spec"]);
+  const templateMeta = record(template.metadata);
+  const spec = record(template.spec);
   const naming = podNaming(owner.kind, namespace, name, index);
   return {
     apiVersion: "v1",
@@ -55,10 +55,8 @@ function podOf(owner: KubeObject, template: Json, index: number): KubeObject {
     metadata: {
       name: naming.name,
       namespace,
-      labels: { ...strings(templateMeta["labels"]), ...naming.labels },
-      ...("annotations" in templateMeta
-        ? { annotations: strings(templateMeta["annotations"]) }
-        : {}),
+      labels: { ...strings(templateMeta.labels), ...naming.labels },
+      ...("annotations" in templateMeta ? { annotations: strings(templateMeta.annotations) } : {}),
       ownerReferences: [
         {
           apiVersion: naming.ownerKind === owner.kind ? owner.apiVersion : "apps/v1",
@@ -82,11 +80,11 @@ interface PodNaming {
 }
 
 function podNaming(kind: string, namespace: string, name: string, index: number): PodNaming {
-  const suffix = letters(`${namespace}/${name}/${index}`, 5);
+  const suffix = letters(`${kind}/${namespace}/${name}/${index}`, 5);
   switch (kind) {
     case "Deployment": {
       // Between a Deployment and its Pods stands a ReplicaSet; Istio finds the name by this label.
-      const hash = letters(`${namespace}/${name}`, 10);
+      const hash = letters(`${kind}/${namespace}/${name}`, 10);
       const ownerName = `${name}-${hash}`;
       const labels = { "pod-template-hash": hash };
       return { name: `${ownerName}-${suffix}`, ownerKind: "ReplicaSet", ownerName, labels };
@@ -123,12 +121,10 @@ export function runningStatus(podIp: string | undefined, declared?: unknown): Js
   };
 }
 
-/** True when a waypoint has to be made for this Gateway; one with addresses has its own. */
-export function isManagedWaypoint(gateway: KubeObject, classes: ReadonlySet<string>): boolean {
-  const spec = record(gateway.spec);
-  const addresses = spec["addresses"];
-  if (Array.isArray(addresses) && addresses.length > 0) return false;
-  return classes.has(String(spec["gatewayClassName"]));
+/** Somebody else runs what is behind it. */
+export function hasOwnAddresses(gateway: KubeObject): boolean {
+  const { addresses } = record(gateway.spec);
+  return Array.isArray(addresses) && addresses.length > 0;
 }
 
 /** The waypoint of a Gateway: Pod, Service and ServiceAccount, all without addresses. */
@@ -137,7 +133,7 @@ export function waypointObjects(gateway: KubeObject): KubeObject[] {
   const labels = {
     ...ownLabels(gateway),
     [GATEWAY_NAME_LABEL]: name,
-    [GATEWAY_CLASS_LABEL]: String(record(gateway.spec)["gatewayClassName"]),
+    [GATEWAY_CLASS_LABEL]: String(record(gateway.spec).gatewayClassName),
     "gateway.istio.io/managed": MANAGED_BY,
   };
   const owner = {

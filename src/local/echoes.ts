@@ -60,7 +60,11 @@ export class Echoes implements Drainable {
   appAddress(workload: Workload, port: number, sourceAddress: string): AppAddress {
     const override = this.#overrideOf(workload);
     if (override !== undefined) {
-      return { ...this.#from(override.host, sourceAddress), host: override.host, port: override.port };
+      return {
+        ...this.#from(override.host, sourceAddress),
+        host: override.host,
+        port: override.port,
+      };
     }
     if (!isPlayedHere(workload)) {
       return { host: workload.addresses[0] ?? "", port, localAddress: undefined };

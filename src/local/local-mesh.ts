@@ -18,6 +18,7 @@ import {
   METRICS_PORT,
   READINESS_PORT,
 } from "../agent/admin-routes.ts";
+import type { AdminServer } from "../agent/admin-server.ts";
 import { Certificates } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import { Readiness } from "../agent/readiness.ts";
@@ -42,9 +43,9 @@ import { Cluster } from "./cluster.ts";
 import { Echoes, type WorkloadOverride } from "./echoes.ts";
 import { Listeners, type WantedListener } from "./listeners.ts";
 import { createMeshAdmin } from "./mesh-admin.ts";
-import { listenAdmin, SocksPort } from "./mesh-ports.ts";
+import { listenAdmin, listenLoopback6, SocksPort } from "./mesh-ports.ts";
 import { type MeshReport, meshReport } from "./mesh-report.ts";
-import { readRunFile, removeRunFile, type RunFile, writeRunFile } from "./run-file.ts";
+import { type RunFile, readRunFile, removeRunFile, writeRunFile } from "./run-file.ts";
 import { type Entry, wantedPorts } from "./wanted-ports.ts";
 import { WaypointSet } from "./waypoint-set.ts";
 import { findMeant } from "./workload-names.ts";
@@ -54,6 +55,8 @@ export interface LocalMeshOptions {
   readonly paths: readonly string[];
   readonly overrides: readonly WorkloadOverride[];
   readonly stateDirectory: string;
+  /** Meshes with different seeds have different addresses, and can run beside one another. */
+  readonly addressSeed: string;
   readonly version: string;
   /** 0: a free one; undefined: the usual one, or a free one. */
   readonly adminPort?: number | undefined;
@@ -100,14 +103,16 @@ export class LocalMesh {
   #run: RunFile | undefined;
   #diagnosticsTold = "";
 
-  /** Resolves when the mesh serves. Rejects with CONFIGURATION_INVALID when the files do not parse. */
+  /** Resolves when the mesh serves; rejects with CONFIGURATION_INVALID if files do not parse. */
   static async start(options: LocalMeshOptions): Promise<LocalMesh> {
     const other = await readRunFile(options.stateDirectory);
     if (other !== undefined && other.pid !== process.pid) {
-      const detail = `a mesh runs already with ${options.stateDirectory} (pid ${other.pid}); name another folder with --state`;
+      const detail =
+        `a mesh runs already with ${options.stateDirectory} (pid ${other.pid}); ` +
+        "name another folder with --state to run one beside it";
       throw new Failure("PORT_IN_USE", detail);
     }
-    const addresses = new AddressPlan(await detectAddressMode());
+    const addresses = new AddressPlan(await detectAddressMode(), options.addressSeed);
     const source = new FileSource(options.paths);
     const loaded = await source.start();
     const control = new ControlPlane({ enrolment: "label" });
@@ -205,7 +210,7 @@ export class LocalMesh {
     if (this.#run !== undefined) await removeRunFile(this.#options.stateDirectory);
     await this.#drain.start(deadlineMs);
     await this.#accessLog.flush();
-    this.#accessLog.close();
+    await this.#accessLog.close();
     this.#certificates.close();
   }
 
@@ -234,24 +239,20 @@ export class LocalMesh {
 
   async #openPorts(): Promise<RunFile> {
     const { adminPort, metricsPort, readinessPort, socksPort } = this.#options;
-    const admin = createMeshAdmin({
-      snapshot: () => this.#control.current,
-      report: () => this.report(),
-      decisions: this.#decisions,
-      readiness: this.#readiness,
-      quit: this.#options.onQuit,
-    });
+    const [admin, admin6] = [this.#makeAdmin(), this.#makeAdmin()];
     const metrics = createMetricsServer(this.#registry);
     const readiness = createReadinessServer(this.#readiness);
     const socks = new SocksPort((socket) =>
       this.#ztunnel.acceptSocks(socket, (user, password) => this.#authenticate(user, password)),
     );
-    for (const member of [admin, metrics, readiness, socks]) this.#drain.add(member);
+    for (const member of [admin, admin6, metrics, readiness, socks]) this.#drain.add(member);
+    const adminAddress = await listenAdmin(admin, ADMIN_PORT, adminPort);
+    await listenLoopback6(admin6, adminAddress.port);
     const url = ({ host, port }: { host: string; port: number }) => `http://${host}:${port}`;
     return {
       pid: process.pid,
       version: this.#options.version,
-      adminUrl: url(await listenAdmin(admin, ADMIN_PORT, adminPort)),
+      adminUrl: url(adminAddress),
       metricsUrl: url(await listenAdmin(metrics, METRICS_PORT, metricsPort)),
       readinessUrl: url(await listenAdmin(readiness, READINESS_PORT, readinessPort)),
       socks: await socks.listen(SOCKS_PORT, socksPort),
@@ -259,6 +260,16 @@ export class LocalMesh {
       addressMode: this.#addresses.mode,
       files: this.#options.paths,
     };
+  }
+
+  #makeAdmin(): AdminServer {
+    return createMeshAdmin({
+      snapshot: () => this.#control.current,
+      report: () => this.report(),
+      decisions: this.#decisions,
+      readiness: this.#readiness,
+      quit: this.#options.onQuit,
+    });
   }
 
   #onFiles(change: ObjectChange): void {
@@ -312,7 +323,9 @@ export class LocalMesh {
       }
       case "waypoint": {
         const id = this.#waypoints.identityOf(entry.waypoint);
-        this.#withCertificate(id, socket, () => this.#waypoints.acceptTunnel(entry.waypoint, socket));
+        this.#withCertificate(id, socket, () =>
+          this.#waypoints.acceptTunnel(entry.waypoint, socket),
+        );
       }
     }
   }

@@ -6,7 +6,7 @@ import net from "node:net";
 import type { AdminServer } from "../agent/admin-server.ts";
 import type { Drainable } from "../kit/drain.ts";
 import { Failure } from "../kit/failure.ts";
-import { hasLoopback6, type HostPort } from "./addresses.ts";
+import { type HostPort, hasLoopback6 } from "./addresses.ts";
 import { portOwner } from "./port-owner.ts";
 
 const LOOPBACK = "127.0.0.1";
@@ -25,6 +25,11 @@ export async function listenAdmin(
     await server.listen(LOOPBACK, 0);
   }
   return { host: LOOPBACK, port: server.port };
+}
+
+/** The same port on ::1 is a convenience: without ::1, or if somebody else has it, there is none. */
+export async function listenLoopback6(server: AdminServer, port: number): Promise<void> {
+  if (await hasLoopback6()) await server.listen(LOOPBACK6, port).catch(() => {});
 }
 
 /** Names the owner of a port in use, and the way out. */

@@ -2,7 +2,13 @@ import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { type RunFile, readRunFile, removeRunFile, stateDirectory, writeRunFile } from "./run-file.ts";
+import {
+  type RunFile,
+  readRunFile,
+  removeRunFile,
+  stateDirectory,
+  writeRunFile,
+} from "./run-file.ts";
 
 const RUN: RunFile = {
   pid: process.pid,

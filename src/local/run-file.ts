@@ -30,8 +30,8 @@ export function stateDirectory(
   environment: NodeJS.ProcessEnv = process.env,
 ): string {
   if (chosen) return chosen;
-  const base = environment["XDG_STATE_HOME"] || join(homedir(), ".local", "state");
-  return environment["WAYSTONE_STATE"] || join(base, "waystone");
+  const base = environment.XDG_STATE_HOME || join(homedir(), ".local", "state");
+  return environment.WAYSTONE_STATE || join(base, "waystone");
 }
 
 export async function writeRunFile(directory: string, run: RunFile): Promise<void> {

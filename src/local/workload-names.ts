@@ -24,7 +24,7 @@ export function findMeant<T extends NamedWorkload>(wanted: string, all: Iterable
   return exact.length > 0 ? exact : meant;
 }
 
-/** The shortest name that means this workload (or its siblings under one owner) and nothing else. */
+/** The shortest name that means this workload, or its siblings under one owner, and no other. */
 export function shortName<T extends NamedWorkload>(workload: T, all: readonly T[]): string {
   const { workloadName, namespace } = workload;
   const isAlone = findMeant(workloadName, all).every((other) => other.namespace === namespace);

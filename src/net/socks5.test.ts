@@ -148,7 +148,7 @@ describe("acceptSocks5()", () => {
       client.write(Buffer.concat([GREETING, login, named(NAME)]));
       const failure = (await outcome) as Failure;
       expect(failure).toMatchObject({ code: "SOCKS5_REFUSED" });
-      expect(failure.message).not.toContain("wrong\"");
+      expect(failure.message).not.toContain('wrong"');
       await once(client, "end");
       expect(received().toString("hex")).toBe("05020101");
     }

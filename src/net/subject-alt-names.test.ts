@@ -1,11 +1,11 @@
-import { X509Certificate } from "node:crypto";
+import { type webcrypto, X509Certificate } from "node:crypto";
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import "reflect-metadata";
 import * as x509 from "@peculiar/x509";
 import { spiffeIdsOf, trustDomainOf, uriNamesOf } from "./subject-alt-names.ts";
 
-let keys: CryptoKeyPair;
+let keys: webcrypto.CryptoKeyPair;
 
 beforeAll(async () => {
   const algorithm = { name: "ECDSA", namedCurve: "P-256" };

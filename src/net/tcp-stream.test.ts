@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import net from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
-import { Failure } from "../kit/failure.ts";
+import type { Failure } from "../kit/failure.ts";
 import { type ByteConsumer, ByteStream, type StreamReset } from "./byte-stream.ts";
 import { Relay } from "./relay.ts";
 import { connectTcp, TcpStream } from "./tcp-stream.ts";

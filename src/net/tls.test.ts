@@ -351,6 +351,75 @@ describe("connectTls() refuses", () => {
   });
 });
 
+/** A root, and leaves with any names and usages under it. */
+async function makeIssuer() {
+  await import("reflect-metadata");
+  const x509 = await import("@peculiar/x509");
+  const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+  const makeKeys = () => crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const rootKeys = await makeKeys();
+  const notBefore = new Date(Date.now() - HOUR_MS);
+  const notAfter = new Date(Date.now() + HOUR_MS);
+  const root = await x509.X509CertificateGenerator.createSelfSigned({
+    keys: rootKeys,
+    name: "O=test",
+    notBefore,
+    notAfter,
+    signingAlgorithm: algorithm,
+    extensions: [new x509.BasicConstraintsExtension(true, undefined, true)],
+  });
+  return async (uris: string[], usages: ("serverAuth" | "clientAuth")[]): Promise<TlsIdentity> => {
+    const keys = await makeKeys();
+    const names = uris.map((value) => ({ type: "url" as const, value }));
+    const leaf = await x509.X509CertificateGenerator.create({
+      publicKey: keys.publicKey,
+      issuer: root.subjectName,
+      signingKey: rootKeys.privateKey,
+      signingAlgorithm: algorithm,
+      notBefore,
+      notAfter,
+      extensions: [
+        new x509.ExtendedKeyUsageExtension(usages.map((usage) => x509.ExtendedKeyUsage[usage])),
+        new x509.SubjectAlternativeNameExtension(names, true),
+      ],
+    });
+    const pkcs8 = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
+    return makeTlsIdentity({
+      certificatePem: leaf.toString("pem"),
+      keyPem: x509.PemConverter.encode(pkcs8, "PRIVATE KEY"),
+      rootsPem: root.toString("pem"),
+    });
+  };
+}
+
+describe("the certificate itself", () => {
+  test("must be meant for the role it is used in", async () => {
+    const issue = await makeIssuer();
+    const both = await issue([idOf("server")], ["serverAuth", "clientAuth"]);
+    const onlyServer = await issue([idOf("client")], ["serverAuth"]);
+    const onlyClient = await issue([idOf("server")], ["clientAuth"]);
+    const acceptor = await listen({ identity: both });
+    void dial(acceptor.port, { identity: onlyServer });
+    const failure = (await acceptor.next()) as Failure;
+    expect(failure.code).toBe("TLS_HANDSHAKE_FAILED");
+    expect(failure.message).toContain("INVALID_PURPOSE");
+    const wrong = await listen({ identity: onlyClient });
+    const refused = (await dial(wrong.port, { identity: both })) as Failure;
+    expect(refused.code).toBe("UPSTREAM_TLS_FAILED");
+    expect(refused.message).toMatch(/purpose/);
+  });
+
+  test("may carry several names: the first SPIFFE id is the peer, any may be expected", async () => {
+    const issue = await makeIssuer();
+    const uris = ["https://example.com", idOf("first", "old.example"), idOf("second")];
+    const identity = await issue(uris, ["serverAuth", "clientAuth"]);
+    const acceptor = await listen({ identity });
+    const connected = peerOf(await dial(acceptor.port, { identity, expected: [idOf("second")] }));
+    expect(connected.peer).toBe(idOf("second"));
+    expect(peerOf(await acceptor.next()).peer).toBe(idOf("first", "old.example"));
+  });
+});
+
 describe("makeTlsIdentity()", () => {
   test("knows whose the certificate is and how long it lasts", () => {
     expect(server.spiffeId).toBe(idOf("server"));

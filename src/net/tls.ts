@@ -300,6 +300,8 @@ function handshakeAsClient(
 ): { abort(): void } {
   const { identity, expected } = options;
   let peer: string | undefined;
+  // TLS ends both directions together; a half-open one would only be forgotten.
+  raw.allowHalfOpen = false;
   const socket = tls.connect({
     socket: raw,
     secureContext: identity.context,

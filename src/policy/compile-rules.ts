@@ -4,7 +4,7 @@
  * true in a DENY and never in an ALLOW), and nothing is allocated while judging.
  *
  * One policy is compiled twice: for requests, and for TCP connections, where an ALLOW rule with any
- * HTTP attribute is dropped and a DENY rule is judged without them (conformance note 2).
+ * HTTP attribute is dropped and any other is judged without them (conformance note 2).
  */
 import type {
   AuthorizationPolicy,
@@ -121,7 +121,7 @@ class RuleCompiler<F extends ConnectionFacts> {
 
   /** `undefined`: it can never match. */
   compile(rule: Rule): CompiledRule<F> | undefined {
-    if (this.#isTcp && this.#policy.action !== "DENY" && hasHttpField(rule)) return undefined;
+    if (this.#isTcp && this.#policy.action === "ALLOW" && hasHttpField(rule)) return undefined;
     const from = this.#alternatives(rule.from);
     const to = this.#alternatives(rule.to);
     const when = this.#conjunction(rule.when);
@@ -195,7 +195,7 @@ class RuleCompiler<F extends ConnectionFacts> {
 }
 
 /** Whether any field of the rule looks at a request. */
-export function hasHttpField(rule: Rule): boolean {
+function hasHttpField(rule: Rule): boolean {
   return [...rule.from, ...rule.to, rule.when].some((set) => set.some(isHttpOnly));
 }
 

@@ -171,8 +171,8 @@ describe("authorizeTcp()", () => {
     );
   });
 
-  test("drops CUSTOM rules with HTTP attributes, as no provider would be asked", () => {
-    expect(because("CUSTOM", [methods("GET")])).toBe("noAllowPolicies");
+  test("judges CUSTOM rules like DENY", () => {
+    expect(because("CUSTOM", [methods("PUT")])).toBe("denied");
     expect(because("CUSTOM", [rule({})])).toBe("denied");
   });
 });

@@ -43,5 +43,5 @@ export type Hop =
 
 /** Whether the facts are those of an HTTP request. */
 export function isHttp(facts: ConnectionFacts | HttpFacts): facts is HttpFacts {
-  return "method" in facts;
+  return (facts as Partial<HttpFacts>).method !== undefined;
 }

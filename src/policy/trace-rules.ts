@@ -83,9 +83,9 @@ class RuleTracer {
     };
   }
 
-  /** On TCP only a DENY keeps rules with HTTP attributes (conformance note 2). */
+  /** On TCP an ALLOW loses its rules with HTTP attributes (conformance note 2). */
   #isLeftOut(rule: Rule): boolean {
-    if (isHttp(this.#facts) || this.#policy.action === "DENY") return false;
+    if (isHttp(this.#facts) || this.#policy.action !== "ALLOW") return false;
     return [...rule.from, ...rule.to, rule.when].flat().some(isHttpOnly);
   }
 

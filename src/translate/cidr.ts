@@ -19,7 +19,11 @@ export function parseCidr(text: string): Cidr | undefined {
 
 /** 4 or 16 bytes as hexadecimal text. */
 function addressBytes(text: string): string | undefined {
-  if (isIPv4(text)) return text.split(".").map((part) => hex(Number(part), 2)).join("");
+  if (isIPv4(text))
+    return text
+      .split(".")
+      .map((part) => hex(Number(part), 2))
+      .join("");
   // A zone (`fe80::1%eth0`) means something on one machine only.
   if (!isIPv6(text) || text.includes("%")) return undefined;
   const [head = "", tail] = text.split("::");
@@ -33,7 +37,10 @@ function groups(text: string): string[] {
   if (text === "") return [];
   return text.split(":").flatMap((group) => {
     if (!group.includes(".")) return [group.padStart(4, "0").toLowerCase()];
-    const bytes = group.split(".").map((part) => hex(Number(part), 2)).join("");
+    const bytes = group
+      .split(".")
+      .map((part) => hex(Number(part), 2))
+      .join("");
     return [bytes.slice(0, 4), bytes.slice(4)];
   });
 }

@@ -5,9 +5,10 @@
  * Transforms collect into a `Findings` and give its `status()` away with their result.
  */
 import type { ParsedObject } from "../api/object.ts";
+import { type FieldPath, formatFieldPath } from "../api/object.ts";
 import { type Diagnostic, type DiagnosticCode, diagnostic } from "../kit/diagnostic.ts";
 import type { ObjectRef } from "../model/object-ref.ts";
-import { type FieldPath, formatPath, refOf } from "./object-names.ts";
+import { refOf } from "./object-names.ts";
 
 /** One entry of `status.conditions`. */
 export interface Condition {
@@ -55,7 +56,7 @@ export class Findings {
     this.#diagnostics.push(
       diagnostic(code, message, {
         object: `${kind} ${namespace === "" ? name : `${namespace}/${name}`}`,
-        ...(path.length > 0 ? { path: formatPath(path) } : {}),
+        ...(path.length > 0 ? { path: formatFieldPath(path) } : {}),
         // Objects that controllers make stand in no file.
         ...(position.file === ""
           ? {}

@@ -5,9 +5,6 @@ import { KINDS } from "../api/kinds.ts";
 import type { ParsedObject } from "../api/object.ts";
 import type { ObjectRef } from "../model/object-ref.ts";
 
-/** A place inside an object, from its root: `["spec", "rules", 0]`. */
-export type FieldPath = readonly (string | number)[];
-
 /** Empty for what stands in no namespace. */
 export function namespaceOf(object: ParsedObject): string {
   if (!KINDS[object.kind].isNamespaced) return "";
@@ -49,14 +46,6 @@ export function createdMsOf(object: ParsedObject): number {
 export type Labels = Readonly<Record<string, string>>;
 
 const NO_LABELS: Labels = {};
-
-/** `spec.rules[0].to[0].operation.ports`, as messages name a field. */
-export function formatPath(path: FieldPath): string {
-  return path.reduce<string>((text, step) => {
-    if (typeof step === "number") return `${text}[${step}]`;
-    return text === "" ? step : `${text}.${step}`;
-  }, "");
-}
 
 /** Negative: the first goes before the second. By code units, as names are compared everywhere. */
 export function compareText(a: string, b: string): number {

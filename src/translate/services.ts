@@ -4,7 +4,7 @@
  * A ServiceEntry makes one Service for each of its hosts. Those that need DNS, pass through or have a
  * wildcard host are for a later version, and are said to be.
  */
-import type { Service as CoreService, ServicePort as CorePort } from "../api/core.ts";
+import type { ServicePort as CorePort, Service as CoreService } from "../api/core.ts";
 import type { ParsedObject } from "../api/object.ts";
 import type { ServiceEntry } from "../api/service-entry.ts";
 import {
@@ -26,7 +26,14 @@ import {
 import { canonicalAddress, isAddress } from "./cidr.ts";
 import { Findings, type ObjectStatus } from "./findings.ts";
 import { ANNOTATION, LABEL } from "./labels.ts";
-import { annotationsOf, type Labels, labelsOf, nameOf, namespaceOf, refOf } from "./object-names.ts";
+import {
+  annotationsOf,
+  type Labels,
+  labelsOf,
+  nameOf,
+  namespaceOf,
+  refOf,
+} from "./object-names.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 /** Where a port of a service leads: a number, or a name that each endpoint resolves for itself. */
@@ -173,7 +180,7 @@ export function translateServiceEntry(
   object: ParsedObject<ServiceEntry>,
   near: ServiceSurroundings,
 ): TranslatedServices {
-  const { spec } = object.value;
+  const spec = specOf(object);
   const findings = new Findings(object);
   if (spec.resolution !== "STATIC") {
     findings.report(
@@ -191,9 +198,14 @@ export function translateServiceEntry(
         "hosts",
         index,
       ]);
-    } else if (isCounted(object, host, near)) facts.push(entryService(object, host, near, findings));
+    } else if (isCounted(object, host, near))
+      facts.push(entryService(object, host, near, findings));
   });
   return { facts, status: findings.status() };
+}
+
+function specOf(object: ParsedObject<ServiceEntry>): NonNullable<ServiceEntry["spec"]> {
+  return object.value.spec ?? { hosts: [] };
 }
 
 /** A Kubernetes Service of the namespace has its host name for itself; then the oldest entry has. */
@@ -213,7 +225,7 @@ function entryService(
   near: ServiceSurroundings,
   findings: Findings,
 ): ServiceFacts {
-  const { spec } = object.value;
+  const spec = specOf(object);
   const namespace = namespaceOf(object);
   const key = `${namespace}/${host}`;
   // One condition for the whole entry: its hosts share the labels.
@@ -248,13 +260,18 @@ function entryService(
   return { service, selector, targets, entry: `${namespace}/${nameOf(object)}` };
 }
 
+/** Virtual IPs that a controller allocated. */
+interface EntryStatus {
+  readonly addresses?: readonly { readonly host?: string; readonly value?: string }[];
+}
+
 /** Its own, else those that were allocated for the host, unless it opts out. */
 function entryAddresses(
   object: ParsedObject<ServiceEntry>,
   host: string,
   findings: Findings,
 ): readonly string[] {
-  const own = object.value.spec.addresses ?? [];
+  const own = specOf(object).addresses ?? [];
   if (own.length > 0) {
     return own.flatMap((text, index) => {
       const address = text.replace(/\/(32|128)$/, "");
@@ -265,8 +282,10 @@ function entryAddresses(
     });
   }
   if (labelsOf(object)["networking.istio.io/enable-autoallocate-ip"] === "false") return [];
-  const allocated = object.value.status?.addresses ?? [];
+  const { addresses: allocated = [] } = (object.value["status"] ?? {}) as EntryStatus;
   return allocated
     .filter((a) => a.host === undefined || a.host === host)
-    .flatMap(({ value }) => (value !== undefined && isAddress(value) ? [canonicalAddress(value)] : []));
+    .flatMap(({ value }) =>
+      value !== undefined && isAddress(value) ? [canonicalAddress(value)] : [],
+    );
 }

@@ -2,13 +2,14 @@
  * What a translation may look at besides its own object. All of it is read through this interface,
  * so that whoever calls can note what was read, and translations stay pure functions.
  */
+
+import type { EndpointSlice, Pod } from "../api/core.ts";
 import type { ParsedObject } from "../api/object.ts";
 import type { ReferenceGrant } from "../api/reference-grant.ts";
-import type { EndpointSlice, Pod } from "../api/core.ts";
+import type { MeshSettings } from "../model/settings.ts";
 import type { Locality } from "../model/workload.ts";
 import type { L4Facts } from "./l4-policies.ts";
 import type { Labels } from "./object-names.ts";
-import type { MeshSettings } from "../model/settings.ts";
 import type { ServiceFacts } from "./services.ts";
 import type { WaypointFacts } from "./waypoints.ts";
 
@@ -48,6 +49,8 @@ export interface Surroundings {
   servicesWithHostname(hostname: string): readonly ServiceFacts[];
   /** Services that a ServiceEntry has made. */
   servicesOfEntry(key: string): readonly ServiceFacts[];
+  /** Whether there is such a ServiceEntry. */
+  hasEntry(key: string): boolean;
   /** Services of the namespace whose selector takes these labels. */
   servicesSelecting(namespace: string, labels: Labels): readonly ServiceFacts[];
   /** L4 policies whose selector takes these labels. */
@@ -60,4 +63,3 @@ export interface Surroundings {
   /** The namespace of the Kubernetes Service with that host name. */
   kubernetesNamespaceOf(host: string): string | undefined;
 }
-

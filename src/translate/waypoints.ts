@@ -32,7 +32,7 @@ export interface WaypointFacts {
 }
 
 export interface AllowedNamespaces {
-  readonly from: "Same" | "All" | "Selector" | "None";
+  readonly from: string;
   readonly selector: LabelSelector;
 }
 
@@ -53,7 +53,7 @@ export function translateWaypoint(
 ): TranslatedWaypoint {
   const className = gateway.value.spec.gatewayClassName;
   const gatewayClass = near.gatewayClass(className);
-  const listeners = gateway.value.spec.listeners ?? [];
+  const listeners = gateway.value.spec.listeners;
   const addresses = gateway.value.status?.addresses ?? [];
   const isForeign = !isWaypointClass(className, gatewayClass) && !listeners.some(isHbone);
   const isIstioCandidate = near.settings.compatibility === "istio" && addresses.length > 0;
@@ -122,7 +122,7 @@ function frontService(gateway: ParsedObject<Gateway>, near: WaypointSurroundings
   const addresses = gateway.value.status?.addresses ?? [];
   const hostname = addresses.find(({ type }) => type === "Hostname")?.value;
   if (hostname !== undefined) return `${namespace}/${hostname}`;
-  for (const { value } of addresses) {
+  for (const { value = "" } of addresses) {
     const key = near.serviceWithAddress(namespace, value);
     if (key !== undefined) return key;
   }

@@ -7,36 +7,33 @@
  */
 import type { Pod } from "../api/core.ts";
 import type { ParsedObject } from "../api/object.ts";
-import type { Locality, Workload } from "../model/workload.ts";
+import { serviceKey } from "../model/service.ts";
+import type { Workload } from "../model/workload.ts";
 import { chooseWaypoint, reportBinding, unbound } from "./bindings.ts";
-import { Findings, type ObjectStatus } from "./findings.ts";
-import { guardOf, type WaypointGuard } from "./waypoint-guards.ts";
+import { Findings } from "./findings.ts";
 import { ANNOTATION, LABEL } from "./labels.ts";
 import {
   annotationsOf,
+  compareText,
   keyOf,
-  type Labels,
   labelsOf,
   nameOf,
   namespaceOf,
   refOf,
 } from "./object-names.ts";
 import { addressesOf, isHealthy, isTerminal, serviceAccountOf, workloadNameOf } from "./pods.ts";
-import type { ServiceFacts } from "./services.ts";
 import type { Surroundings } from "./surroundings.ts";
-
-export interface WorkloadFacts {
-  readonly workload: Workload;
-  /** On the node's own network: its address is shared and tells nothing about who calls. */
-  readonly isHostNetwork: boolean;
-  /** The policy that lets only waypoints in, on the ports of bound services. */
-  readonly guard: WaypointGuard | undefined;
-}
-
-export interface TranslatedWorkload {
-  readonly facts: WorkloadFacts | undefined;
-  readonly status: ObjectStatus | undefined;
-}
+import { guardOf } from "./waypoint-guards.ts";
+import {
+  canonicalNameOf,
+  canonicalRevisionOf,
+  gatewayOf,
+  policyNames,
+  portMap,
+  type ServiceMembership,
+  slicePorts,
+  type TranslatedWorkload,
+} from "./workload-parts.ts";
 
 export type Enrolment = "annotation" | "label";
 
@@ -46,7 +43,6 @@ export type WorkloadSurroundings = Pick<
   | "namespace"
   | "locality"
   | "waypoint"
-  | "gatewayExists"
   | "servicesSelecting"
   | "l4PoliciesSelecting"
   | "slicesOfPod"
@@ -100,7 +96,7 @@ export function translatePod(
     clusterId: settings.clusterId,
     locality: spec.nodeName === undefined ? undefined : near.locality(spec.nodeName),
     status: isHealthy(pod) ? "HEALTHY" : "UNHEALTHY",
-    services: portsByService(services),
+    services: new Map(services.map(({ facts, ports }) => [facts.service.key, ports])),
     authorizationPolicies: policyNames(namespace, labels, guard, near),
     waypointInstanceOf: gateway,
     source: refOf(pod),
@@ -122,23 +118,6 @@ function isEnrolled(
   return mode === "ambient";
 }
 
-/** The waypoint that it is an instance of. */
-export function gatewayOf(
-  namespace: string,
-  labels: Labels,
-  near: Pick<Surroundings, "waypoint">,
-): string | undefined {
-  const name = labels[LABEL.gatewayName];
-  return name === undefined ? undefined : near.waypoint(`${namespace}/${name}`)?.waypoint.key;
-}
-
-/** A service that a workload stands behind, with the ports it serves there. */
-export interface ServiceMembership {
-  readonly facts: ServiceFacts;
-  /** Service port → target port. */
-  readonly ports: ReadonlyMap<number, number>;
-}
-
 function podServices(
   pod: ParsedObject<Pod>,
   near: WorkloadSurroundings,
@@ -146,14 +125,26 @@ function podServices(
   const namespace = namespaceOf(pod);
   const memberships = new Map<string, ServiceMembership>();
   for (const slice of near.slicesOfPod(keyOf(pod))) {
-    const name = labelsOf(slice)[LABEL.serviceName];
-    const key = near.serviceKey(namespace, name ?? "");
-    const facts = near.service(key);
-    if (facts !== undefined) memberships.set(key, { facts, ports: slicePorts(slice, facts) });
+    const name = labelsOf(slice)[LABEL.serviceName] ?? "";
+    const facts = near.service(serviceKey(namespace, name, near.settings.clusterDomain));
+    if (facts === undefined) continue;
+    memberships.set(facts.service.key, { facts, ports: slicePorts(slice, facts) });
   }
   for (const facts of near.servicesSelecting(namespace, labelsOf(pod))) {
-    const ports = resolvePorts(facts, (target) => containerPort(pod, target));
+    const ports = portMap(facts, ({ target }) =>
+      typeof target === "number" ? target : containerPort(pod, target),
+    );
     memberships.set(facts.service.key, { facts, ports });
   }
-  return [...memberships.values()];
+  return [...memberships.values()].sort((a, b) =>
+    compareText(a.facts.service.key, b.facts.service.key),
+  );
+}
+
+/** The number behind a named port; a name that no container has leads nowhere. */
+function containerPort(pod: ParsedObject<Pod>, name: string): number | undefined {
+  for (const { ports } of pod.value.spec?.containers ?? []) {
+    for (const port of ports ?? []) if (port.name === name) return port.containerPort;
+  }
+  return undefined;
 }

@@ -1,5 +1,5 @@
 /**
- * AuthorizationPolicies and ztunnel's Authorizations from the conformance sets as model values. Only
+ * AuthorizationPolicies and ztunnel's Authorizations of the conformance sets as model values, only
  * for judging `src/policy` by itself: it knows no diagnostics, positions or selectors.
  */
 import { parseAllDocuments } from "yaml";
@@ -97,8 +97,8 @@ function fieldOf(
 ): FieldMatch {
   return {
     field,
-    values: values.flatMap((text) => valueOf(field, text)),
-    notValues: notValues.flatMap((text) => valueOf(field, text)),
+    values: values.flatMap((text) => fieldValueOf(field, text)),
+    notValues: notValues.flatMap((text) => fieldValueOf(field, text)),
     hasValues: values.length > 0,
     hasNotValues: notValues.length > 0,
     path: field,
@@ -106,7 +106,7 @@ function fieldOf(
   };
 }
 
-function valueOf(field: RuleField, text: string): FieldValue[] {
+function fieldValueOf(field: RuleField, text: string): FieldValue[] {
   if (field === "port") return [{ type: "port", port: Number(text), text }];
   if (/Ip$/.test(field)) return [{ type: "cidr", cidr: parseCidr(text), text }];
   return [{ type: "string", match: stringMatchOf(field, text), text }];

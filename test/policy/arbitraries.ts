@@ -1,6 +1,6 @@
 /**
- * Generators of policies, routes and facts over a small world, so that what is asked for and what is
- * there meet often: most fields hold about as often as not.
+ * Generators of policies, routes and facts over a small world, so that what is asked for and what
+ * is there meet often: most fields hold about as often as not.
  */
 import fc from "fast-check";
 import type { AttachedRoute, Backend, HttpMatch, HttpRoute } from "../../src/model/route.ts";

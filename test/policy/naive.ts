@@ -146,7 +146,8 @@ function ruleHolds(
 ): boolean {
   const isTcp = facts.method === undefined;
   const all = [...rule.from.flat(), ...rule.to.flat(), ...rule.when];
-  if (isTcp && policy.action !== "DENY" && all.some((f) => HTTP_FIELDS.test(f.field))) return false;
+  if (isTcp && policy.action === "ALLOW" && all.some((f) => HTTP_FIELDS.test(f.field)))
+    return false;
   const every = (set: readonly FieldMatch[]) =>
     set.every((field) => fieldHolds(field, facts, policy, settings));
   const some = (sets: readonly (readonly FieldMatch[])[]) => sets.length === 0 || sets.some(every);

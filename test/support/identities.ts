@@ -1,4 +1,4 @@
-/** Certificates for tests: a CA in a temporary directory, and identities signed by it at any time. */
+/** Certificates for tests: a mesh's CA, and identities that it signed, now or long ago. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -26,6 +26,12 @@ export class TestMesh {
     const authority = await MeshCertificateAuthority.open(options);
     await rm(directory, { recursive: true });
     return new TestMesh(authority, clock);
+  }
+
+  /** What the CA makes of a request at a time. */
+  signAt(nowMs: number, request: { csrPem: string; spiffeId: string; ttlMs: number }) {
+    this.#clock.nowMs = nowMs;
+    return this.authority.sign(request);
   }
 
   /** The identity `spiffe://<trust domain>/ns/default/sa/<account>`, signed so long ago. */

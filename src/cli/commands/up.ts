@@ -35,6 +35,7 @@ export async function up(options: UpOptions, output: Output): Promise<number> {
     paths: options.file.map((path) => resolve(path)),
     overrides: options.workload ?? [],
     stateDirectory: stateDirectory(options.state),
+    addressSeed: options.state ? resolve(options.state) : "",
     version: version(),
     adminPort: options.adminPort,
     metricsPort: options.metricsPort,

@@ -77,8 +77,7 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
   }
 
   hasRoom(streamsMax: number): boolean {
-    const http2 = this.#http2;
-    return this.#isReady && http2 !== undefined && http2.canOpen && http2.streamCount < streamsMax;
+    return this.#isReady && this.#http2!.canOpen && this.streamCount < streamsMax;
   }
 
   start(tunnel: Tunnel): void {
@@ -100,8 +99,8 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
   destroy(): void {
     const failure = this.#failure("shutting down");
     this.#dial?.abort();
-    this.#http2?.destroy(failure);
     this.#closed(failure);
+    this.#http2?.destroy(failure);
   }
 
   #connected({ socket }: TlsPeer, leftMs: number): void {
@@ -110,8 +109,9 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
         const to = `${this.#target.host}:${this.#target.port}`;
         const detail = `${to}: no HTTP/2 SETTINGS within ${this.#options.connectTimeoutMs} ms`;
         const failure = new Failure("UPSTREAM_CONNECT_TIMEOUT", detail);
-        this.#http2?.destroy(failure);
+        // In this order: what closes the connection now would be another reason.
         this.#closed(failure);
+        this.#http2?.destroy(failure);
       },
       Math.max(1, leftMs),
     );

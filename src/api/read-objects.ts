@@ -1,0 +1,81 @@
+/**
+ * Text of a file → objects of the mesh's kinds, or what is wrong with it.
+ */
+import { type Diagnostic, diagnostic } from "../kit/diagnostic.ts";
+import { nearest } from "../kit/nearest.ts";
+import { KINDS, type Kind, type KindName, kindOf } from "./kinds.ts";
+import type { KubeObject, ParsedObject } from "./object.ts";
+import { loadSchemas, schemaDiagnostics } from "./schema.ts";
+import { parseYaml, type RawObject } from "./yaml.ts";
+
+export interface ReadObjects {
+  readonly objects: readonly ParsedObject[];
+  /** With one of level error the file is not to be used. */
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export async function readObjects(text: string, file: string): Promise<ReadObjects> {
+  const parsed = parseYaml(text, file);
+  const diagnostics = [...parsed.diagnostics];
+  const known: { raw: RawObject; kind: KindName; label: string }[] = [];
+  for (const raw of parsed.objects) {
+    const identified = identify(raw);
+    if ("diagnostic" in identified) diagnostics.push(identified.diagnostic);
+    else known.push({ raw, ...identified });
+  }
+  await loadSchemas(new Set(known.map(({ kind }) => kind)));
+  const objects: ParsedObject[] = [];
+  for (const { raw, kind, label } of known) {
+    const problems = schemaDiagnostics(kind, raw, label);
+    diagnostics.push(...problems);
+    if (problems.length === 0) objects.push(parsedObject(raw, kind));
+  }
+  return { objects, diagnostics };
+}
+
+function parsedObject(raw: RawObject, kind: KindName): ParsedObject {
+  const { position, positionOf } = raw;
+  return { kind, value: withNamespace(raw.value as KubeObject, KINDS[kind]), position, positionOf };
+}
+
+/** As `kubectl apply` without `-n`: what stands in a namespace and names none stands in `default`. */
+function withNamespace(value: KubeObject, kind: Kind): KubeObject {
+  if (!kind.isNamespaced || value.metadata.namespace !== undefined) return value;
+  return { ...value, metadata: { ...value.metadata, namespace: "default" } };
+}
+
+function identify(raw: RawObject): { kind: KindName; label: string } | { diagnostic: Diagnostic } {
+  const { apiVersion, kind, metadata } = (raw.value ?? {}) as Partial<KubeObject>;
+  const name = metadata?.name;
+  if (
+    typeof apiVersion !== "string" ||
+    typeof kind !== "string" ||
+    typeof name !== "string" ||
+    name === ""
+  ) {
+    const missing = [
+      typeof apiVersion === "string" ? "" : "apiVersion",
+      typeof kind === "string" ? "" : "kind",
+      typeof name === "string" && name !== "" ? "" : "metadata.name",
+    ].filter(Boolean);
+    const message = `not a Kubernetes object: ${missing.join(", ")} missing`;
+    return { diagnostic: diagnostic("WS0005", message, raw.position) };
+  }
+  const namespace = metadata?.namespace;
+  const label = `${kind} ${typeof namespace === "string" ? `${namespace}/` : ""}${name}`;
+  const found = kindOf(apiVersion, kind);
+  if (found !== undefined) return { kind: found, label };
+  const guess = nearest(kind, Object.keys(KINDS));
+  const hint = !guess
+    ? ""
+    : guess === kind
+      ? ` (known as ${versionsOf(guess)})`
+      : `; did you mean ${guess}?`;
+  const message = `${apiVersion} ${kind} is not a kind that a mesh reads; it is ignored${hint}`;
+  return { diagnostic: diagnostic("WS0003", message, { object: label, ...raw.position }) };
+}
+
+function versionsOf(name: string): string {
+  const { group, versions } = KINDS[name as KindName];
+  return versions.map((version) => (group === "" ? version : `${group}/${version}`)).join(", ");
+}

@@ -1,0 +1,170 @@
+/**
+ * YAML (and JSON, which is YAML) to objects with positions: several documents in a file, `List`s
+ * taken apart.
+ *
+ * Bounded: file size, documents, and what aliases may expand to. A duplicate key is an error, as it
+ * is for kubectl: one of the two values would be lost in silence.
+ */
+import {
+  type Document,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseAllDocuments,
+} from "yaml";
+import { type Diagnostic, diagnostic } from "../kit/diagnostic.ts";
+import type { FieldPath, Position } from "./object.ts";
+
+export const FILE_BYTES_MAX = 10 * 1024 * 1024;
+const DOCUMENTS_MAX = 20_000;
+/** How often one anchor may be used in all (the `yaml` library's guard against "billion laughs"). */
+const ALIASES_MAX = 1000;
+
+/** One object of a file: not yet known to be one. */
+export interface RawObject {
+  readonly value: unknown;
+  readonly position: Position;
+  positionOf(path: FieldPath): Position;
+  /** Like positionOf, but of the field's name and not of its value. */
+  positionOfKey(path: FieldPath): Position;
+}
+
+export interface ParsedText {
+  readonly objects: readonly RawObject[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** All objects of a file's text. With a diagnostic of level error the objects are not complete. */
+export function parseYaml(text: string, file: string): ParsedText {
+  if (text.length > FILE_BYTES_MAX) {
+    const message = `the file is larger than ${FILE_BYTES_MAX / 1024 / 1024} MiB`;
+    return { objects: [], diagnostics: [diagnostic("WS0006", message, { file })] };
+  }
+  const lines = new LineCounter();
+  const options = {
+    lineCounter: lines,
+    prettyErrors: false,
+    uniqueKeys: true,
+    logLevel: "silent",
+  } as const;
+  const documents = parseAllDocuments(text, options);
+  if (!Array.isArray(documents)) return { objects: [], diagnostics: [] };
+  if (documents.length > DOCUMENTS_MAX) {
+    const message = `the file has more than ${DOCUMENTS_MAX} documents`;
+    return { objects: [], diagnostics: [diagnostic("WS0006", message, { file })] };
+  }
+  const objects: RawObject[] = [];
+  const diagnostics: Diagnostic[] = [];
+  for (const document of documents) {
+    readDocument(
+      document as Document.Parsed,
+      new Places(document as Document.Parsed, lines, file),
+      objects,
+      diagnostics,
+    );
+  }
+  return { objects, diagnostics };
+}
+
+function readDocument(
+  document: Document.Parsed,
+  places: Places,
+  objects: RawObject[],
+  diagnostics: Diagnostic[],
+): void {
+  for (const error of document.errors) {
+    const message = error.message.replace(/\s+at line \d+.*$/s, "");
+    diagnostics.push(diagnostic("WS0001", message, places.atOffset(error.pos[0])));
+  }
+  if (document.errors.length > 0) return;
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: ALIASES_MAX });
+  } catch (caught) {
+    const message = caught instanceof Error ? caught.message : String(caught);
+    diagnostics.push(diagnostic("WS0001", message, places.of([])));
+    return;
+  }
+  if (value === null || value === undefined) return;
+  for (const [item, path] of takeApart(value, [])) {
+    objects.push({
+      value: item,
+      position: places.of(path),
+      positionOf: (inner) => places.of([...path, ...inner]),
+      positionOfKey: (inner) => places.ofKey([...path, ...inner]),
+    });
+  }
+}
+
+/** The items of a `List` (of lists), with their paths in the document. */
+function takeApart(value: unknown, path: FieldPath): [unknown, FieldPath][] {
+  const list = value as { kind?: unknown; items?: unknown; metadata?: { name?: unknown } };
+  const isList =
+    typeof list === "object" &&
+    list !== null &&
+    typeof list.kind === "string" &&
+    list.kind.endsWith("List") &&
+    Array.isArray(list.items) &&
+    list.metadata?.name === undefined;
+  if (!isList) return [[value, path]];
+  return (list.items as unknown[]).flatMap((item, index) =>
+    takeApart(item, [...path, "items", index]),
+  );
+}
+
+/** Where the parts of one document stand. */
+class Places {
+  readonly #document: Document.Parsed;
+  readonly #lines: LineCounter;
+  readonly #file: string;
+
+  constructor(document: Document.Parsed, lines: LineCounter, file: string) {
+    this.#document = document;
+    this.#lines = lines;
+    this.#file = file;
+  }
+
+  atOffset(offset: number): Position {
+    const { line, col } = this.#lines.linePos(offset);
+    return { file: this.#file, line: Math.max(1, line), column: Math.max(1, col) };
+  }
+
+  of(path: FieldPath): Position {
+    return this.atOffset(this.#walk(path).value);
+  }
+
+  ofKey(path: FieldPath): Position {
+    return this.atOffset(this.#walk(path).key);
+  }
+
+  /** Offsets of the last part of the path that exists. */
+  #walk(path: FieldPath): { key: number; value: number } {
+    let node: unknown = this.#document.contents;
+    const start = offsetOf(node) ?? this.#document.range[0];
+    let found = { key: start, value: start };
+    for (const part of path) {
+      if (isMap(node)) {
+        const pair = node.items.find(
+          (p) => isPair(p) && isScalar(p.key) && String(p.key.value) === String(part),
+        );
+        if (pair === undefined) return found;
+        const key = offsetOf(pair.key) ?? found.key;
+        node = pair.value;
+        found = { key, value: offsetOf(node) ?? key };
+      } else if (isSeq(node)) {
+        node = node.items[Number(part)];
+        const offset = offsetOf(node);
+        if (offset === undefined) return found;
+        found = { key: offset, value: offset };
+      } else return found;
+    }
+    return found;
+  }
+}
+
+function offsetOf(node: unknown): number | undefined {
+  const { range } = (node ?? {}) as { range?: readonly number[] | null };
+  return range?.[0];
+}
