@@ -1,9 +1,9 @@
 /**
  * The embedded mesh (D8): a real mesh on one machine, without root and without containers.
  *
- *     files ─ FileSource ─ Cluster ─ ControlPlane ─ Snapshot ─┬─ ztunnel, waypoints
- *                                                             ├─ listeners on the mesh's addresses
- *                                                             └─ echo servers, admin port
+ *     Configuration ─ Snapshot ─┬─ ztunnel, waypoints
+ *                               ├─ listeners on the mesh's addresses
+ *                               └─ echo servers, admin port
  *
  * One ztunnel serves all workloads. Clients enter by connecting to a service's address from a
  * workload's address, or through the SOCKS5 port. Certificates are obtained when the first
@@ -11,6 +11,7 @@
  */
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import type net from "node:net";
+import { resolve } from "node:path";
 import {
   ADMIN_PORT,
   createMetricsServer,
@@ -22,15 +23,12 @@ import type { AdminServer } from "../agent/admin-server.ts";
 import { Certificates } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import { Readiness } from "../agent/readiness.ts";
-import type { ObjectChange } from "../api/object.ts";
 import { MeshCertificateAuthority } from "../control/certificate-authority.ts";
-import { ControlPlane } from "../control/control-plane.ts";
-import { FileSource } from "../control/source/files.ts";
+import type { ControlPlane } from "../control/control-plane.ts";
 import type { Diagnostic } from "../kit/diagnostic.ts";
 import { Drain } from "../kit/drain.ts";
 import { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
-import { DEFAULT_SETTINGS } from "../model/settings.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
 import { HBONE_PORT } from "../policy/next-hop.ts";
@@ -39,7 +37,7 @@ import { DecisionLog } from "../telemetry/decision-log.ts";
 import { MetricRegistry } from "../telemetry/metrics.ts";
 import { Ztunnel } from "../ztunnel/ztunnel.ts";
 import { AddressPlan, detectAddressMode, isLoopback4 } from "./addresses.ts";
-import { Cluster } from "./cluster.ts";
+import { Configuration, type Reload } from "./configuration.ts";
 import { Echoes, type WorkloadOverride } from "./echoes.ts";
 import { Listeners, type WantedListener } from "./listeners.ts";
 import { createMeshAdmin } from "./mesh-admin.ts";
@@ -70,8 +68,8 @@ export interface LocalMeshOptions {
 }
 
 export type MeshEvent =
-  /** A change of the files is in force. */
-  | { readonly kind: "reloaded"; readonly revision: number; readonly tookMs: number }
+  /** The files have changed. */
+  | ({ readonly kind: "reloaded" } & Reload)
   /** What is wrong now; told when it is something else than before. */
   | { readonly kind: "diagnostics"; readonly diagnostics: readonly Diagnostic[] }
   | { readonly kind: "problem"; readonly message: string };
@@ -91,8 +89,7 @@ export class LocalMesh {
   readonly #decisions = new DecisionLog<DecisionPayload>();
   readonly #token = randomBytes(TOKEN_BYTES).toString("base64url");
   readonly #addresses: AddressPlan;
-  readonly #source: FileSource;
-  readonly #cluster: Cluster;
+  readonly #configuration: Configuration;
   readonly #control: ControlPlane;
   readonly #certificates: Certificates;
   readonly #accessLog: AccessLog;
@@ -113,16 +110,18 @@ export class LocalMesh {
       throw new Failure("PORT_IN_USE", detail);
     }
     const addresses = new AddressPlan(await detectAddressMode(), options.addressSeed);
-    const source = new FileSource(options.paths);
-    const loaded = await source.start();
-    const control = new ControlPlane({ enrolment: "label" });
-    const { clusterDomain } = DEFAULT_SETTINGS;
-    const cluster = new Cluster({ addresses, clusterDomain });
-    control.apply(cluster.apply(loaded.change));
-    const { trustDomain } = control.current.settings;
+    const configuration = new Configuration(options.paths, addresses);
+    if ((await configuration.load()) === false) {
+      const { diagnostics } = configuration;
+      options.onEvent({ kind: "diagnostics", diagnostics });
+      const errors = diagnostics.filter((d) => d.level === "error").length;
+      const detail = `the configuration has ${errors === 1 ? "an error" : `${errors} errors`}`;
+      throw new Failure("CONFIGURATION_INVALID", detail);
+    }
+    const { trustDomain } = configuration.control.current.settings;
     const directory = options.stateDirectory;
     const authority = await MeshCertificateAuthority.open({ directory, trustDomain });
-    const mesh = new LocalMesh(options, { addresses, source, control, cluster, authority });
+    const mesh = new LocalMesh(options, addresses, configuration, authority);
     try {
       await mesh.#start();
     } catch (caught) {
@@ -134,21 +133,16 @@ export class LocalMesh {
 
   private constructor(
     options: LocalMeshOptions,
-    parts: {
-      readonly addresses: AddressPlan;
-      readonly source: FileSource;
-      readonly control: ControlPlane;
-      readonly cluster: Cluster;
-      readonly authority: MeshCertificateAuthority;
-    },
+    addresses: AddressPlan,
+    configuration: Configuration,
+    authority: MeshCertificateAuthority,
   ) {
     this.#options = options;
-    const { addresses, control } = parts;
     this.#addresses = addresses;
-    this.#source = parts.source;
-    this.#cluster = parts.cluster;
+    this.#configuration = configuration;
+    const { control } = configuration;
     this.#control = control;
-    this.#certificates = new Certificates(parts.authority, {
+    this.#certificates = new Certificates(authority, {
       ttlMs: CERTIFICATE_TTL_MS,
       log: log("certificates"),
     });
@@ -200,13 +194,13 @@ export class LocalMesh {
       where: (address, port) => this.#listeners.where(address, port),
       playedBy: (workload) => this.#echoes.playedBy(workload),
       statuses: this.#control.conditions.values(),
-      diagnostics: this.#diagnostics(),
+      diagnostics: this.#configuration.diagnostics,
     });
   }
 
   /** D10: takes nothing new, finishes what it holds, cuts what is left at the deadline. */
   async stop(deadlineMs = this.#options.drainTimeoutMs): Promise<void> {
-    this.#source.close();
+    this.#configuration.close();
     if (this.#run !== undefined) await removeRunFile(this.#options.stateDirectory);
     await this.#drain.start(deadlineMs);
     await this.#accessLog.flush();
@@ -221,19 +215,19 @@ export class LocalMesh {
 
   async #start(): Promise<void> {
     this.#readiness.require("listeners", "the mesh's ports are not open yet");
+    this.#control.subscribe((now, before) => this.#onSnapshot(now, before));
     await this.#sync(this.#control.current);
     if (this.#listeners.size === 0 && this.#listeners.problems.length > 0) {
       throw new Failure("PORT_IN_USE", this.#listeners.problems[0]!.message);
     }
-    this.#control.subscribe((now, before) => this.#onSnapshot(now, before));
-    this.#source.subscribe((change) => this.#onFiles(change));
     for (const { workload } of this.#echoes.unusedOverrides(this.#control.current)) {
       const message = `--workload ${workload}: no workload of the manifests is called that`;
       this.#options.onEvent({ kind: "problem", message });
     }
     this.#run = await this.#openPorts();
     await writeRunFile(this.#options.stateDirectory, this.#run);
-    this.#diagnosticsTold = JSON.stringify(this.#diagnostics());
+    this.#diagnosticsTold = JSON.stringify(this.#configuration.diagnostics);
+    this.#configuration.onReload((reload) => this.#onReload(reload));
     this.#readiness.meet("listeners");
   }
 
@@ -258,7 +252,7 @@ export class LocalMesh {
       socks: await socks.listen(SOCKS_PORT, socksPort),
       token: this.#token,
       addressMode: this.#addresses.mode,
-      files: this.#options.paths,
+      files: this.#options.paths.map((path) => resolve(path)),
     };
   }
 
@@ -272,13 +266,14 @@ export class LocalMesh {
     });
   }
 
-  #onFiles(change: ObjectChange): void {
-    const startMs = performance.now();
-    this.#control.apply(this.#cluster.apply(change));
-    const { revision } = this.#control.current;
-    const tookMs = performance.now() - startMs;
-    this.#options.onEvent({ kind: "reloaded", revision, tookMs });
-    this.#tellDiagnostics();
+  #onReload(reload: Reload): void {
+    const { onEvent } = this.#options;
+    onEvent({ kind: "reloaded", ...reload });
+    const { diagnostics } = this.#configuration;
+    const text = JSON.stringify(diagnostics);
+    if (text === this.#diagnosticsTold) return;
+    this.#diagnosticsTold = text;
+    onEvent({ kind: "diagnostics", diagnostics });
   }
 
   #onSnapshot(now: Snapshot, before: Snapshot): void {
@@ -364,17 +359,5 @@ export class LocalMesh {
     const meant = findMeant(user, this.#control.current.workloads.values());
     const isClear = new Set(meant.map((workload) => workload.namespace)).size === 1;
     return isClear ? meant[0] : undefined;
-  }
-
-  #diagnostics(): readonly Diagnostic[] {
-    return [...this.#source.diagnostics, ...this.#control.diagnostics];
-  }
-
-  #tellDiagnostics(): void {
-    const diagnostics = this.#diagnostics();
-    const text = JSON.stringify(diagnostics);
-    if (text === this.#diagnosticsTold) return;
-    this.#diagnosticsTold = text;
-    this.#options.onEvent({ kind: "diagnostics", diagnostics });
   }
 }

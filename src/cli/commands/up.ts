@@ -32,7 +32,7 @@ export async function up(options: UpOptions, output: Output): Promise<number> {
   const requests = options.demo ? await loadRequests(options.file) : [];
   const stop = new StopSignal();
   const mesh = await LocalMesh.start({
-    paths: options.file.map((path) => resolve(path)),
+    paths: options.file,
     overrides: options.workload ?? [],
     stateDirectory: stateDirectory(options.state),
     addressSeed: options.state ? resolve(options.state) : "",
@@ -83,7 +83,11 @@ function announce(mesh: LocalMesh, options: UpOptions, output: Output): void {
 function sayEvent(event: MeshEvent, output: Output): void {
   switch (event.kind) {
     case "reloaded":
-      output.say(`Revision ${event.revision} is in force (${event.tookMs.toFixed(1)} ms).`);
+      output.say(
+        event.isChange
+          ? `Revision ${event.revision} is in force (${event.tookMs.toFixed(1)} ms).`
+          : `Nothing changes: revision ${event.revision} stays in force.`,
+      );
       return;
     case "problem":
       output.say(`Warning: ${event.message}`);

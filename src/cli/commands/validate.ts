@@ -1,10 +1,7 @@
 /** `waystone validate`: reads manifests as `up` would, runs nothing, and says what is wrong. */
-import { ControlPlane } from "../../control/control-plane.ts";
-import { FileSource } from "../../control/source/files.ts";
 import { type Diagnostic, formatDiagnostic } from "../../kit/diagnostic.ts";
 import { AddressPlan } from "../../local/addresses.ts";
-import { Cluster } from "../../local/cluster.ts";
-import { DEFAULT_SETTINGS } from "../../model/settings.ts";
+import { Configuration } from "../../local/configuration.ts";
 import { EXIT_CONFIGURATION } from "../command-error.ts";
 import { json, type Output } from "../output.ts";
 
@@ -30,16 +27,11 @@ export async function validate(options: ValidateOptions, output: Output): Promis
 export async function examine(
   paths: readonly string[],
 ): Promise<{ objects: number; diagnostics: readonly Diagnostic[] }> {
-  const source = new FileSource(paths);
+  const configuration = new Configuration(paths, new AddressPlan("addresses"));
   try {
-    const loaded = await source.start();
-    const { clusterDomain } = DEFAULT_SETTINGS;
-    const cluster = new Cluster({ addresses: new AddressPlan("addresses"), clusterDomain });
-    const control = new ControlPlane({ enrolment: "label" });
-    control.apply(cluster.apply(loaded.change));
-    const diagnostics = [...source.diagnostics, ...control.diagnostics];
-    return { objects: loaded.change.upserted.length, diagnostics };
+    const objects = await configuration.load();
+    return { objects: objects || 0, diagnostics: configuration.diagnostics };
   } finally {
-    source.close();
+    configuration.close();
   }
 }

@@ -1,6 +1,7 @@
 /**
  * The graph of collections: where they are made, in order, and where a batch of changes is settled.
  */
+import { isDeepStrictEqual } from "node:util";
 import {
   type Collection,
   type CollectionIndex,
@@ -33,6 +34,40 @@ class UnionCollection<V> extends GraphCollection<V> {
   }
 }
 
+/** A part of each value, under the same key. It reads nothing else, and so needs no bookkeeping. */
+class SelectedCollection<I, O> extends GraphCollection<O> {
+  readonly #input: GraphCollection<I>;
+  readonly #select: (input: I) => O | undefined;
+  readonly #work: WorkCounter;
+  #dirty = new Set<string>();
+
+  constructor(
+    name: string,
+    order: number,
+    input: GraphCollection<I>,
+    select: (input: I) => O | undefined,
+    work: WorkCounter,
+  ) {
+    super(name, order);
+    this.#input = input;
+    this.#select = select;
+    this.#work = work;
+    input.follow((key) => this.#dirty.add(key));
+  }
+
+  settle(): void {
+    if (this.#dirty.size === 0) return;
+    const dirty = this.#dirty;
+    this.#dirty = new Set();
+    for (const key of dirty) {
+      const input = this.#input.get(key);
+      if (input !== undefined) this.#work.recomputed++;
+      const after = input === undefined ? undefined : this.#select(input);
+      if (!isDeepStrictEqual(this.get(key), after)) this.publish(key, after);
+    }
+  }
+}
+
 /** What the graph drives. */
 interface Settling {
   settle(): void;
@@ -57,6 +92,16 @@ export class Graph {
   derive<I, O>(name: string, input: Collection<I>, transform: Transform<I, O>): Collection<O> {
     const from = input as GraphCollection<I>;
     return this.#add(new DerivedCollection(name, this.#order++, from, transform, this.#work));
+  }
+
+  /** A part of each value, or none (`undefined`). */
+  select<I, O>(
+    name: string,
+    input: Collection<I>,
+    select: (input: I) => O | undefined,
+  ): Collection<O> {
+    const from = input as GraphCollection<I>;
+    return this.#add(new SelectedCollection(name, this.#order++, from, select, this.#work));
   }
 
   union<V>(name: string, parts: readonly Collection<V>[]): Collection<V> {
