@@ -158,8 +158,8 @@ class Parser {
       schema = this.named(name);
     }
     while (this.take("[]")) schema = { type: "array", items: schema };
-    // What is joined to a structure are conditions on it ("this or that, not both").
-    if (this.take("&")) this.single();
+    // What is joined to a structure: more fields, or conditions ("this or that, not both"; left out).
+    while (this.take("&")) schema = merge(schema, this.single());
     return schema;
   }
   named(name) {
@@ -189,6 +189,16 @@ class Parser {
     if (/^\d+$/.test(name)) return { const: Number(name) };
     return this.resolve(name);
   }
+}
+
+/** A structure that has the fields of both. */
+function merge(one, other) {
+  if (one.type !== "object" || other.type !== "object") return one;
+  const required = [...(one.required ?? []), ...(other.required ?? [])];
+  const properties = { ...other.properties, ...one.properties };
+  const merged = { ...one, properties, additionalProperties: one.additionalProperties || other.additionalProperties };
+  if (Object.keys(properties).length > 0 && !one.properties) merged.additionalProperties = other.additionalProperties;
+  return required.length ? { ...merged, required } : merged;
 }
 
 /** A field's number is whole unless it says otherwise. */
@@ -226,11 +236,13 @@ function schemaOf(file, name, seen) {
     if (imported) return schemaOf(locate(imported[1], file), other, [...seen, key]);
     return schemaOf(file, other, [...seen, key]);
   };
-  const declared = new RegExp(`export interface ${local}(?: extends [\\w, ]+)? \\{`).exec(text);
+  const declared = new RegExp(`export interface ${local}(?: extends ([\\w, ]+))? \\{`).exec(text);
   if (declared) {
     const parser = new Parser(text, resolve);
     parser.at = declared.index + declared[0].length;
-    return parser.object();
+    const own = parser.object();
+    const bases = (declared[1] ?? "").split(",").map((base) => base.trim()).filter((base) => base && base !== "TypeMeta");
+    return bases.map(resolve).reduce(merge, own);
   }
   const aliased = new RegExp(`export (?:declare )?type ${local} = `).exec(text);
   if (aliased) {

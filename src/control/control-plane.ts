@@ -1,39 +1,146 @@
-/** The control plane (skeleton; see the contract). */
+/**
+ * The control plane: objects in, Snapshots out.
+ *
+ * `apply` takes one batch of changed objects, lets the graph of collections recompute what depends on
+ * them, and swaps in the next Snapshot if anything in it is different (D2). What is wrong with the
+ * objects, and the conditions they would show in Kubernetes, can be asked for at any time.
+ */
+import { KINDS } from "../api/kinds.ts";
 import type { ObjectChange } from "../api/object.ts";
 import type { Diagnostic } from "../kit/diagnostic.ts";
+import { ShardedMap } from "../kit/sharded-map.ts";
+import { DEFAULT_SETTINGS, type MeshSettings } from "../model/settings.ts";
 import type { Index, Snapshot, SnapshotSource } from "../model/snapshot.ts";
-import type { MeshSettings } from "../model/settings.ts";
 import type { ObjectStatus } from "../translate/findings.ts";
+import { compareText, keyOf, objectKey } from "../translate/object-names.ts";
+import type { Enrolment } from "../translate/workloads.ts";
+import type { Collection } from "./collect/collection.ts";
+import { Graph } from "./collect/graph.ts";
+import { type MeshCollections, makeMeshCollections } from "./collect/mesh-collections.ts";
+import { ONLY } from "./collect/mesh-reads.ts";
+import { meshSettings } from "./collect/mesh-settings.ts";
 
 export interface ControlPlaneOptions {
   /**
    * How a Pod is known to be in the mesh: by the annotation that Istio's CNI writes, or (where no CNI
    * is: files) by the label `istio.io/dataplane-mode` of its namespace or its own.
    */
-  readonly enrolment: "annotation" | "label";
+  readonly enrolment: Enrolment;
   /** What a mesh without a MeshConfig has. */
   readonly defaults?: Partial<MeshSettings>;
 }
 
+/** The indexes of a Snapshot. */
+const INDEXES = [
+  "workloads",
+  "services",
+  "endpoints",
+  "addresses",
+  "waypoints",
+  "policies",
+  "l4Policies",
+  "l4PoliciesByNamespace",
+  "routes",
+] as const satisfies readonly (keyof Snapshot & keyof MeshCollections)[];
+
+type Indexes = { readonly [K in (typeof INDEXES)[number]]: ShardedMap<unknown> };
+
 export class ControlPlane implements SnapshotSource {
-  constructor(_options: ControlPlaneOptions) {}
+  readonly #graph = new Graph();
+  readonly #mesh: MeshCollections;
+  readonly #listeners = new Set<(snapshot: Snapshot, previous: Snapshot) => void>();
+  #current: Snapshot;
+  #conditions: ShardedMap<ObjectStatus> = ShardedMap.empty();
+  #diagnostics: readonly Diagnostic[] | undefined;
+
+  constructor(options: ControlPlaneOptions) {
+    const defaults = { ...DEFAULT_SETTINGS, ...options.defaults };
+    this.#mesh = makeMeshCollections(this.#graph, {
+      enrolment: options.enrolment,
+      settings: (sources, graph) => meshSettings(sources, graph, defaults),
+    });
+    const empty = ShardedMap.empty<never>();
+    const indexes = Object.fromEntries(INDEXES.map((name) => [name, empty]));
+    this.#current = { revision: 0, settings: defaults, ...indexes } as unknown as Snapshot;
+  }
+
   get current(): Snapshot {
-    throw new Error("not written yet");
+    return this.#current;
   }
-  /** One batch: at most one new snapshot. */
-  apply(_change: ObjectChange): void {}
-  subscribe(_listener: (snapshot: Snapshot, previous: Snapshot) => void): () => void {
-    return () => {};
+
+  /** One batch: at most one new Snapshot. */
+  apply(change: ObjectChange): void {
+    const { sources } = this.#mesh;
+    this.#graph.forgetChanges();
+    for (const { kind, namespace, name } of change.removed) {
+      sources.of(kind).delete(objectKey(KINDS[kind].isNamespaced ? namespace : "", name));
+    }
+    for (const object of change.upserted) sources.of(object.kind).set(keyOf(object), object);
+    this.#graph.commit();
+    this.#conditions = edited(this.#conditions, this.#mesh.statuses);
+    if (this.#mesh.statuses.changes.size > 0) this.#diagnostics = undefined;
+    this.#swap();
   }
+
+  #swap(): void {
+    const previous = this.#current;
+    const before = previous as unknown as Indexes;
+    const indexes: Partial<Record<keyof Indexes, ShardedMap<unknown>>> = {};
+    let isDifferent = false;
+    for (const name of INDEXES) {
+      const collection = this.#mesh[name] as Collection<unknown>;
+      const index = edited(before[name], collection);
+      indexes[name] = index;
+      if (index !== before[name]) isDifferent = true;
+    }
+    const settings = this.#mesh.settings.get(ONLY) ?? previous.settings;
+    if (!isDifferent && settings === previous.settings) return;
+    const { revision } = previous;
+    const next = { revision: revision + 1, settings, ...indexes } as unknown as Snapshot;
+    this.#current = next;
+    for (const listener of [...this.#listeners]) listener(next, previous);
+  }
+
+  subscribe(listener: (snapshot: Snapshot, previous: Snapshot) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
   /** All that is wrong at present, sorted by file and line. */
   get diagnostics(): readonly Diagnostic[] {
-    return [];
+    this.#diagnostics ??= [...this.#conditions.values()]
+      .flatMap((status) => status.diagnostics)
+      .sort(compareDiagnostics);
+    return this.#diagnostics;
   }
-  /** Conditions by `<Kind>/<ns>/<name>`. */
+
+  /** What each object's status would say, by `<Kind>/<ns>/<name>`; objects without any are not there. */
   get conditions(): Index<ObjectStatus> {
-    throw new Error("not written yet");
+    return this.#conditions;
   }
+
+  /** How many objects have been recomputed since the start. */
   get recomputedObjects(): number {
-    return 0;
+    return this.#graph.recomputed;
   }
+}
+
+function edited<V>(index: ShardedMap<V>, { changes }: Collection<V>): ShardedMap<V> {
+  if (changes.size === 0) return index;
+  const edit = index.edit();
+  for (const [key, { after }] of changes) {
+    if (after === undefined) edit.delete(key);
+    else edit.set(key, after);
+  }
+  return edit.finish();
+}
+
+function compareDiagnostics(a: Diagnostic, b: Diagnostic): number {
+  return (
+    compareText(a.file ?? "", b.file ?? "") ||
+    (a.line ?? 0) - (b.line ?? 0) ||
+    (a.column ?? 0) - (b.column ?? 0) ||
+    compareText(a.object ?? "", b.object ?? "") ||
+    compareText(a.message, b.message)
+  );
 }

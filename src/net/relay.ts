@@ -62,10 +62,9 @@ export class Relay {
 
   closed(side: Side, reset: StreamReset | undefined): void {
     this.#open--;
-    if (reset !== undefined) {
-      this.#reset ??= reset;
-      side.other.reset("cancel");
-    }
-    if (this.#open === 0) this.#listener.onRelayEnd(this.#up.bytes, this.#down.bytes, this.#reset);
+    this.#reset ??= reset;
+    if (this.#open === 0) {
+      this.#listener.onRelayEnd(this.#up.bytes, this.#down.bytes, this.#reset);
+    } else if (reset !== undefined) side.other.reset("cancel");
   }
 }

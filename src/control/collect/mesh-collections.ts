@@ -9,12 +9,11 @@
  * Here stands only who follows from whom; how, is in `translate/`.
  */
 import type { AuthorizationPolicy as ApiPolicy } from "../../api/authorization-policy.ts";
-import type { EndpointSlice, Pod, Service as CoreService } from "../../api/core.ts";
-import type { Gateway, GatewayClass } from "../../api/gateway.ts";
+import type { Service as CoreService, EndpointSlice, Pod } from "../../api/core.ts";
+import type { Gateway } from "../../api/gateway.ts";
 import type { HTTPRoute } from "../../api/http-route.ts";
-import { KINDS, type KindName } from "../../api/kinds.ts";
+import { KINDS, type Kind, type KindName } from "../../api/kinds.ts";
 import type { ParsedObject } from "../../api/object.ts";
-import type { ReferenceGrant } from "../../api/reference-grant.ts";
 import type { ServiceEntry } from "../../api/service-entry.ts";
 import type { WorkloadEntry } from "../../api/workload-entry.ts";
 import type { AttachedRoute } from "../../model/route.ts";
@@ -23,8 +22,7 @@ import type { Endpoint, Service } from "../../model/service.ts";
 import type { MeshSettings } from "../../model/settings.ts";
 import type { AddressOwners } from "../../model/snapshot.ts";
 import type { Waypoint } from "../../model/waypoint.ts";
-import type { Locality, Workload } from "../../model/workload.ts";
-import { canonicalAddress } from "../../translate/cidr.ts";
+import type { Workload } from "../../model/workload.ts";
 import { addressOwners, translateEndpoints } from "../../translate/endpoints.ts";
 import {
   translateEntryEndpoints,
@@ -33,29 +31,352 @@ import {
 } from "../../translate/entry-workloads.ts";
 import { Findings, type ObjectStatus } from "../../translate/findings.ts";
 import { translateL4Policy } from "../../translate/l4-policies.ts";
-import { LABEL, selectorKey } from "../../translate/labels.ts";
-import {
-  annotationsOf,
-  compareText,
-  keyOf,
-  labelsOf,
-  nameOf,
-  namespaceOf,
-} from "../../translate/object-names.ts";
-import { hasTargets, translatePolicy } from "../../translate/policies.ts";
+import { selectorKey } from "../../translate/labels.ts";
+import { keyOf, labelsOf, namespaceOf } from "../../translate/object-names.ts";
 import { identityOf, isTerminal } from "../../translate/pods.ts";
+import { hasTargets, translatePolicy } from "../../translate/policies.ts";
 import { attachedRoutes, translateRoute } from "../../translate/routes.ts";
 import {
   type ServiceFacts,
+  type TranslatedServices,
   translateService,
   translateServiceEntry,
 } from "../../translate/services.ts";
-import type { GatewayClassFacts, NamespaceFacts } from "../../translate/surroundings.ts";
+import type { Surroundings } from "../../translate/surroundings.ts";
 import { translateGuard } from "../../translate/waypoint-guards.ts";
 import { translateWaypoint } from "../../translate/waypoints.ts";
-import { type Enrolment, translatePod } from "../../translate/workloads.ts";
 import type { WorkloadFacts } from "../../translate/workload-parts.ts";
-import type { Collection, Context, SourceCollection } from "./collection.ts";
-import { Graph } from "./graph.ts";
+import { type Enrolment, translatePod } from "../../translate/workloads.ts";
+import type { Collection, CollectionIndex, Context } from "./collection.ts";
+import type { Graph } from "./graph.ts";
+import { always, layFoundations, Sources } from "./mesh-foundations.ts";
 import { type MeshReads, ONLY } from "./mesh-reads.ts";
 import { TrackedSurroundings } from "./tracked-surroundings.ts";
+
+/** The Snapshot's indexes as collections, and what is to be said about each object. */
+export interface MeshCollections {
+  readonly sources: Sources;
+  readonly settings: Collection<MeshSettings>;
+  readonly waypoints: Collection<Waypoint>;
+  readonly services: Collection<Service>;
+  readonly workloads: Collection<Workload>;
+  readonly endpoints: Collection<readonly Endpoint[]>;
+  readonly addresses: Collection<AddressOwners>;
+  readonly policies: Collection<readonly AuthorizationPolicy[]>;
+  readonly l4Policies: Collection<L4Policy>;
+  readonly l4PoliciesByNamespace: Collection<readonly L4Policy[]>;
+  readonly routes: Collection<readonly AttachedRoute[]>;
+  /** By `<Kind>/<ns>/<name>`. */
+  readonly statuses: Collection<ObjectStatus>;
+}
+
+export interface MeshOptions {
+  readonly enrolment: Enrolment;
+  /** The settings that follow from the ConfigMaps. */
+  readonly settings: (sources: Sources, graph: Graph) => SettingsCollections;
+}
+
+export interface SettingsCollections {
+  readonly settings: Collection<MeshSettings>;
+  readonly statuses: Collection<ObjectStatus>;
+}
+
+export function makeMeshCollections(graph: Graph, options: MeshOptions): MeshCollections {
+  const sources = new Sources(graph);
+  const { settings, statuses } = options.settings(sources, graph);
+  const reads = layFoundations(graph, sources, settings);
+  const builder = new MeshBuilder(graph, sources, reads, statuses);
+  const waypoints = builder.addWaypoints();
+  const services = builder.addServices();
+  const l4Facts = builder.addL4Policies();
+  const workloads = builder.addWorkloads(options.enrolment);
+  const guards = builder.addGuards(workloads);
+  const l4Policies = graph.union("l4Policies", [l4Facts, guards]);
+  const models = graph.select("workloadModels", workloads, ({ workload }) => workload);
+  return {
+    sources,
+    settings,
+    waypoints,
+    services,
+    workloads: models,
+    endpoints: builder.addEndpoints(models),
+    addresses: builder.addAddresses(workloads, services),
+    policies: builder.addPolicies(),
+    l4Policies,
+    l4PoliciesByNamespace: builder.addNamespacePolicies(l4Facts),
+    routes: builder.addRoutes(),
+    statuses: builder.addStatuses(),
+  };
+}
+
+interface WithStatus {
+  readonly status: ObjectStatus | undefined;
+}
+
+class MeshBuilder {
+  readonly #graph: Graph;
+  readonly #sources: Sources;
+  readonly #reads: MeshReads;
+  readonly #statuses: Collection<ObjectStatus>[];
+
+  constructor(
+    graph: Graph,
+    sources: Sources,
+    reads: MeshReads,
+    settingsStatuses: Collection<ObjectStatus>,
+  ) {
+    this.#graph = graph;
+    this.#sources = sources;
+    this.#reads = reads;
+    this.#statuses = [settingsStatuses];
+  }
+
+  addWaypoints(): Collection<Waypoint> {
+    const gateways = this.#sources.of<Gateway>("Gateway");
+    const translated = this.#translate("Gateway", gateways, translateWaypoint);
+    const facts = this.#graph.select("waypointFacts", translated, (t) => t.facts);
+    this.#reads.waypoints = facts;
+    this.#reads.waypointsByService = this.#graph.index("waypointsByService", facts, (f) => [
+      f.waypoint.service,
+    ]);
+    this.#addIngress();
+    return this.#graph.select("waypoints", facts, ({ waypoint }) => waypoint);
+  }
+
+  /** Pods of Gateways that are no waypoints, and Istio's own ingress gateway in the root namespace. */
+  #addIngress(): void {
+    const pods = this.#sources.of<Pod>("Pod");
+    const classic = this.#graph.index("classicIngressPods", pods, (pod) =>
+      labelsOf(pod)["istio"] === "ingressgateway" ? [namespaceOf(pod)] : [],
+    );
+    const identities = (from: readonly ParsedObject<Pod>[], near: Surroundings) =>
+      from.filter((p) => !isTerminal(p)).map((p) => identityOf(p, near.settings.trustDomain));
+    const gateways = this.#sources.of<Gateway>("Gateway");
+    const perGateway = this.#derive("ingressGateways", gateways, (near, _gateway, key) => {
+      const found = near.waypoint(key) === undefined ? identities(near.gatewayPods(key), near) : [];
+      return found.length === 0 ? [] : [[key, found] as const];
+    });
+    const all = this.#graph.index("allIngress", perGateway, () => [ONLY]);
+    this.#reads.ingress = this.#graph.derive("ingress", always(this.#graph), (context) => {
+      const near = this.#near(context);
+      const root = context.lookup(classic, near.settings.rootNamespace);
+      const found = [...context.lookup(all, ONLY).flat(), ...identities(root, near)];
+      return [[ONLY, [...new Set(found)].sort()]];
+    });
+  }
+
+  addServices(): Collection<Service> {
+    const graph = this.#graph;
+    const core = this.#sources.of<CoreService>("Service");
+    const kubernetes = this.#flatten(
+      "kubernetesServices",
+      this.#translate("Service", core, translateService),
+    );
+    this.#reads.kubernetesServicesByHostname = graph.index(
+      "kubernetesServicesByHostname",
+      kubernetes,
+      ({ service }) => [service.hostname],
+    );
+    const entries = this.#sources.of<ServiceEntry>("ServiceEntry");
+    const ofEntries = this.#flatten(
+      "entryServices",
+      this.#translate("ServiceEntry", entries, translateServiceEntry),
+    );
+    const facts = graph.union("serviceFacts", [kubernetes, ofEntries]);
+    this.#reads.services = facts;
+    this.#reads.servicesBySelector = graph.index("servicesBySelector", facts, (f) =>
+      f.selector === undefined ? [] : [selectorKey(f.service.namespace, f.selector)],
+    );
+    this.#reads.servicesByHostname = graph.index("servicesByHostname", facts, ({ service }) => [
+      service.hostname.toLowerCase(),
+    ]);
+    this.#reads.servicesByEntry = graph.index("servicesByEntry", facts, ({ entry }) =>
+      entry === undefined ? [] : [entry],
+    );
+    return graph.select("services", facts, ({ service }) => service);
+  }
+
+  #flatten(name: string, translated: Collection<TranslatedServices>): Collection<ServiceFacts> {
+    return this.#graph.derive(name, translated, (_context, { facts }) =>
+      facts.map((f) => [f.service.key, f] as const),
+    );
+  }
+
+  /** The policies without targets. */
+  addL4Policies(): Collection<L4Policy> {
+    const policies = this.#graph.select(
+      "policiesWithoutTargets",
+      this.#sources.of<ApiPolicy>("AuthorizationPolicy"),
+      (policy) => (hasTargets(policy) ? undefined : policy),
+    );
+    const translated = this.#translate("AuthorizationPolicy", policies, (policy, near) =>
+      translateL4Policy(policy, near.settings),
+    );
+    const facts = this.#graph.select("l4Facts", translated, (t) => t.facts);
+    this.#reads.l4PoliciesBySelector = this.#graph.index("l4PoliciesBySelector", facts, (f) =>
+      f.selector === undefined
+        ? []
+        : [selectorKey(f.isMeshWide ? "*" : f.policy.namespace, f.selector)],
+    );
+    return this.#graph.select("l4PolicyModels", facts, ({ policy }) => policy);
+  }
+
+  addNamespacePolicies(policies: Collection<L4Policy>): Collection<readonly L4Policy[]> {
+    return this.#group("l4PoliciesByNamespace", policies, ({ scope, namespace }) => {
+      if (scope === "WORKLOAD_SELECTOR") return [];
+      return [scope === "GLOBAL" ? "" : namespace];
+    });
+  }
+
+  addWorkloads(enrolment: Enrolment): Collection<WorkloadFacts> {
+    const pods = this.#translate("Pod", this.#sources.of<Pod>("Pod"), (pod, near) =>
+      translatePod(pod, enrolment, near),
+    );
+    const workloadEntries = this.#translate(
+      "WorkloadEntry",
+      this.#sources.of<WorkloadEntry>("WorkloadEntry"),
+      translateWorkloadEntry,
+    );
+    const entries = this.#sources.of<ServiceEntry>("ServiceEntry");
+    const endpoints = this.#translate("ServiceEntry", entries, (entry, near) =>
+      translateEntryEndpoints(entry, near.servicesOfEntry(keyOf(entry)), near),
+    );
+    const slices = this.#sources.of<EndpointSlice>("EndpointSlice");
+    const byUid = (facts: WorkloadFacts | undefined) =>
+      facts === undefined ? [] : [[facts.workload.uid, facts] as const];
+    const graph = this.#graph;
+    return graph.union("workloads", [
+      graph.derive("pods", pods, (_context, { facts }) => byUid(facts)),
+      graph.derive("workloadEntries", workloadEntries, (_context, { facts }) => byUid(facts)),
+      graph.derive("entryEndpoints", endpoints, (_context, { facts }) => facts.flatMap(byUid)),
+      this.#derive("slices", slices, (near, slice) => translateSlice(slice, near).flatMap(byUid)),
+    ]);
+  }
+
+  /** All workloads of one guard agree about what is in it, so the first speaks for them. */
+  addGuards(workloads: Collection<WorkloadFacts>): Collection<L4Policy> {
+    const byGuard = this.#graph.index("workloadsByGuard", workloads, ({ guard }) =>
+      guard === undefined ? [] : [guard.key],
+    );
+    const keys = this.#graph.keys("guardKeys", [byGuard]);
+    return this.#graph.derive("guards", keys, (context, key) => {
+      const guard = context.lookup(byGuard, key)[0]?.guard;
+      return guard === undefined ? [] : [[key, translateGuard(guard, this.#near(context))]];
+    });
+  }
+
+  addEndpoints(workloads: Collection<Workload>): Collection<readonly Endpoint[]> {
+    const graph = this.#graph;
+    const single = graph.derive("singleEndpoints", workloads, (_context, workload) =>
+      translateEndpoints(workload).map((e) => [`${e.service} ${workload.uid}`, e] as const),
+    );
+    const byService = graph.index("endpointsByService", single, ({ service }) => [service]);
+    const keys = graph.keys("servicesWithEndpoints", [byService]);
+    return graph.derive("endpoints", keys, (context, key) => [
+      [key, context.lookup(byService, key).map(({ endpoint }) => endpoint)],
+    ]);
+  }
+
+  addAddresses(
+    workloads: Collection<WorkloadFacts>,
+    services: Collection<Service>,
+  ): Collection<AddressOwners> {
+    const graph = this.#graph;
+    const byAddress = graph.index("workloadsByAddress", workloads, (f) =>
+      f.isHostNetwork ? [] : f.workload.addresses,
+    );
+    const servicesByVip = graph.index("servicesByVip", services, (s) => s.addresses);
+    const keys = graph.keys("addressKeys", [byAddress, servicesByVip]);
+    return graph.derive("addresses", keys, (context, address) => {
+      const found = context.lookup(byAddress, address).map(({ workload }) => workload);
+      return [[address, addressOwners(found, context.lookup(servicesByVip, address))]];
+    });
+  }
+
+  /** The policies with targets, by target. */
+  addPolicies(): Collection<readonly AuthorizationPolicy[]> {
+    const targeted = this.#graph.select(
+      "policiesWithTargets",
+      this.#sources.of<ApiPolicy>("AuthorizationPolicy"),
+      (policy) => (hasTargets(policy) ? policy : undefined),
+    );
+    const translated = this.#translate("AuthorizationPolicy", targeted, translatePolicy);
+    const facts = this.#graph.select("policyFacts", translated, (t) => t.facts);
+    const byTarget = this.#graph.index("policiesByTarget", facts, (f) => f.targets);
+    const keys = this.#graph.keys("policyTargets", [byTarget]);
+    return this.#graph.derive("policies", keys, (context, key) => [
+      [key, context.lookup(byTarget, key).map(({ policy }) => policy)],
+    ]);
+  }
+
+  addRoutes(): Collection<readonly AttachedRoute[]> {
+    const routes = this.#sources.of<HTTPRoute>("HTTPRoute");
+    const translated = this.#translate("HTTPRoute", routes, translateRoute);
+    const facts = this.#graph.select("routeFacts", translated, (t) => t.facts);
+    const byTarget = this.#graph.index("routesByTarget", facts, ({ targets }) =>
+      targets.map(({ key }) => key),
+    );
+    const keys = this.#graph.keys("routeTargets", [byTarget]);
+    return this.#graph.derive("routes", keys, (context, key) => [
+      [key, attachedRoutes(key, context.lookup(byTarget, key))],
+    ]);
+  }
+
+  addStatuses(): Collection<ObjectStatus> {
+    for (const kind of Object.keys(KINDS) as KindName[]) {
+      const entry: Kind = KINDS[kind];
+      if (entry.use === "later") this.#translate(kind, this.#sources.of(kind), notYet);
+    }
+    return this.#graph.union("statuses", this.#statuses);
+  }
+
+  /** Translates each object, and sees to it that its status is heard. */
+  #translate<T, O extends WithStatus>(
+    kind: KindName,
+    input: Collection<ParsedObject<T>>,
+    translate: (object: ParsedObject<T>, near: Surroundings) => O,
+  ): Collection<O> {
+    const name = `${kind}#${this.#statuses.length}`;
+    const translated = this.#derive(name, input, (near, object, key) => [
+      [key, translate(object, near)] as const,
+    ]);
+    this.#statuses.push(
+      this.#graph.derive(`${name} status`, translated, (_context, { status }, key) =>
+        status === undefined ? [] : [[`${kind}/${key}`, status]],
+      ),
+    );
+    return translated;
+  }
+
+  #derive<I, O>(
+    name: string,
+    input: Collection<I>,
+    transform: (near: Surroundings, input: I, key: string) => Iterable<readonly [string, O]>,
+  ): Collection<O> {
+    return this.#graph.derive(name, input, (context, value, key) =>
+      transform(this.#near(context), value, key),
+    );
+  }
+
+  #near(context: Context): Surroundings {
+    return new TrackedSurroundings(context, this.#reads);
+  }
+
+  /** Values under other keys, as lists in the order of their own. */
+  #group<V>(
+    name: string,
+    input: Collection<V>,
+    keysOf: (value: V) => Iterable<string>,
+  ): Collection<readonly V[]> {
+    const index: CollectionIndex<V> = this.#graph.index(`${name} index`, input, keysOf);
+    const keys = this.#graph.keys(`${name} keys`, [index]);
+    return this.#graph.derive(name, keys, (context, key) => [[key, context.lookup(index, key)]]);
+  }
+}
+
+/** A kind of a mesh that this version does nothing with. */
+function notYet(object: ParsedObject): WithStatus {
+  const findings = new Findings(object);
+  findings.report("WS0105", `${object.kind} is not acted on by this version`);
+  return { status: findings.status() };
+}
