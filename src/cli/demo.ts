@@ -76,7 +76,7 @@ export async function runDemo(
 }
 
 /** `ns/policy rule 0`, or in words. */
-export function decidedBy(result: RequestResult): string {
+function decidedBy(result: RequestResult): string {
   const { decision, failure } = result;
   if (decision === undefined) return failure;
   const { policy, rule, isAllowed } = decision;

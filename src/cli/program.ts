@@ -36,7 +36,7 @@ function beforeDashes(args: readonly string[]): readonly string[] {
 
 type End = (exitCode: number) => void;
 
-export function buildProgram(output: Output, end: End): Command {
+function buildProgram(output: Output, end: End): Command {
   const program = new Command("waystone")
     .description("An ambient service mesh: run it, ask it, and find out why.")
     .version(version(), "--version", "print the version")

@@ -42,8 +42,8 @@ export interface RequestResult {
 const DECISION_HEADER = "x-waystone-decision";
 const REQUEST_TIMEOUT_MS = 60_000;
 const BODY_BYTES_MAX = 16 * 1024 * 1024;
-const DECISION_ATTEMPTS = 10;
-const DECISION_RETRY_MS = 20;
+/** 1, 2, 4 … ms: half a second together. */
+const DECISION_ATTEMPTS = 9;
 
 interface Answer {
   readonly status: number;
@@ -183,7 +183,7 @@ async function decisionOf(mesh: RunningMesh, id: string): Promise<DecisionReport
   for (let attempt = 0; attempt < DECISION_ATTEMPTS; attempt++) {
     const decision = await mesh.decision(id);
     if (decision !== undefined) return decision;
-    await new Promise((resolve) => setTimeout(resolve, DECISION_RETRY_MS));
+    await new Promise((resolve) => setTimeout(resolve, 2 ** attempt));
   }
   return undefined;
 }

@@ -18,7 +18,6 @@ import type { Collection } from "./collect/collection.ts";
 import { Graph } from "./collect/graph.ts";
 import { type MeshCollections, makeMeshCollections } from "./collect/mesh-collections.ts";
 import { ONLY } from "./collect/mesh-reads.ts";
-import { meshSettings } from "./collect/mesh-settings.ts";
 
 export interface ControlPlaneOptions {
   /**
@@ -57,7 +56,7 @@ export class ControlPlane implements SnapshotSource {
     const defaults = { ...DEFAULT_SETTINGS, ...options.defaults };
     this.#mesh = makeMeshCollections(this.#graph, {
       enrolment: options.enrolment,
-      settings: (sources, graph) => meshSettings(sources, graph, defaults),
+      defaults,
     });
     const empty = ShardedMap.empty<never>();
     const indexes = Object.fromEntries(INDEXES.map((name) => [name, empty]));
@@ -71,7 +70,6 @@ export class ControlPlane implements SnapshotSource {
   /** One batch: at most one new Snapshot. */
   apply(change: ObjectChange): void {
     const { sources } = this.#mesh;
-    this.#graph.forgetChanges();
     for (const { kind, namespace, name } of change.removed) {
       sources.of(kind).delete(objectKey(KINDS[kind].isNamespaced ? namespace : "", name));
     }
@@ -79,7 +77,11 @@ export class ControlPlane implements SnapshotSource {
     this.#graph.commit();
     this.#conditions = edited(this.#conditions, this.#mesh.statuses);
     if (this.#mesh.statuses.changes.size > 0) this.#diagnostics = undefined;
+    const previous = this.#current;
     this.#swap();
+    this.#graph.forgetChanges();
+    if (this.#current === previous) return;
+    for (const listener of [...this.#listeners]) listener(this.#current, previous);
   }
 
   #swap(): void {
@@ -96,9 +98,7 @@ export class ControlPlane implements SnapshotSource {
     const settings = this.#mesh.settings.get(ONLY) ?? previous.settings;
     if (!isDifferent && settings === previous.settings) return;
     const { revision } = previous;
-    const next = { revision: revision + 1, settings, ...indexes } as unknown as Snapshot;
-    this.#current = next;
-    for (const listener of [...this.#listeners]) listener(next, previous);
+    this.#current = { revision: revision + 1, settings, ...indexes } as unknown as Snapshot;
   }
 
   subscribe(listener: (snapshot: Snapshot, previous: Snapshot) => void): () => void {

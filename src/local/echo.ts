@@ -133,7 +133,8 @@ export class EchoServer implements Drainable {
     request.on("end", () => {
       const send = () => this.#send(request, response, url, Buffer.concat(pieces), bodyBytes);
       const delayMs = durationMs(url.searchParams.get("delay"));
-      if (delayMs > 0) setTimeout(send, delayMs);
+      // A mesh that is being cut does not wait for it.
+      if (delayMs > 0) setTimeout(send, delayMs).unref();
       else send();
     });
     request.on("error", () => {});

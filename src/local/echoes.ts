@@ -124,7 +124,7 @@ export class Echoes implements Drainable {
 }
 
 /** True for workloads that have an address of this mesh; others are real, and elsewhere. */
-export function isPlayedHere(workload: Workload): boolean {
+function isPlayedHere(workload: Workload): boolean {
   return workload.addresses.some(isLoopback4);
 }
 

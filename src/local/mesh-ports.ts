@@ -27,7 +27,7 @@ export async function listenAdmin(
   return { host: LOOPBACK, port: server.port };
 }
 
-/** The same port on ::1 is a convenience: without ::1, or if somebody else has it, there is none. */
+/** The same port on ::1: a convenience that is left out when there is no ::1 or it is taken. */
 export async function listenLoopback6(server: AdminServer, port: number): Promise<void> {
   if (await hasLoopback6()) await server.listen(LOOPBACK6, port).catch(() => {});
 }

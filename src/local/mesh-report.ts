@@ -44,7 +44,7 @@ export interface WorkloadReport {
   readonly playedBy: string;
 }
 
-export interface WaypointReport {
+interface WaypointReport {
   readonly key: string;
   readonly trafficType: string;
   readonly address: string;
@@ -52,7 +52,7 @@ export interface WaypointReport {
 }
 
 /** A policy or route, and what it is attached to (`Service/default/reviews…`). */
-export interface AttachmentReport {
+interface AttachmentReport {
   readonly kind: string;
   readonly key: string;
   readonly action: string;
@@ -60,7 +60,7 @@ export interface AttachmentReport {
 }
 
 /** A condition as Kubernetes would show it, and the object it stands on. */
-export interface ConditionReport extends Condition {
+interface ConditionReport extends Condition {
   /** `HTTPRoute bookinfo/reviews`; of a route's parent: `… → Service bookinfo/reviews`. */
   readonly object: string;
 }

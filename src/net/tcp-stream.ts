@@ -231,7 +231,9 @@ export function connectTcp(
   socket.on("error", fail);
   socket.once("connect", () => settle(socket));
   try {
-    socket.connect({ host, port, noDelay: true, ...(localAddress && { localAddress }) });
+    // As an option of connect() it is silently ignored: that is for net.connect() only.
+    socket.setNoDelay(true);
+    socket.connect({ host, port, ...(localAddress && { localAddress }) });
   } catch (caught) {
     setImmediate(fail, caught as NodeJS.ErrnoException);
   }

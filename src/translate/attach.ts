@@ -36,10 +36,10 @@ interface Attachment {
   readonly hasWaypoint: boolean;
 }
 
-/** Attached targets; a target that is named several times is there once, with all its ports. */
+/** Attached targets (`shared`: conditions that every parent gets); a target that is named several times is there once, with all its ports. */
 export function attachRoute(
   route: ParsedObject<HTTPRoute>,
-  resolvedRefs: Condition,
+  shared: readonly Condition[],
   near: AttachSurroundings,
   findings: Findings,
 ): readonly RouteTarget[] {
@@ -49,7 +49,7 @@ export function attachRoute(
     const attachment = attach(parent, namespaceOf(route), near);
     // A Gateway that is no waypoint has a controller of its own, which writes its status.
     if (attachment === undefined) return;
-    report(parent, attachment, route, ["spec", "parentRefs", index], resolvedRefs, findings);
+    report(parent, attachment, route, ["spec", "parentRefs", index], shared, findings);
     for (const target of attachment.targets) {
       targets.set(target.key, merge(targets.get(target.key), target));
     }
@@ -169,7 +169,7 @@ function report(
   { condition, hasWaypoint }: Attachment,
   route: ParsedObject<HTTPRoute>,
   path: FieldPath,
-  resolvedRefs: Condition,
+  shared: readonly Condition[],
   findings: Findings,
 ): void {
   const { message, status, reason } = condition;
@@ -187,7 +187,7 @@ function report(
     },
     conditions: [
       condition,
-      resolvedRefs,
+      ...shared,
       makeCondition(
         "ResolvedWaypoints",
         true,

@@ -6,9 +6,9 @@
  */
 import { RE2JS } from "re2js";
 import type { HTTPRouteMatch, HTTPRouteRule } from "../api/http-route.ts";
+import type { FieldPath } from "../api/object.ts";
 import type { HttpMatch, PathMatch, StringMatchType, ValueMatch } from "../model/route.ts";
 import type { Findings } from "./findings.ts";
-import type { FieldPath } from "../api/object.ts";
 
 const ANY_PATH: PathMatch = { type: "PathPrefix", value: "/" };
 

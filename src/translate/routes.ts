@@ -48,11 +48,11 @@ export function translateRoute(
     const context = { object, path: ["spec", "rules", index], near, findings, problems };
     return translateRule(rule, index, context) ?? [];
   });
-  const targets = attachRoute(object, resolvedRefsOf(problems), near, findings);
-  if (rules.length < given.length) {
-    const message = "Dropped rules with expressions that are not RE2";
-    findings.condition("PartiallyInvalid", true, "UnsupportedValue", message);
-  }
+  const shared = [
+    resolvedRefsOf(problems),
+    ...partiallyInvalid(rules.length < given.length, rules),
+  ];
+  const targets = attachRoute(object, shared, near, findings);
   const hostnames = hostnamesOf(object, targets, findings);
   const route: HttpRoute = {
     key: keyOf(object),
@@ -130,6 +130,18 @@ function translateBackend(
   if (!isUnsupported && !isUnsupportedRule) return resolved.backend;
   const problem: BackendProblem = "UnsupportedFilter";
   return { ...resolved.backend, service: undefined, problem };
+}
+
+/** What of the route is not as it was written. */
+function partiallyInvalid(hasDropped: boolean, rules: readonly HttpRouteRule[]): Condition[] {
+  const messages: string[] = [];
+  if (hasDropped) messages.push("Dropped rules with expressions that are not RE2");
+  const filtered: BackendProblem = "UnsupportedFilter";
+  if (rules.some(({ backends }) => backends.some(({ problem }) => problem === filtered))) {
+    messages.push("Filters are not acted on: what they are meant for is answered 500");
+  }
+  if (messages.length === 0) return [];
+  return [makeCondition("PartiallyInvalid", true, "UnsupportedValue", messages.join("; "))];
 }
 
 /** The first problem speaks for all; their order is that of the backends. */

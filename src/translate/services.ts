@@ -282,7 +282,7 @@ function entryAddresses(
     });
   }
   if (labelsOf(object)["networking.istio.io/enable-autoallocate-ip"] === "false") return [];
-  const { addresses: allocated = [] } = (object.value["status"] ?? {}) as EntryStatus;
+  const { addresses: allocated = [] } = (object.value.status ?? {}) as EntryStatus;
   return allocated
     .filter((a) => a.host === undefined || a.host === host)
     .flatMap(({ value }) =>

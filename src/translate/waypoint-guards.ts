@@ -100,7 +100,7 @@ function guardRules(guard: WaypointGuard, near: GuardSurroundings): readonly L4R
   const shared = identitiesOf(guard.workloadWaypoint, near);
   for (const service of guard.services) {
     const { waypoint, ingressUseWaypoint } = service;
-    const own = waypoint.state === "bound" ? identitiesOf(waypoint.waypoint, near) : [];
+    const own = mayServe(waypoint) ? identitiesOf(waypoint.waypoint, near) : [];
     const ingress = ingressUseWaypoint ? [] : near.ingressIdentities();
     for (const port of service.ports) {
       const identities = admitted.get(port) ?? new Set(shared);
@@ -122,6 +122,11 @@ function guardRules(guard: WaypointGuard, near: GuardSurroundings): readonly L4R
   return [...matches.values()].map((match) => ({ clauses: [[match]], position }));
 }
 
+/** One that is not ready may finish what it has begun: pods come and go in every roll-out. */
+function mayServe(waypoint: WaypointBinding): boolean {
+  return waypoint.state === "bound" || waypoint.reason === "WaypointIsNotReady";
+}
+
 function identitiesOf(waypoint: string | undefined, near: GuardSurroundings): readonly string[] {
   if (waypoint === undefined) return [];
   return near.waypoint(waypoint)?.waypoint.identities ?? [];
@@ -131,9 +136,9 @@ function reasonOf(guard: WaypointGuard): string {
   return guard.services
     .map(({ hostname, waypoint, ports }) => {
       const where = `port ${ports.join(", ")} of ${hostname}`;
-      return waypoint.state === "bound"
+      return mayServe(waypoint)
         ? `only waypoint ${waypoint.waypoint} may reach ${where}`
-        : `nobody may reach ${where}: waypoint ${waypoint.waypoint} cannot be used (${waypoint.reason})`;
+        : `nobody may reach ${where}: waypoint ${waypoint.waypoint} is not theirs to use`;
     })
     .join("; ");
 }

@@ -60,7 +60,7 @@ export function canonicalNameOf(labels: Labels, otherwise: string): string {
   return (
     labels["service.istio.io/canonical-name"] ??
     labels["app.kubernetes.io/name"] ??
-    labels["app"] ??
+    labels.app ??
     otherwise
   );
 }
@@ -69,7 +69,7 @@ export function canonicalRevisionOf(labels: Labels): string {
   return (
     labels["service.istio.io/canonical-revision"] ??
     labels["app.kubernetes.io/version"] ??
-    labels["version"] ??
+    labels.version ??
     "latest"
   );
 }

@@ -187,6 +187,13 @@ export class Clusters {
     return cluster;
   }
 
+  /** Closes what rests between requests; busy connections end with theirs. */
+  closeIdle(): void {
+    for (const cluster of this.#byKey.values()) {
+      for (const endpoint of cluster.endpoints) endpoint.retire();
+    }
+  }
+
   /** Lets go of what is no longer in the mesh. Called after each snapshot. */
   sweep(snapshot: Snapshot): void {
     for (const [key, cluster] of this.#byKey) {

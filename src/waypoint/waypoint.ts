@@ -217,6 +217,7 @@ export class Waypoint implements TunnelHandler {
   async drain(): Promise<void> {
     for (const session of this.#context.sessions) session.drain();
     await this.#server.drain();
+    this.#context.clusters.closeIdle();
     await this.#pool.drain();
   }
 

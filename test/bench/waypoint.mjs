@@ -41,9 +41,9 @@ const certificates = {
 };
 
 const controlPlane = new ControlPlane({ enrolment: "label" });
-const source = new FileSource([fileURLToPath(new URL("mesh.yaml", import.meta.url))], {});
-source.subscribe((change) => controlPlane.apply(change));
-await source.start();
+const source = new FileSource([fileURLToPath(new URL("mesh.yaml", import.meta.url))]);
+controlPlane.apply((await source.start()).change);
+source.close();
 for (const diagnostic of controlPlane.diagnostics) console.error(diagnostic);
 
 const waypoint = new Waypoint({

@@ -13,6 +13,8 @@ import { RunningMesh, workloadNamed } from "../../src/cli/running-mesh.ts";
 import { type RequestResult, sendRequest } from "../../src/cli/send-request.ts";
 import { connectSocks } from "../../src/cli/socks-connect.ts";
 import { setLogLevel } from "../../src/kit/log.ts";
+import type { EchoAnswer } from "../../src/local/echo.ts";
+import type { WorkloadOverride } from "../../src/local/echoes.ts";
 import { LocalMesh, type MeshEvent } from "../../src/local/local-mesh.ts";
 
 setLogLevel("error");
@@ -30,7 +32,10 @@ interface Started {
 }
 
 /** A mesh over a copy of an example, which the test may edit. */
-async function start(example: string): Promise<Started> {
+async function start(
+  example: string,
+  overrides: readonly WorkloadOverride[] = [],
+): Promise<Started> {
   const state = await mkdtemp(join(tmpdir(), "waystone-mesh-"));
   cleanups.push(() => rm(state, { recursive: true }));
   const folder = join(state, "manifests");
@@ -38,7 +43,7 @@ async function start(example: string): Promise<Started> {
   const events: MeshEvent[] = [];
   const mesh = await LocalMesh.start({
     paths: [folder],
-    overrides: [],
+    overrides,
     stateDirectory: state,
     addressSeed: state,
     version: "0.0.0",
@@ -170,6 +175,82 @@ test("an edit takes effect; one that does not parse changes nothing and names it
     ),
   );
   expect(await servedBy()).toMatch(/^reviews-v2-/);
+});
+
+/** As a program of the workload would: kept connections from its address. Counts who answered. */
+async function load(
+  { mesh }: Started,
+  from: string,
+  service: string,
+  count: number,
+): Promise<Map<string, number>> {
+  const { services, workloads } = mesh.report();
+  const { address: host, ports } = services.find((s) => s.name === service)!;
+  const { address: localAddress } = workloads.find((w) => w.workloadName === from)!;
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 16 });
+  const servers = new Map<string, number>();
+  const get = () =>
+    new Promise<string>((resolve) => {
+      const options = { host, port: ports[0]!.port, path: "/", localAddress, agent };
+      const request = http.get(options, (response) => {
+        response.resume();
+        const served = String(response.headers["x-served-by"] ?? response.statusCode);
+        response.once("end", () => resolve(served));
+      });
+      request.once("error", (error) => resolve(error.message));
+    });
+  let left = count;
+  const client = async () => {
+    while (left-- > 0) {
+      const served = await get();
+      const name = served.replace(/-[a-z0-9]{10}-[a-z0-9]{5}$/, "");
+      servers.set(name, (servers.get(name) ?? 0) + 1);
+    }
+  };
+  await Promise.all(Array.from({ length: 16 }, client));
+  agent.destroy();
+  return servers;
+}
+
+test("a route splits by weight, and new weights under load fail no request", async () => {
+  const started = await start("bookinfo");
+  const before = await load(started, "productpage-v1", "reviews", 2_000);
+  expect([...before.keys()].sort()).toEqual(["reviews-v1", "reviews-v2"]);
+  // Four and a half standard deviations.
+  expect(Math.abs(before.get("reviews-v2")! / 2_000 - 0.1)).toBeLessThan(0.03);
+  const during = load(started, "productpage-v1", "reviews", 1_500);
+  await edit(started, "reviews-route.yaml", "weight: 90", "weight: 0");
+  expect([...(await during).keys()].sort()).toEqual(["reviews-v1", "reviews-v2"]);
+  expect(await load(started, "productpage-v1", "reviews", 100)).toEqual(
+    new Map([["reviews-v2", 100]]),
+  );
+});
+
+test("a real process plays the workload that --workload names, and sees who calls", async () => {
+  const server = http.createServer((request, response) => {
+    response.end(`real ${request.method} ${request.url} ${request.headers["x-waystone-decision"]}`);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  cleanups.push(async () => server.close());
+  const { port } = server.address() as net.AddressInfo;
+  const started = await start("mlflow", [{ workload: "mlflow", host: "127.0.0.1", port }]);
+  const result = await ask(started, "kagenti-ui", "GET", "http://mlflow:5000/a?b=c");
+  expect(result).toMatchObject({ status: 200, body: "real GET /a?b=c undefined" });
+  expect(started.mesh.report().workloads.find((w) => w.workloadName === "mlflow")?.playedBy).toBe(
+    `127.0.0.1:${port}`,
+  );
+});
+
+test("without a waypoint the application sees its client's own address", async () => {
+  const started = await start("bookinfo");
+  await edit(started, "namespace.yaml", "    istio.io/use-waypoint: bookinfo-waypoint\n", "");
+  await until("no waypoint", () => started.mesh.report().services.every((s) => s.waypoint === ""));
+  const result = await ask(started, "productpage-v1", "POST", "http://details:9080/");
+  expect(result).toMatchObject({ status: 200, decision: undefined });
+  const { address } = started.mesh
+    .report()
+    .workloads.find((w) => w.workloadName === "productpage-v1")!;
+  expect((JSON.parse(result.body) as EchoAnswer).peer.split(":")[0]).toBe(address);
 });
 
 test("a backend that does not exist gives 500 for its share, a diagnostic and a condition", async () => {

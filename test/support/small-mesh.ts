@@ -45,7 +45,7 @@ export function makeWorkload(
   };
 }
 
-export function makeService(
+function makeService(
   name: string,
   address: string,
   ports: readonly (readonly [port: number, targetPort: number, protocol: AppProtocol])[],

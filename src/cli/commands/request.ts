@@ -1,5 +1,5 @@
 /** `waystone request`: one request as a workload of the running mesh, and what decided. */
-import { usageError } from "../command-error.ts";
+import { EXIT_FAILED, usageError } from "../command-error.ts";
 import { json, type Output } from "../output.ts";
 import { RunningMesh, workloadNamed } from "../running-mesh.ts";
 import { echoAnswer, type RequestResult, sendRequest } from "../send-request.ts";
@@ -24,7 +24,8 @@ export async function request(options: RequestOptions, output: Output): Promise<
   const plan = { workload, method, url, headers: options.header ?? [], body: options.data };
   const result = await sendRequest(mesh, report, plan);
   output.print(options.output === "json" ? json(result) : describeResult(result));
-  return 0;
+  // Any answer is what was asked for; no answer is not.
+  return result.status === 0 ? EXIT_FAILED : 0;
 }
 
 function methodAndUrl(options: RequestOptions): { method: string; url: string } {

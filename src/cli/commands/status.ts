@@ -20,7 +20,7 @@ export async function status(options: StatusOptions, output: Output): Promise<nu
   return 0;
 }
 
-export function conditionTable({ conditions }: Pick<MeshReport, "conditions">): string {
+function conditionTable({ conditions }: Pick<MeshReport, "conditions">): string {
   return table(
     ["OBJECT", "TYPE", "STATUS", "REASON", "MESSAGE"],
     conditions.map((c) => [c.object, c.type, c.status, c.reason, c.message]),

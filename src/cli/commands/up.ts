@@ -6,6 +6,7 @@
  */
 import { resolve } from "node:path";
 import { formatDiagnostic } from "../../kit/diagnostic.ts";
+import { setLogLevel } from "../../kit/log.ts";
 import type { WorkloadOverride } from "../../local/echoes.ts";
 import { LocalMesh, type MeshEvent } from "../../local/local-mesh.ts";
 import { stateDirectory } from "../../local/run-file.ts";
@@ -25,10 +26,13 @@ export interface UpOptions {
   readonly readinessPort?: number;
   readonly socksPort?: number;
   readonly drainTimeout: number;
+  readonly verbose?: boolean;
   readonly output: "text" | "json";
 }
 
 export async function up(options: UpOptions, output: Output): Promise<number> {
+  // One line a connection is for operators; here it would bury what is said to people.
+  if (!process.env.WAYSTONE_LOG_LEVEL) setLogLevel(options.verbose ? "info" : "warn");
   const requests = options.demo ? await loadRequests(options.file) : [];
   const stop = new StopSignal();
   const mesh = await LocalMesh.start({

@@ -51,6 +51,7 @@ import type { Collection, CollectionIndex, Context } from "./collection.ts";
 import type { Graph } from "./graph.ts";
 import { always, layFoundations, Sources } from "./mesh-foundations.ts";
 import { type MeshReads, ONLY } from "./mesh-reads.ts";
+import { meshSettings } from "./mesh-settings.ts";
 import { TrackedSurroundings } from "./tracked-surroundings.ts";
 
 /** The Snapshot's indexes as collections, and what is to be said about each object. */
@@ -72,18 +73,13 @@ export interface MeshCollections {
 
 export interface MeshOptions {
   readonly enrolment: Enrolment;
-  /** The settings that follow from the ConfigMaps. */
-  readonly settings: (sources: Sources, graph: Graph) => SettingsCollections;
-}
-
-export interface SettingsCollections {
-  readonly settings: Collection<MeshSettings>;
-  readonly statuses: Collection<ObjectStatus>;
+  /** What a mesh without a MeshConfig has. */
+  readonly defaults: MeshSettings;
 }
 
 export function makeMeshCollections(graph: Graph, options: MeshOptions): MeshCollections {
   const sources = new Sources(graph);
-  const { settings, statuses } = options.settings(sources, graph);
+  const { settings, statuses } = meshSettings(sources, graph, options.defaults);
   const reads = layFoundations(graph, sources, settings);
   const builder = new MeshBuilder(graph, sources, reads, statuses);
   const waypoints = builder.addWaypoints();
@@ -147,7 +143,7 @@ class MeshBuilder {
   #addIngress(): void {
     const pods = this.#sources.of<Pod>("Pod");
     const classic = this.#graph.index("classicIngressPods", pods, (pod) =>
-      labelsOf(pod)["istio"] === "ingressgateway" ? [namespaceOf(pod)] : [],
+      labelsOf(pod).istio === "ingressgateway" ? [namespaceOf(pod)] : [],
     );
     const identities = (from: readonly ParsedObject<Pod>[], near: Surroundings) =>
       from.filter((p) => !isTerminal(p)).map((p) => identityOf(p, near.settings.trustDomain));
@@ -238,8 +234,11 @@ class MeshBuilder {
       translateWorkloadEntry,
     );
     const entries = this.#sources.of<ServiceEntry>("ServiceEntry");
-    const endpoints = this.#translate("ServiceEntry", entries, (entry, near) =>
-      translateEntryEndpoints(entry, near.servicesOfEntry(keyOf(entry)), near),
+    const endpoints = this.#translate(
+      "ServiceEntry",
+      entries,
+      (entry, near) => translateEntryEndpoints(entry, near.servicesOfEntry(keyOf(entry)), near),
+      "#endpoints",
     );
     const slices = this.#sources.of<EndpointSlice>("EndpointSlice");
     const byUid = (facts: WorkloadFacts | undefined) =>
@@ -330,11 +329,15 @@ class MeshBuilder {
     return this.#graph.union("statuses", this.#statuses);
   }
 
-  /** Translates each object, and sees to it that its status is heard. */
+  /**
+   * Translates each object, and sees to it that its status is heard. Where one object is translated
+   * twice, `part` keeps the statuses apart.
+   */
   #translate<T, O extends WithStatus>(
     kind: KindName,
     input: Collection<ParsedObject<T>>,
     translate: (object: ParsedObject<T>, near: Surroundings) => O,
+    part = "",
   ): Collection<O> {
     const name = `${kind}#${this.#statuses.length}`;
     const translated = this.#derive(name, input, (near, object, key) => [
@@ -342,7 +345,7 @@ class MeshBuilder {
     ]);
     this.#statuses.push(
       this.#graph.derive(`${name} status`, translated, (_context, { status }, key) =>
-        status === undefined ? [] : [[`${kind}/${key}`, status]],
+        status === undefined ? [] : [[`${kind}/${key}${part}`, status]],
       ),
     );
     return translated;

@@ -4,7 +4,7 @@
 import type { EndpointSlice, Pod, Service } from "../../api/core.ts";
 import type { Gateway, GatewayClass } from "../../api/gateway.ts";
 import { KINDS, type KindName } from "../../api/kinds.ts";
-import type { ParsedObject } from "../../api/object.ts";
+import type { KubeObject, ParsedObject } from "../../api/object.ts";
 import type { ReferenceGrant } from "../../api/reference-grant.ts";
 import type { ServiceEntry } from "../../api/service-entry.ts";
 import type { MeshSettings } from "../../model/settings.ts";
@@ -27,7 +27,7 @@ export class Sources {
     }
   }
 
-  of<T>(kind: KindName): SourceCollection<ParsedObject<T>> {
+  of<T = KubeObject>(kind: KindName): SourceCollection<ParsedObject<T>> {
     // A source holds objects of its own kind only: the reader has checked them against its schema.
     return this.#byKind.get(kind) as unknown as SourceCollection<ParsedObject<T>>;
   }
@@ -45,7 +45,11 @@ export function layFoundations(
   return {
     settings,
     namespaces: graph.select("namespaces", sources.of("Namespace"), namespaceFacts),
-    gatewayClasses: graph.select("gatewayClasses", sources.of("GatewayClass"), classFacts),
+    gatewayClasses: graph.select(
+      "gatewayClasses",
+      sources.of<GatewayClass>("GatewayClass"),
+      classFacts,
+    ),
     localities: graph.select("localities", sources.of("Node"), localityOf),
     gateways,
     entries,

@@ -12,7 +12,13 @@ import type { Locality } from "../../model/workload.ts";
 import { canonicalAddress } from "../../translate/cidr.ts";
 import type { L4Facts } from "../../translate/l4-policies.ts";
 import { LABEL, labelKeys, selects } from "../../translate/labels.ts";
-import { compareText, createdMsOf, keyOf, type Labels, nameOf } from "../../translate/object-names.ts";
+import {
+  compareText,
+  createdMsOf,
+  keyOf,
+  type Labels,
+  nameOf,
+} from "../../translate/object-names.ts";
 import type { ServiceFacts } from "../../translate/services.ts";
 import type {
   GatewayClassFacts,

@@ -2,20 +2,25 @@
  * Counts what a peer may only do so often: frames that make us work and carry nothing.
  *
  * Taught by CVE-2019-9511…9518 (floods of PING, SETTINGS, RST_STREAM, PRIORITY, empty frames,
- * window updates), CVE-2023-44487 (rapid reset) and CVE-2024-27316 (CONTINUATION). Counts are
- * per window of time; frames that belong to real traffic are paid for by it.
+ * window updates), CVE-2023-44487 (rapid reset), CVE-2024-27316 (CONTINUATION) and CVE-2025-8671
+ * (making us reset). Counts are per window of time; frames that belong to real traffic are paid
+ * for by it. Every method says true when the limit is passed.
  */
 import type { Http2Limits } from "./limits.ts";
 
 /** Window updates that each DATA frame we send may bring. */
 const CONTROL_PER_DATA = 10;
+/** The clock is read once in so many frames. */
+const ROLL_EVERY = 64;
 
 export class FloodGuard {
   readonly #limits: Http2Limits;
   #windowEndMs = 0;
   #controlFrames = 0;
+  #untilRoll = ROLL_EVERY;
   #prematureResets = 0;
   #emptyFrames = 0;
+  #unreadReplies = 0;
 
   constructor(limits: Http2Limits) {
     this.#limits = limits;
@@ -29,10 +34,13 @@ export class FloodGuard {
     this.#prematureResets = 0;
   }
 
-  /** A frame without payload for anybody. True: too many. */
+  /** A frame without payload for anybody. */
   control(): boolean {
-    if (++this.#controlFrames % 64 === 0) this.#roll();
-    return this.#controlFrames > this.#limits.maxControlFrames;
+    if (--this.#untilRoll <= 0) {
+      this.#untilRoll = ROLL_EVERY;
+      this.#roll();
+    }
+    return ++this.#controlFrames > this.#limits.maxControlFrames;
   }
 
   /** We sent data: the peer may answer with window updates. */
@@ -53,5 +61,12 @@ export class FloodGuard {
   /** Something with content came in between. */
   notEmpty(): void {
     this.#emptyFrames = 0;
+  }
+
+  /** An answer was queued; `isRead`: the peer takes what we send. */
+  reply(isRead: boolean): boolean {
+    if (isRead) this.#unreadReplies = 0;
+    else this.#unreadReplies++;
+    return this.#unreadReplies > this.#limits.maxUnreadReplies;
   }
 }

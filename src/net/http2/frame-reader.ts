@@ -1,21 +1,25 @@
 /**
  * Cuts what arrives into frames.
  *
- * The payload of DATA is handed on as it arrives, in place; other frames are put together first
- * (they are small: the connection bounds them). No object is made for a frame.
+ * The payload of DATA is handed on as it arrives, in place. Of other frames as much is kept as the
+ * sink asks for (it has judged their length before the first byte is stored), in place when a frame
+ * arrives whole. No object is made for a frame, and nothing is held between frames.
  */
 import { Flag, FRAME_HEAD_BYTES, FrameType } from "./frames.ts";
 
 export interface FrameSink {
-  /** False: the frame is in error and reading stops. */
-  onFrameHead(length: number, type: number, flags: number, stream: number): boolean;
+  /**
+   * How many bytes of the payload `onFrame` wants (the rest is skipped); for DATA anything from 0.
+   * Negative: the frame is in error, and nothing more is read.
+   */
+  onFrameHead(length: number, type: number, flags: number, stream: number): number;
   /** A run of the payload of the DATA frame whose head came last; padding is left out. */
   onDataPayload(bytes: Buffer, start: number, end: number): void;
   /** The DATA frame is complete. */
   onDataEnd(): void;
   /** Its padding is longer than the frame. */
   onPaddingError(): void;
-  /** Any other frame, whole. */
+  /** Any other frame has arrived whole; of its payload, what was asked for. */
   onFrame(
     type: number,
     flags: number,
@@ -26,23 +30,28 @@ export interface FrameSink {
   ): void;
 }
 
+const NOTHING = Buffer.alloc(0);
+
 export class FrameReader {
   readonly #sink: FrameSink;
-  readonly #head = Buffer.alloc(FRAME_HEAD_BYTES);
+  /** A frame head that did not arrive in one piece. */
+  #head: Buffer | null = null;
   #headBytes = 0;
   #type = 0;
   #flags = 0;
   #stream = 0;
-  /** DATA: payload and padding that are still to come; the pad length octet has been read. */
+  #isInData = false;
+  /** DATA: payload and padding that are still to come. */
   #dataBytes = 0;
   #paddingBytes = 0;
   #awaitsPadLength = false;
-  #isInData = false;
-  /** Others: put together here when they do not arrive in one piece. */
-  #assembled: Buffer | null = null;
-  #assembledBytes = 0;
-  #neededBytes = 0;
-  isStopped = false;
+  /** Others: what is kept of a frame that does not arrive in one piece, and what is still to come. */
+  #isInFrame = false;
+  #kept: Buffer = NOTHING;
+  #keptBytes = 0;
+  #wantedBytes = 0;
+  #frameBytes = 0;
+  #isStopped = false;
 
   constructor(sink: FrameSink) {
     this.#sink = sink;
@@ -50,60 +59,108 @@ export class FrameReader {
 
   /** In the middle of a frame. */
   get isMidFrame(): boolean {
-    return this.#headBytes > 0 || this.#isInData || this.#assembled !== null;
+    return this.#headBytes > 0 || this.#isInData || this.#isInFrame;
+  }
+
+  /** No callback follows, not even for bytes that are being read. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#kept = NOTHING;
+    this.#head = null;
   }
 
   read(bytes: Buffer, start: number, end: number): void {
     let position = start;
-    while (position < end && !this.isStopped) {
+    while (position < end && !this.#isStopped) {
       if (this.#isInData) position = this.#readData(bytes, position, end);
-      else if (this.#assembled !== null) position = this.#assemble(bytes, position, end);
-      else position = this.#readHead(bytes, position, end);
+      else if (this.#isInFrame) position = this.#readFrame(bytes, position, end);
+      else if (this.#headBytes > 0 || end - position < FRAME_HEAD_BYTES) {
+        position = this.#gatherHead(bytes, position, end);
+      } else {
+        this.#onHead(bytes, position);
+        position += FRAME_HEAD_BYTES;
+        if (this.#isInFrame) position = this.#readWhole(bytes, position, end);
+      }
     }
   }
 
-  #readHead(bytes: Buffer, start: number, end: number): number {
-    let from = bytes;
-    let p = start;
-    let next = start + FRAME_HEAD_BYTES;
-    if (this.#headBytes > 0 || next > end) {
-      const count = Math.min(FRAME_HEAD_BYTES - this.#headBytes, end - start);
-      bytes.copy(this.#head, this.#headBytes, start, start + count);
-      this.#headBytes += count;
-      if (this.#headBytes < FRAME_HEAD_BYTES) return end;
+  #gatherHead(bytes: Buffer, start: number, end: number): number {
+    this.#head ??= Buffer.allocUnsafe(FRAME_HEAD_BYTES);
+    const head = this.#head;
+    const count = Math.min(FRAME_HEAD_BYTES - this.#headBytes, end - start);
+    bytes.copy(head, this.#headBytes, start, start + count);
+    this.#headBytes += count;
+    if (this.#headBytes === FRAME_HEAD_BYTES) {
       this.#headBytes = 0;
-      from = this.#head;
-      p = 0;
-      next = start + count;
+      this.#head = null;
+      this.#onHead(head, 0);
+      // Such a frame is over already; with more to come the bytes behind it would call it.
+      if (this.#isInFrame && this.#frameBytes === 0) this.#finishFrame(NOTHING, 0, 0);
     }
-    const length = (from[p]! << 16) | (from[p + 1]! << 8) | from[p + 2]!;
-    const type = from[p + 3]!;
-    const flags = from[p + 4]!;
+    return start + count;
+  }
+
+  #onHead(bytes: Buffer, p: number): void {
+    const length = (bytes[p]! << 16) | (bytes[p + 1]! << 8) | bytes[p + 2]!;
+    const type = bytes[p + 3]!;
+    const flags = bytes[p + 4]!;
     const stream =
-      ((from[p + 5]! & 127) << 24) | (from[p + 6]! << 16) | (from[p + 7]! << 8) | from[p + 8]!;
-    if (!this.#sink.onFrameHead(length, type, flags, stream)) {
-      this.isStopped = true;
-      return end;
+      ((bytes[p + 5]! & 127) << 24) |
+      (bytes[p + 6]! << 16) |
+      (bytes[p + 7]! << 8) |
+      bytes[p + 8]!;
+    const wanted = this.#sink.onFrameHead(length, type, flags, stream);
+    if (wanted < 0 || this.#isStopped) {
+      this.stop();
+      return;
     }
-    this.#type = type;
-    this.#flags = flags;
-    this.#stream = stream;
     if (type === FrameType.DATA) {
       this.#dataBytes = length;
       this.#paddingBytes = 0;
       this.#awaitsPadLength = (flags & Flag.PADDED) !== 0;
       this.#isInData = true;
       if (length === 0) this.#finishData();
-      return next;
+      return;
     }
-    if (end - next >= length) {
-      this.#sink.onFrame(type, flags, stream, bytes, next, next + length);
-      return next + length;
-    }
-    this.#assembled = Buffer.allocUnsafe(length);
-    this.#assembledBytes = 0;
-    this.#neededBytes = length;
+    this.#type = type;
+    this.#flags = flags;
+    this.#stream = stream;
+    this.#isInFrame = true;
+    this.#frameBytes = length;
+    this.#wantedBytes = wanted < length ? wanted : length;
+    this.#keptBytes = 0;
+  }
+
+  /** Directly behind a head: a frame that is here whole is handed on in place. */
+  #readWhole(bytes: Buffer, start: number, end: number): number {
+    if (end - start < this.#frameBytes) return start;
+    const next = start + this.#frameBytes;
+    this.#finishFrame(bytes, start, start + this.#wantedBytes);
     return next;
+  }
+
+  #readFrame(bytes: Buffer, start: number, end: number): number {
+    if (this.#keptBytes === 0 && this.#kept.length === 0 && this.#wantedBytes > 0) {
+      this.#kept = Buffer.allocUnsafe(this.#wantedBytes);
+    }
+    const count = Math.min(this.#frameBytes, end - start);
+    const keep = Math.min(this.#wantedBytes - this.#keptBytes, count);
+    if (keep > 0) {
+      bytes.copy(this.#kept, this.#keptBytes, start, start + keep);
+      this.#keptBytes += keep;
+    }
+    this.#frameBytes -= count;
+    if (this.#frameBytes === 0) {
+      const kept = this.#kept;
+      this.#kept = NOTHING;
+      this.#finishFrame(kept, 0, this.#wantedBytes);
+    }
+    return start + count;
+  }
+
+  #finishFrame(bytes: Buffer, start: number, end: number): void {
+    this.#isInFrame = false;
+    this.#sink.onFrame(this.#type, this.#flags, this.#stream, bytes, start, end);
   }
 
   #readData(bytes: Buffer, start: number, end: number): number {
@@ -113,7 +170,7 @@ export class FrameReader {
       this.#paddingBytes = bytes[position++]!;
       this.#dataBytes--;
       if (this.#paddingBytes > this.#dataBytes) {
-        this.isStopped = true;
+        this.stop();
         this.#sink.onPaddingError();
         return end;
       }
@@ -124,30 +181,18 @@ export class FrameReader {
       this.#sink.onDataPayload(bytes, position, position + payload);
       position += payload;
     }
-    const padding = Math.min(this.#dataBytes, end - position);
-    if (this.#dataBytes <= this.#paddingBytes && padding > 0) {
+    if (this.#paddingBytes > 0 && this.#dataBytes === this.#paddingBytes) {
+      const padding = Math.min(this.#paddingBytes, end - position);
       this.#dataBytes -= padding;
       this.#paddingBytes -= padding;
       position += padding;
     }
-    if (this.#dataBytes === 0) this.#finishData();
+    if (this.#dataBytes === 0 && !this.#isStopped) this.#finishData();
     return position;
   }
 
   #finishData(): void {
     this.#isInData = false;
     this.#sink.onDataEnd();
-  }
-
-  #assemble(bytes: Buffer, start: number, end: number): number {
-    const assembled = this.#assembled!;
-    const count = Math.min(this.#neededBytes - this.#assembledBytes, end - start);
-    bytes.copy(assembled, this.#assembledBytes, start, start + count);
-    this.#assembledBytes += count;
-    if (this.#assembledBytes === this.#neededBytes) {
-      this.#assembled = null;
-      this.#sink.onFrame(this.#type, this.#flags, this.#stream, assembled, 0, this.#neededBytes);
-    }
-    return start + count;
   }
 }

@@ -1,5 +1,8 @@
 /**
  * Header blocks: HEADERS and its CONTINUATIONs put together, within limits, then decoded.
+ *
+ * A block that must be refused is decoded all the same: the peer's HPACK state goes on. Nothing is
+ * kept of a block behind its end, above all not the read buffer it stood in.
  */
 import { ErrorCode } from "./errors.ts";
 import { Flag } from "./frames.ts";
@@ -11,22 +14,38 @@ import type { ConnectionProblem } from "./settings.ts";
 const TABLE_BYTES = 4096;
 
 const PRIORITY_BYTES = 5;
+const NOTHING = Buffer.alloc(0);
+
+const CUT_SHORT = { code: ErrorCode.FRAME_SIZE_ERROR, detail: "HEADERS cut short" };
+const PADDED_TOO_FAR = { code: ErrorCode.PROTOCOL_ERROR, detail: "padding longer than its frame" };
 
 export class HeaderBlocks {
   readonly #limits: Http2Limits;
   readonly #decoder = new HpackDecoder(TABLE_BYTES);
-  #bytes: Buffer = Buffer.alloc(0);
+  #bytes: Buffer = NOTHING;
   #start = 0;
   #end = 0;
-  #parts: Buffer[] = [];
+  #parts: Buffer[] | null = null;
   #partsBytes = 0;
   /** END_HEADERS is still to come. */
   isOpen = false;
   stream = 0;
   endStream = false;
+  /** The stream depends on itself, by its priority fields: a stream error. */
+  isSelfDependent = false;
+  /** The block decoded last was above maxHeaderListBytes; its list is not complete. */
+  isTooLarge = false;
 
   constructor(limits: Http2Limits) {
     this.#limits = limits;
+  }
+
+  /** Before the payload of a HEADERS or CONTINUATION frame is stored. */
+  hasRoomFor(length: number): boolean {
+    const { maxHeaderBlockBytes, maxContinuationFrames } = this.#limits;
+    const parts = this.#parts?.length ?? 0;
+    const before = this.isOpen ? this.#partsBytes : 0;
+    return before + length <= maxHeaderBlockBytes && parts <= maxContinuationFrames;
   }
 
   /** The payload of HEADERS. */
@@ -39,69 +58,57 @@ export class HeaderBlocks {
   ): ConnectionProblem | undefined {
     let from = start;
     let to = end;
+    this.isSelfDependent = false;
     if ((flags & Flag.PADDED) !== 0) {
-      if (from === to) return { code: ErrorCode.FRAME_SIZE_ERROR, detail: "HEADERS cut short" };
+      if (from === to) return CUT_SHORT;
       to -= bytes[from]!;
       from++;
     }
     if ((flags & Flag.PRIORITY) !== 0) {
-      const dependency = end - from >= PRIORITY_BYTES ? bytes.readUInt32BE(from) & 0x7fffffff : -1;
-      if (dependency < 0) return { code: ErrorCode.FRAME_SIZE_ERROR, detail: "HEADERS cut short" };
-      if (dependency === stream) {
-        return { code: ErrorCode.PROTOCOL_ERROR, detail: "a stream that depends on itself" };
-      }
+      if (end - from < PRIORITY_BYTES) return CUT_SHORT;
+      this.isSelfDependent = (bytes.readUInt32BE(from) & 0x7fffffff) === stream;
       from += PRIORITY_BYTES;
     }
-    if (from > to)
-      return { code: ErrorCode.PROTOCOL_ERROR, detail: "padding longer than its frame" };
+    if (from > to) return PADDED_TOO_FAR;
     this.stream = stream;
     this.endStream = (flags & Flag.END_STREAM) !== 0;
     this.isOpen = (flags & Flag.END_HEADERS) === 0;
-    this.#bytes = bytes;
-    this.#start = from;
-    this.#end = to;
     if (this.isOpen) {
       this.#parts = [Buffer.from(bytes.subarray(from, to))];
       this.#partsBytes = to - from;
+      return undefined;
     }
-    return this.#limitProblem(to - from);
-  }
-
-  /** The payload of CONTINUATION. */
-  append(flags: number, bytes: Buffer, start: number, end: number): ConnectionProblem | undefined {
-    this.#parts.push(Buffer.from(bytes.subarray(start, end)));
-    this.#partsBytes += end - start;
-    const problem = this.#limitProblem(this.#partsBytes);
-    if (problem !== undefined) return problem;
-    if ((flags & Flag.END_HEADERS) !== 0) {
-      this.isOpen = false;
-      this.#bytes = Buffer.concat(this.#parts);
-      this.#start = 0;
-      this.#end = this.#bytes.length;
-      this.#parts = [];
-    }
+    this.#bytes = bytes;
+    this.#start = from;
+    this.#end = to;
     return undefined;
   }
 
-  #limitProblem(bytes: number): ConnectionProblem | undefined {
-    const { maxHeaderBlockBytes, maxContinuationFrames } = this.#limits;
-    if (bytes <= maxHeaderBlockBytes && this.#parts.length <= maxContinuationFrames + 1) {
-      return undefined;
-    }
-    return { code: ErrorCode.ENHANCE_YOUR_CALM, detail: "a header block above the limit" };
+  /** The payload of CONTINUATION. */
+  append(flags: number, bytes: Buffer, start: number, end: number): void {
+    const parts = this.#parts!;
+    parts.push(Buffer.from(bytes.subarray(start, end)));
+    this.#partsBytes += end - start;
+    if ((flags & Flag.END_HEADERS) === 0) return;
+    this.isOpen = false;
+    this.#bytes = Buffer.concat(parts);
+    this.#start = 0;
+    this.#end = this.#bytes.length;
+    this.#parts = null;
   }
 
   /** The complete block's headers; `undefined` when it cannot be decoded. */
   decode(): string[] | undefined {
+    const bytes = this.#bytes;
+    this.#bytes = NOTHING;
     try {
       const { maxHeaderListBytes } = this.#limits;
-      return this.#decoder.decode(this.#bytes, this.#start, this.#end, maxHeaderListBytes);
+      const list = this.#decoder.decode(bytes, this.#start, this.#end, maxHeaderListBytes);
+      this.isTooLarge = this.#decoder.isTooLarge;
+      return list;
     } catch (caught) {
       if (caught instanceof HpackError) return undefined;
       throw caught;
     }
   }
-
-  /** The block decoded last was above maxHeaderListBytes; its list is not complete. */
-  readonly isTooLarge = () => this.#decoder.isTooLarge;
 }

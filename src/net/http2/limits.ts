@@ -2,7 +2,7 @@
 export interface Http2Limits {
   /** Streams the peer may have open; above it REFUSED_STREAM. */
   readonly maxConcurrentStreams: number;
-  /** Payload of one frame; above it FRAME_SIZE_ERROR. */
+  /** Payload of one frame, at least 16,384; above it FRAME_SIZE_ERROR. */
   readonly maxFrameBytes: number;
   /** A decoded header list, as HPACK counts it; above it the stream is refused. */
   readonly maxHeaderListBytes: number;
@@ -15,12 +15,19 @@ export interface Http2Limits {
   readonly keepaliveIntervalMs: number;
   /** No answer to it for this long: the connection is dead. */
   readonly keepaliveTimeoutMs: number;
+  /** For the peer to acknowledge our SETTINGS; then SETTINGS_TIMEOUT (RFC 9113 §6.5.3). */
+  readonly settingsTimeoutMs: number;
   /** Frames that carry no data, in one flood window; each DATA frame we send allows ten more. */
   readonly maxControlFrames: number;
-  /** Streams the peer reset before we answered, in one flood window (CVE-2023-44487). */
+  /**
+   * Streams that came to nothing by the peer's doing, in one flood window: reset before we answered
+   * (CVE-2023-44487), refused, or provoking a reset of ours (CVE-2025-8671).
+   */
   readonly maxPrematureResets: number;
   /** Empty frames in a row that end nothing. */
   readonly maxEmptyFrames: number;
+  /** Answers to PING and SETTINGS that may be queued while the peer does not read. */
+  readonly maxUnreadReplies: number;
   readonly floodWindowMs: number;
 }
 
@@ -35,8 +42,10 @@ export const TUNNEL_LIMITS: Http2Limits = {
   connectionWindowBytes: 16 * 1024 * 1024,
   keepaliveIntervalMs: 10_000,
   keepaliveTimeoutMs: 20_000,
+  settingsTimeoutMs: 10_000,
   maxControlFrames: 10_000,
   maxPrematureResets: 500,
   maxEmptyFrames: 100,
+  maxUnreadReplies: 100,
   floodWindowMs: 10_000,
 };

@@ -38,7 +38,7 @@ export class Output {
   #inFlightBytes = 0;
   #isDirty = false;
   #isClosed = false;
-  /** Buffers the transport holds, oldest first; it returns them in that order. */
+  /** Buffers on their way, oldest first; the transport has the first. */
   readonly #flying: Buffer[] = [];
   readonly #flyingBytes: number[] = [];
   readonly #onWritten: () => void;
@@ -56,10 +56,6 @@ export class Output {
   /** False: the transport is behind; data has to wait (control frames do not). */
   get isWritable(): boolean {
     return this.#inFlightBytes <= IN_FLIGHT_BYTES_MAX;
-  }
-
-  get isEmpty(): boolean {
-    return this.#position === 0 && this.#inFlightBytes === 0;
   }
 
   /** Room for `count` bytes. The buffer may be another one afterwards. */
@@ -182,6 +178,7 @@ export class Output {
 
   /** Bytes that are no frame: the preface. */
   raw(payload: Buffer): void {
+    if (this.#isClosed) return;
     const bytes = this.#reserve(payload.length);
     payload.copy(bytes, this.#position);
     this.#position += payload.length;
@@ -198,15 +195,25 @@ export class Output {
     this.#inFlightBytes += length;
     this.#flying.push(bytes);
     this.#flyingBytes.push(length);
-    this.#transport.write(bytes, length, this.#onWritten);
+    if (this.#flying.length === 1) this.#transport.write(bytes, length, this.#onWritten);
   }
 
+  /**
+   * One buffer at a time: several at once would reach TLS as one `writev`, which Node joins into a
+   * buffer of their common size first. Measured on bulk: half of all CPU.
+   */
   #written(): void {
     const bytes = this.#flying.shift();
     if (bytes === undefined) return;
     this.#inFlightBytes -= this.#flyingBytes.shift()!;
+    const next = this.#flying[0];
+    if (next !== undefined && !this.#isClosed) {
+      this.#transport.write(next, this.#flyingBytes[0]!, this.#onWritten);
+    }
+    // A transport that is cut may still be reading its buffer: that one is left to it.
+    if (this.#isClosed) return;
     if (bytes.length === BUFFER_BYTES && pool.length < POOL_MAX) pool.push(bytes);
-    if (!this.#isClosed) this.#onWritable();
+    this.#onWritable();
   }
 
   /** Nothing more goes out. Buffers the transport still holds are left to it. */

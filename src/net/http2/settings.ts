@@ -1,6 +1,6 @@
 /** SETTINGS (RFC 9113 §6.5): what we say, and what the peer may say. */
 import { ErrorCode } from "./errors.ts";
-import { DEFAULT_FRAME_BYTES, Setting, WINDOW_MAX } from "./frames.ts";
+import { DEFAULT_FRAME_BYTES, DEFAULT_WINDOW_BYTES, Setting, WINDOW_MAX } from "./frames.ts";
 import type { Http2Limits } from "./limits.ts";
 
 /** What the peer has told us, that we act on. */
@@ -8,6 +8,18 @@ export interface PeerSettings {
   maxConcurrentStreams: number;
   initialWindowBytes: number;
   maxFrameBytes: number;
+  /** For an encoder with a dynamic table; ours has none. */
+  headerTableBytes: number;
+}
+
+/** What holds before its SETTINGS are here (RFC 9113 §6.5.2). */
+export function defaultPeerSettings(): PeerSettings {
+  return {
+    maxConcurrentStreams: Number.POSITIVE_INFINITY,
+    initialWindowBytes: DEFAULT_WINDOW_BYTES,
+    maxFrameBytes: DEFAULT_FRAME_BYTES,
+    headerTableBytes: DEFAULT_TABLE_BYTES,
+  };
 }
 
 export interface ConnectionProblem {
@@ -16,6 +28,7 @@ export interface ConnectionProblem {
 }
 
 const ENTRY_BYTES = 6;
+const DEFAULT_TABLE_BYTES = 4096;
 const FRAME_BYTES_MAX = 0xffffff;
 
 /** The payload of our SETTINGS. */
@@ -36,7 +49,7 @@ export function ourSettings(role: "client" | "server", limits: Http2Limits): Buf
   return payload;
 }
 
-/** Takes over the peer's SETTINGS. */
+/** Takes over the peer's SETTINGS: whole entries, in their order. */
 export function applySettings(
   peer: PeerSettings,
   role: "client" | "server",
@@ -44,9 +57,6 @@ export function applySettings(
   start: number,
   end: number,
 ): ConnectionProblem | undefined {
-  if ((end - start) % ENTRY_BYTES !== 0) {
-    return { code: ErrorCode.FRAME_SIZE_ERROR, detail: "SETTINGS of a length not divisible by 6" };
-  }
   for (let at = start; at < end; at += ENTRY_BYTES) {
     const problem = applyOne(peer, role, bytes.readUInt16BE(at), bytes.readUInt32BE(at + 2));
     if (problem !== undefined) return problem;
@@ -80,7 +90,10 @@ function applyOne(
       return undefined;
     case Setting.ENABLE_CONNECT_PROTOCOL:
       return value > 1 ? bad(`ENABLE_CONNECT_PROTOCOL of ${value}`) : undefined;
-    default: // HEADER_TABLE_SIZE bounds a dynamic table that our encoder does not have
+    case Setting.HEADER_TABLE_SIZE:
+      peer.headerTableBytes = value;
+      return undefined;
+    default: // RFC 9113 §6.5.2: unknown settings are ignored; MAX_HEADER_LIST_SIZE is advice
       return undefined;
   }
 }

@@ -11,6 +11,7 @@ import { STATIC_TABLE } from "./static-table.ts";
 
 /** What an entry costs beyond its characters (RFC 7541 §4.1). */
 const ENTRY_OVERHEAD = 32;
+const NOTHING = Buffer.alloc(0);
 
 export class HpackError extends Error {
   override readonly name = "HpackError";
@@ -18,12 +19,14 @@ export class HpackError extends Error {
 
 export class HpackDecoder {
   /** Our SETTINGS_HEADER_TABLE_SIZE: the peer's encoder may not use more. */
-  readonly #tableBytesMax: number;
+  #tableBytesMax: number;
   #tableBytesAllowed: number;
+  /** Our setting fell below what the encoder uses: its next block has to say a new size. */
+  #needsResize = false;
   /** Newest first. */
   #entries: (readonly [string, string])[] = [];
   #tableBytes = 0;
-  #bytes: Buffer = Buffer.alloc(0);
+  #bytes: Buffer = NOTHING;
   #position = 0;
   #end = 0;
   /** The last block's headers together were larger than allowed; its list is not complete. */
@@ -34,12 +37,27 @@ export class HpackDecoder {
     this.#tableBytesAllowed = tableBytesMax;
   }
 
+  /** Our setting has changed, and the peer has acknowledged it (RFC 7541 §4.2). */
+  limitTable(bytes: number): void {
+    this.#tableBytesMax = bytes;
+    this.#needsResize = this.#tableBytesAllowed > bytes;
+  }
+
   /** The headers as name, value, name, value … Throws HpackError. */
   decode(bytes: Buffer, start: number, end: number, listBytesMax: number): string[] {
     this.#bytes = bytes;
     this.#position = start;
     this.#end = end;
     this.isTooLarge = false;
+    try {
+      return this.#decode(bytes, end, listBytesMax);
+    } finally {
+      // The read buffer must not live on here: idle connections are many.
+      this.#bytes = NOTHING;
+    }
+  }
+
+  #decode(bytes: Buffer, end: number, listBytesMax: number): string[] {
     const list: string[] = [];
     let listBytes = 0;
     let mayResize = true;
@@ -51,6 +69,7 @@ export class HpackDecoder {
         continue;
       }
       mayResize = false;
+      if (this.#needsResize) throw new HpackError("no table size update after our setting");
       const [name, value] = byte & 0x80 ? this.#entry(this.#integer(7)) : this.#literal(byte);
       listBytes += name.length + value.length + ENTRY_OVERHEAD;
       if (listBytes > listBytesMax) this.isTooLarge = true;
@@ -106,6 +125,7 @@ export class HpackDecoder {
   #resize(bytes: number): void {
     if (bytes > this.#tableBytesMax) throw new HpackError("table size above our setting");
     this.#tableBytesAllowed = bytes;
+    this.#needsResize = false;
     this.#evict(0);
   }
 

@@ -1,0 +1,128 @@
+/**
+ * The sending half of a connection: what the peer allows, and whose turn it is.
+ *
+ * Data goes out while three things allow it: the stream's window, the connection's, and the
+ * transport (bytes in flight below its high-water mark). A stream that its own window holds back
+ * waits for nobody but its peer; one that the other two hold back waits in line here. When the line
+ * moves, each stream in it has a turn of at most 64 KiB and goes to its end. Nobody passes the
+ * line: while it is not empty every write queues.
+ *
+ * Invariants: outside `resume` the line is empty, or the connection's window or the transport is
+ * exhausted (so an event that moves the line is sure to come); the window never falls below 0.
+ */
+import type { FloodGuard } from "./flood-guard.ts";
+import { DEFAULT_WINDOW_BYTES, Flag, FrameType, WINDOW_MAX } from "./frames.ts";
+import type { HeaderList } from "./headers.ts";
+import { encodeBlock } from "./hpack/encoder.ts";
+import { Output } from "./output.ts";
+import { defaultPeerSettings, type PeerSettings } from "./settings.ts";
+import type { Http2Stream } from "./stream.ts";
+import type { Transport } from "./transport.ts";
+
+export class Sender {
+  readonly output: Output;
+  /** What the peer's SETTINGS say. */
+  readonly peer: PeerSettings = defaultPeerSettings();
+  readonly #guard: FloodGuard;
+  #window = DEFAULT_WINDOW_BYTES;
+  /** The line; those before `#first` have had their turn. */
+  #line: Http2Stream[] = [];
+  #first = 0;
+  #isResuming = false;
+
+  constructor(transport: Transport, guard: FloodGuard) {
+    this.#guard = guard;
+    this.output = new Output(transport, () => this.resume());
+  }
+
+  /** Somebody waits: whoever comes now has to wait as well. */
+  get hasLine(): boolean {
+    return this.#first < this.#line.length;
+  }
+
+  /** How many of `wanted` bytes may go now; they are taken from both windows. */
+  take(stream: Http2Stream, wanted: number): number {
+    if (!this.output.isWritable) return 0;
+    let count = wanted;
+    if (count > stream.sendWindow) count = stream.sendWindow;
+    if (count > this.#window) count = this.#window;
+    if (count <= 0) return 0;
+    stream.sendWindow -= count;
+    this.#window -= count;
+    return count;
+  }
+
+  /** Sends what was taken. */
+  data(id: number, bytes: Buffer, start: number, end: number): void {
+    this.#guard.dataSent();
+    this.output.data(id, bytes, start, end, this.peer.maxFrameBytes);
+  }
+
+  /** An empty block is possible; more than a frame goes on in CONTINUATIONs. */
+  headers(id: number, headers: Buffer | HeaderList, endStream: boolean): void {
+    const block = Buffer.isBuffer(headers) ? headers : encodeBlock(headers);
+    const limit = this.peer.maxFrameBytes;
+    let end = Math.min(block.length, limit);
+    let flags = endStream ? Flag.END_STREAM : 0;
+    if (end === block.length) flags |= Flag.END_HEADERS;
+    this.output.frame(FrameType.HEADERS, flags, id, block, 0, end);
+    while (end < block.length) {
+      const start = end;
+      end = Math.min(start + limit, block.length);
+      const last = end === block.length ? Flag.END_HEADERS : 0;
+      this.output.frame(FrameType.CONTINUATION, last, id, block, start, end);
+    }
+  }
+
+  endStream(id: number): void {
+    this.output.endStream(id);
+  }
+
+  reset(id: number, code: number): void {
+    this.output.words(FrameType.RST_STREAM, 0, id, code);
+  }
+
+  windowUpdate(id: number, increment: number): void {
+    if (increment > 0) this.output.words(FrameType.WINDOW_UPDATE, 0, id, increment);
+  }
+
+  /** WINDOW_UPDATE for the connection. False: the window overflows. */
+  widen(increment: number): boolean {
+    this.#window += increment;
+    if (this.#window > WINDOW_MAX) return false;
+    this.resume();
+    return true;
+  }
+
+  /** To the end of the line; once only. */
+  wait(stream: Http2Stream): void {
+    if (stream.isWaiting) return;
+    stream.isWaiting = true;
+    this.#line.push(stream);
+  }
+
+  /** A window or the transport has opened. */
+  resume(): void {
+    if (this.#isResuming || !this.hasLine) return;
+    this.#isResuming = true;
+    while (this.hasLine && this.#window > 0 && this.output.isWritable) {
+      const stream = this.#line[this.#first++]!;
+      stream.isWaiting = false;
+      if (!stream.isClosed) stream.sendTurn();
+    }
+    if (!this.hasLine) {
+      this.#line = [];
+      this.#first = 0;
+    } else if (this.#first > 256) {
+      this.#line.splice(0, this.#first);
+      this.#first = 0;
+    }
+    this.#isResuming = false;
+  }
+
+  close(): void {
+    this.output.close();
+    this.#line = [];
+    this.#first = 0;
+  }
+}
