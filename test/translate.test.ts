@@ -84,7 +84,7 @@ function outcome(controlPlane: ControlPlane): Outcome {
     const entries: [string, unknown][] = [...controlPlane.current[section].entries()];
     parts[section] = sorted(entries.map(([key, value]) => [key, plain(value)]));
   }
-  parts["conditions"] = sorted(
+  parts.conditions = sorted(
     [...controlPlane.conditions.entries()].flatMap(([key, { conditions, parents }]) => {
       const lines = conditions.map(formatCondition);
       for (const { parent, conditions: own } of parents) {
@@ -96,7 +96,7 @@ function outcome(controlPlane: ControlPlane): Outcome {
     }),
   );
   const diagnostics = controlPlane.diagnostics.map((d) => [formatDiagnostic(d), d.path ?? ""]);
-  parts["diagnostics"] = Object.fromEntries(diagnostics);
+  parts.diagnostics = Object.fromEntries(diagnostics);
   return parts;
 }
 

@@ -22,13 +22,40 @@ export const LAYERS = {
   control: ["kit", "model", "api", "translate", "agent"],
   ztunnel: ["kit", "model", "net", "policy", "telemetry", "agent"],
   waypoint: ["kit", "model", "net", "policy", "telemetry", "agent"],
-  local: ["kit", "model", "api", "net", "policy", "telemetry", "translate", "agent", "control", "ztunnel", "waypoint"],
-  cli: ["kit", "model", "api", "net", "policy", "telemetry", "translate", "agent", "control", "local"],
+  local: [
+    "kit",
+    "model",
+    "api",
+    "net",
+    "policy",
+    "telemetry",
+    "translate",
+    "agent",
+    "control",
+    "ztunnel",
+    "waypoint",
+  ],
+  cli: [
+    "kit",
+    "model",
+    "api",
+    "net",
+    "policy",
+    "telemetry",
+    "translate",
+    "agent",
+    "control",
+    "local",
+  ],
 };
 
 /** Calls that are banned in src/, and what to do instead. */
 const BANNED = [
-  [/\bconsole\.(log|error|warn)\(/, "print through cli/output or log through kit/log", /^src\/(cli|kit)\//],
+  [
+    /\bconsole\.(log|error|warn)\(/,
+    "print through cli/output or log through kit/log",
+    /^src\/(cli|kit)\//,
+  ],
   [/\bprocess\.exit\(/, "set process.exitCode and let the loop end", /^src\/cli\/main\.ts$/],
   [/from "node:http2"/, "the data path's HTTP/2 is net/http2 (DESIGN D3)", /^$/],
   [/\beval\(|new Function\(/, "never build code from data", /^$/],
@@ -69,15 +96,19 @@ function importBreaches(path, text) {
 /** Functions by indentation: biome has formatted the file, so a body ends at its own indentation. */
 function longFunctions(path, lines) {
   const breaches = [];
-  const opens = /^(\s*)(?:export )?(?:async )?(?:(?:static |override |private |readonly )*[#\w]+\(.*|function\b.*|.*=> )\{$/;
+  const opens =
+    /^(\s*)(?:export )?(?:async )?(?:(?:static |override |private |readonly )*[#\w]+\(.*|function\b.*|.*=> )\{$/;
   for (let i = 0; i < lines.length; i++) {
     const found = opens.exec(lines[i]);
-    if (!found || /^\s*(if|for|while|switch|test|describe|class|interface)\b/.test(lines[i])) continue;
+    if (!found || /^\s*(if|for|while|switch|test|describe|class|interface)\b/.test(lines[i]))
+      continue;
     const close = `${found[1]}}`;
     let end = i + 1;
     while (end < lines.length && !lines[end].startsWith(close)) end++;
     if (end - i + 1 > FUNCTION_LINES_MAX) {
-      breaches.push(`${path}:${i + 1}: a function of ${end - i + 1} lines (at most ${FUNCTION_LINES_MAX})`);
+      breaches.push(
+        `${path}:${i + 1}: a function of ${end - i + 1} lines (at most ${FUNCTION_LINES_MAX})`,
+      );
     }
   }
   return breaches;

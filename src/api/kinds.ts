@@ -73,7 +73,12 @@ export const KINDS = {
     "later",
     () => import("./schemas/tls-route.ts"),
   ),
-  BackendTLSPolicy: kind(GATEWAY, ["v1", "v1alpha3"], "later"),
+  BackendTLSPolicy: kind(
+    GATEWAY,
+    ["v1", "v1alpha3"],
+    "later",
+    () => import("./schemas/backend-tls-policy.ts"),
+  ),
   AuthorizationPolicy: kind(
     SECURITY,
     SECURITY_VERSIONS,
@@ -138,6 +143,13 @@ export const KINDS = {
     () => import("./schemas/wasm-plugin.ts"),
   ),
 } as const satisfies Record<string, Kind>;
+
+/** Kubernetes' own groups: there a field that is null is a field that is absent. */
+const BUILT_IN_GROUPS = new Set(["", "apps", "batch", "discovery.k8s.io"]);
+
+export function isBuiltIn(name: KindName): boolean {
+  return BUILT_IN_GROUPS.has(KINDS[name].group);
+}
 
 export type KindName = keyof typeof KINDS;
 

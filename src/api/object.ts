@@ -63,12 +63,13 @@ export interface ObjectChange {
   readonly removed: readonly ObjectKey[];
 }
 
-/** `spec.rules[0].matches`. */
+/** `spec.rules[0].matches`; `metadata.labels["app.kubernetes.io/name"]`. */
 export function formatFieldPath(path: FieldPath): string {
   let text = "";
   for (const part of path) {
     if (typeof part === "number") text += `[${part}]`;
-    else text += text === "" ? part : `.${part}`;
+    else if (text === "") text = part;
+    else text += /^\w[\w-]*$/.test(part) ? `.${part}` : `[${JSON.stringify(part)}]`;
   }
   return text;
 }

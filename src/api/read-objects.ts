@@ -3,7 +3,7 @@
  */
 import { type Diagnostic, diagnostic } from "../kit/diagnostic.ts";
 import { nearest } from "../kit/nearest.ts";
-import { KINDS, type Kind, type KindName, kindOf } from "./kinds.ts";
+import { isBuiltIn, KINDS, type Kind, type KindName, kindOf } from "./kinds.ts";
 import type { KubeObject, ParsedObject } from "./object.ts";
 import { loadSchemas, schemaDiagnostics } from "./schema.ts";
 import { parseYaml, type RawObject } from "./yaml.ts";
@@ -21,7 +21,7 @@ export async function readObjects(text: string, file: string): Promise<ReadObjec
   for (const raw of parsed.objects) {
     const identified = identify(raw);
     if ("diagnostic" in identified) diagnostics.push(identified.diagnostic);
-    else known.push({ raw, ...identified });
+    else known.push({ raw: isBuiltIn(identified.kind) ? withoutNulls(raw) : raw, ...identified });
   }
   await loadSchemas(new Set(known.map(({ kind }) => kind)));
   const objects: ParsedObject[] = [];
@@ -40,8 +40,27 @@ function parsedObject(raw: RawObject, kind: KindName): ParsedObject {
 
 /** As `kubectl apply` without `-n`: what stands in a namespace and names none stands in `default`. */
 function withNamespace(value: KubeObject, kind: Kind): KubeObject {
-  if (!kind.isNamespaced || value.metadata.namespace !== undefined) return value;
-  return { ...value, metadata: { ...value.metadata, namespace: "default" } };
+  const { namespace, ...metadata } = value.metadata;
+  if (!kind.isNamespaced) return namespace === undefined ? value : { ...value, metadata };
+  if (namespace) return value;
+  return { ...value, metadata: { ...metadata, namespace: "default" } };
+}
+
+function withoutNulls(raw: RawObject): RawObject {
+  return hasNull(raw.value) ? { ...raw, value: pruned(raw.value) } : raw;
+}
+
+function hasNull(value: unknown): boolean {
+  if (typeof value !== "object") return false;
+  return value === null || Object.values(value).some(hasNull);
+}
+
+/** Items of lists stay, or the others would be counted differently from what people see. */
+function pruned(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(pruned);
+  if (typeof value !== "object" || value === null) return value;
+  const kept = Object.entries(value).filter(([, inner]) => inner !== null);
+  return Object.fromEntries(kept.map(([name, inner]) => [name, pruned(inner)]));
 }
 
 function identify(raw: RawObject): { kind: KindName; label: string } | { diagnostic: Diagnostic } {

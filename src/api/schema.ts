@@ -9,8 +9,18 @@ import { KINDS, type Kind, type KindName } from "./kinds.ts";
 import { type FieldPath, formatFieldPath } from "./object.ts";
 import type { RawObject } from "./yaml.ts";
 
-const ajv = new Ajv({ allErrors: true, strict: false, validateFormats: false, verbose: true });
+interface JsonSchema {
+  readonly properties?: Readonly<Record<string, unknown>>;
+  readonly oneOf?: readonly { readonly required?: readonly string[] }[];
+  readonly description?: string;
+}
+
+// `verbose` and inlined references would double the time to compile, which a start waits for.
+const ajv = new Ajv({ allErrors: true, strict: false, validateFormats: false, inlineRefs: false });
 const compiled = new Map<KindName, ValidateFunction | undefined>();
+
+/** More than these say nothing new of one object. */
+const PROBLEMS_MAX = 100;
 
 /** Loads the schemas of these kinds; `schemaDiagnostics` needs them. */
 export async function loadSchemas(kinds: Iterable<KindName>): Promise<void> {
@@ -25,80 +35,121 @@ export async function loadSchemas(kinds: Iterable<KindName>): Promise<void> {
 export function schemaDiagnostics(kind: KindName, raw: RawObject, object: string): Diagnostic[] {
   const validate = compiled.get(kind);
   if (validate === undefined || validate(raw.value)) return [];
-  const errors = (validate.errors ?? []).filter((e) => !isNoise(e, validate.errors ?? []));
-  return errors.map((error) => describe(error, raw, object));
+  const errors = withoutConsequences(validate.errors ?? []).slice(0, PROBLEMS_MAX);
+  return errors.map((error) => describe(error, validate.schema, raw, object));
 }
 
-/** Of an alternative that failed only its own error is told, not that of each branch. */
-function isNoise(error: ErrorObject, all: readonly ErrorObject[]): boolean {
-  return all.some((other) => {
-    const isAlternative = other.keyword === "anyOf" || other.keyword === "oneOf";
-    return isAlternative && other !== error && error.schemaPath.startsWith(`${other.schemaPath}/`);
+/**
+ * One complaint about one mistake: of an alternative that failed not those of each branch, of a
+ * value of the wrong type nothing else.
+ */
+function withoutConsequences(errors: readonly ErrorObject[]): ErrorObject[] {
+  const alternatives = errors.filter((error) => error.keyword === "oneOf");
+  const mistyped = new Set(errors.filter((e) => e.keyword === "type").map((e) => e.instancePath));
+  return errors.filter((error) => {
+    if (error.keyword === "type") return true;
+    if (mistyped.has(error.instancePath)) return false;
+    return !alternatives.some(({ schemaPath }) => error.schemaPath.startsWith(`${schemaPath}/`));
   });
 }
 
-function describe(error: ErrorObject, raw: RawObject, object: string): Diagnostic {
-  const path = pathOf(error.instancePath, raw.value);
+function describe(
+  error: ErrorObject,
+  schema: ValidateFunction["schema"],
+  raw: RawObject,
+  object: string,
+): Diagnostic {
+  const { path, value } = lookUp(error.instancePath, raw.value);
+  const parent = lookUp(error.schemaPath.slice(1), schema, 1).value as JsonSchema | undefined;
   if (error.keyword === "additionalProperties") {
-    const name = String(error.params.additionalProperty);
+    const name = String(error.params["additionalProperty"]);
     const field = [...path, name];
-    const known = Object.keys((error.parentSchema as { properties?: object })?.properties ?? {});
-    const guess = nearest(name, known);
-    const message = `unknown field "${formatFieldPath(field)}"${guess ? `, did you mean "${guess}"?` : ""}`;
-    return at("WS0002", message, field, raw.positionOfKey(field), object);
+    const guess = nearest(name, Object.keys(parent?.properties ?? {}));
+    const hint = guess === undefined ? "" : `, did you mean "${guess}"?`;
+    const message = `unknown field "${formatFieldPath(field)}"${hint}`;
+    const place = raw.positionOfKey(field);
+    return diagnostic("WS0002", message, { object, path: formatFieldPath(field), ...place });
   }
+  const place = { object, path: formatFieldPath(path), ...raw.positionOf(path) };
   if (error.keyword === "required") {
-    const field = [...path, String(error.params.missingProperty)];
-    return at(
-      "WS0002",
-      `${formatFieldPath(field)} is required`,
-      path,
-      raw.positionOf(path),
-      object,
-    );
+    const field = [...path, String(error.params["missingProperty"])];
+    return diagnostic("WS0002", `${formatFieldPath(field)} is required`, place);
   }
-  const message = `${formatFieldPath(path) || "the object"}: ${complaint(error)}`;
-  return at("WS0002", message, path, raw.positionOf(path), object);
+  const subject = formatFieldPath(path) || "the object";
+  return diagnostic("WS0002", `${subject}: ${complaint(error, value, parent)}`, place);
 }
 
-function complaint(error: ErrorObject): string {
-  const got = error.data === null ? "null" : Array.isArray(error.data) ? "list" : typeof error.data;
+/** What is wrong with a value, in the words of whoever wrote it. */
+function complaint(error: ErrorObject, value: unknown, schema: JsonSchema | undefined): string {
+  const limit = String(error.params["limit"]);
   switch (error.keyword) {
     case "type":
-      return `expected ${[error.params.type].flat().join(" or ")}, got ${got}`;
+      return `expected ${[error.params["type"]].flat().join(" or ")}, got ${typeName(value)}`;
     case "enum": {
-      const allowed = (error.params.allowedValues as unknown[]).map(String);
-      const guess = nearest(String(error.data), allowed);
-      const hint = guess ? `, did you mean "${guess}"?` : "";
-      return `"${String(error.data)}" is not one of ${allowed.join(", ")}${hint}`;
+      const allowed = (error.params["allowedValues"] as unknown[]).map(String);
+      const guess = nearest(String(value), allowed);
+      const hint = guess === undefined ? "" : `, did you mean "${guess}"?`;
+      return `${shown(value)} is not one of ${allowed.join(", ")}${hint}`;
     }
+    case "oneOf":
+      return `at most one of ${alternativesOf(schema).join(", ")} may be given`;
+    case "pattern":
+      return schema?.description === undefined
+        ? `${shown(value)} does not have the form ${String(error.params["pattern"])}`
+        : `${shown(value)} is not allowed: ${schema.description} only`;
     case "minimum":
+      return `${shown(value)} is too small, at least ${limit} is allowed`;
     case "maximum":
-      return `${String(error.data)} is out of range (${error.message ?? ""})`;
+      return `${shown(value)} is too large, at most ${limit} is allowed`;
+    case "minItems":
+    case "minProperties":
+      return `at least ${limit} must be given`;
+    case "maxItems":
+    case "maxProperties":
+      return `at most ${limit} may be given`;
+    case "minLength":
+      return limit === "1" ? "must not be empty" : `must have at least ${limit} characters`;
+    case "maxLength":
+      return `must have at most ${limit} characters`;
     default:
       return error.message ?? "not allowed";
   }
 }
 
-function at(
-  code: "WS0002",
-  message: string,
-  path: FieldPath,
-  place: { file: string; line: number; column: number },
-  object: string,
-): Diagnostic {
-  return diagnostic(code, message, { object, path: formatFieldPath(path), ...place });
+/** The fields that exclude each other. */
+function alternativesOf(schema: JsonSchema | undefined): string[] {
+  return (schema?.oneOf ?? []).flatMap((branch) => branch.required ?? []);
 }
 
-/** A JSON pointer as a path; numbers where the value has a list. */
-function pathOf(pointer: string, value: unknown): FieldPath {
+function typeName(value: unknown): string {
+  if (value === null) return "null";
+  return Array.isArray(value) ? "array" : typeof value;
+}
+
+const SHOWN_LENGTH_MAX = 80;
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? "nothing";
+  return text.length > SHOWN_LENGTH_MAX ? `${text.slice(0, SHOWN_LENGTH_MAX)}…` : text;
+}
+
+/**
+ * Follows a JSON pointer without its last `omitted` tokens; the path has numbers where the value
+ * has a list.
+ */
+function lookUp(
+  pointer: string,
+  root: unknown,
+  omitted = 0,
+): { readonly path: FieldPath; readonly value: unknown } {
   const path: (string | number)[] = [];
-  let here = value;
-  for (const token of pointer.split("/").slice(1)) {
+  let value = root;
+  const tokens = pointer.split("/").slice(1);
+  for (const token of tokens.slice(0, tokens.length - omitted)) {
     const name = token.replaceAll("~1", "/").replaceAll("~0", "~");
-    const part = Array.isArray(here) ? Number(name) : name;
+    const part = Array.isArray(value) ? Number(name) : name;
     path.push(part);
-    here = (here as Record<string | number, unknown>)?.[part];
+    value = (value as Record<string | number, unknown> | undefined)?.[part];
   }
-  return path;
+  return { path, value };
 }

@@ -38,7 +38,8 @@ export interface ParsedText {
 
 /** All objects of a file's text. With a diagnostic of level error the objects are not complete. */
 export function parseYaml(text: string, file: string): ParsedText {
-  if (text.length > FILE_BYTES_MAX) {
+  // The length in UTF-16 units is never more than that in bytes.
+  if (text.length > FILE_BYTES_MAX || Buffer.byteLength(text) > FILE_BYTES_MAX) {
     const message = `the file is larger than ${FILE_BYTES_MAX / 1024 / 1024} MiB`;
     return { objects: [], diagnostics: [diagnostic("WS0006", message, { file })] };
   }
@@ -47,6 +48,8 @@ export function parseYaml(text: string, file: string): ParsedText {
     lineCounter: lines,
     prettyErrors: false,
     uniqueKeys: true,
+    // kubectl knows merge keys (`<<: *defaults`), although YAML 1.2 has dropped them.
+    merge: true,
     logLevel: "silent",
   } as const;
   const documents = parseAllDocuments(text, options);

@@ -13,7 +13,10 @@ const mesh = (services: number) => generateMesh({ services, podsPerService: () =
 
 function state(controlPlane: ControlPlane): unknown {
   const { revision: _revision, settings, ...indexes } = controlPlane.current;
-  const parts = Object.entries(indexes).map(([name, index]) => [name, new Map(index.entries())]);
+  const parts = Object.entries(indexes).map(([name, index]) => {
+    const entries: Iterable<[string, unknown]> = index.entries();
+    return [name, new Map(entries)];
+  });
   return [settings, parts, new Map(controlPlane.conditions.entries()), controlPlane.diagnostics];
 }
 

@@ -1,9 +1,10 @@
 /**
  * The control plane: objects in, Snapshots out.
  *
- * `apply` takes one batch of changed objects, lets the graph of collections recompute what depends on
- * them, and swaps in the next Snapshot if anything in it is different (D2). What is wrong with the
- * objects, and the conditions they would show in Kubernetes, can be asked for at any time.
+ * `apply` takes one batch of changed objects, lets the graph of collections recompute what
+ * depends on them, and swaps in the next Snapshot if anything in it is different (D2). What is
+ * wrong with the objects, and the conditions they would show in Kubernetes, can be asked for at
+ * any time.
  */
 import { KINDS } from "../api/kinds.ts";
 import type { ObjectChange } from "../api/object.ts";
@@ -21,8 +22,8 @@ import { ONLY } from "./collect/mesh-reads.ts";
 
 export interface ControlPlaneOptions {
   /**
-   * How a Pod is known to be in the mesh: by the annotation that Istio's CNI writes, or (where no CNI
-   * is: files) by the label `istio.io/dataplane-mode` of its namespace or its own.
+   * How a Pod is known to be in the mesh: by the annotation that Istio's CNI writes, or (where no
+   * CNI is: files) by the label `istio.io/dataplane-mode` of its namespace or its own.
    */
   readonly enrolment: Enrolment;
   /** What a mesh without a MeshConfig has. */
@@ -114,7 +115,10 @@ export class ControlPlane implements SnapshotSource {
     return this.#diagnostics;
   }
 
-  /** What each object's status would say, by `<Kind>/<ns>/<name>`; objects without any are not there. */
+  /**
+   * What each object's status would say, by `<Kind>/<ns>/<name>`; objects without any are not
+   * there.
+   */
   get conditions(): Index<ObjectStatus> {
     return this.#conditions;
   }

@@ -1,4 +1,4 @@
-/** For what can only be false if we are wrong. Ends the connection or the process; never swallowed. */
+/** For what can only be false if we are wrong. Ends the connection or process; never swallowed. */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new AssertionError(message);
 }

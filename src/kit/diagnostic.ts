@@ -13,7 +13,10 @@ interface DiagnosticKind {
   readonly description: string;
 }
 
-/** Every diagnostic code. Errors of WS00xx refuse the edit whole (D11); the others are accepted with their effect. */
+/**
+ * Every diagnostic code. Errors of WS00xx refuse the edit whole (D11); the others are accepted with
+ * their effect.
+ */
 export const DIAGNOSTICS = {
   WS0001: {
     name: "SyntaxError",

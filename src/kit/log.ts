@@ -1,5 +1,5 @@
 /**
- * Logs for operators, one line an event, by scope. Access logs are not these (telemetry/access-log).
+ * Logs for operators, one line an event, by scope. Access logs are telemetry/access-log.
  */
 import { type Logger, pino } from "pino";
 

@@ -2,14 +2,17 @@
  * A persistent map with string keys: an edit leaves the old map as it was and shares with it every
  * piece that it did not touch.
  *
- * The entries lie in shards by the hash of their key. An edit copies each touched shard once, so one
- * change among 50,000 entries copies about a hundred of them; `get` stays one hash and one look.
- * A value that is set to itself (`===`) and a key that is deleted in vain change nothing, and an edit
- * that changed nothing gives back the very same map.
+ * The entries lie in shards by the hash of their key. An edit copies each touched shard once, so
+ * one change among 50,000 entries copies about a hundred of them; `get` stays one hash and one
+ * look. A value that is set to itself (`===`) and a key that is deleted in vain change nothing,
+ * and an edit that changed nothing gives back the very same map.
  */
 type Shard<V> = ReadonlyMap<string, V>;
 
-/** A power of two: large enough that a shard of a big mesh is small, small enough to copy the list. */
+/**
+ * A power of two: large enough that a shard of a big mesh is small, small enough to copy the
+ * list.
+ */
 const SHARDS = 512;
 
 const NOTHING: Shard<never> = new Map<string, never>();
@@ -120,7 +123,9 @@ export class ShardedMapEdit<V> {
   }
 }
 
-/** FNV-1a over UTF-16 code units. Keys are names of objects: nobody gains by making them collide. */
+/**
+ * FNV-1a over UTF-16 code units. Keys are names of objects: nobody gains by making them collide.
+ */
 function shardOf(key: string): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < key.length; i++) {

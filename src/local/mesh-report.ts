@@ -37,6 +37,7 @@ export interface WorkloadReport {
   readonly namespace: string;
   readonly name: string;
   readonly workloadName: string;
+  readonly canonicalName: string;
   readonly identity: string;
   readonly address: string;
   readonly protocol: "HBONE" | "TCP";
@@ -134,6 +135,7 @@ function workloadReport(context: ReportContext, workload: Workload): WorkloadRep
     namespace: workload.namespace,
     name: workload.name,
     workloadName: workload.workloadName,
+    canonicalName: workload.canonicalName,
     identity: workloadIdentity(workload),
     address: workload.addresses[0] ?? "",
     protocol: workload.tunnelProtocol,

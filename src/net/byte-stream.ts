@@ -2,7 +2,7 @@
  * A reliable stream of bytes in both directions: a TCP connection, or one HTTP/2 CONNECT stream.
  *
  * Back-pressure is by credit, end to end. Bytes that arrive are handed to the consumer at once, in
- * the read buffer of the connection: **the consumer copies what it wants to keep**, and gives credit
+ * the read buffer of the connection: **who wants to keep them copies them**, and gives credit
  * for every byte when it is done with it. The stream lets its peer send only as much as there is
  * credit for, so what a consumer holds is bounded by the stream's window.
  *

@@ -12,7 +12,7 @@
  *                                  else               → the workload, directly
  *     neither                                         → passed through
  *
- * A client outside the mesh knows no waypoints and no tunnels: it gets what Kubernetes would give it.
+ * A client outside the mesh knows no waypoints and no tunnels: it gets what Kubernetes gives it.
  */
 import type { Endpoint, Service } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";

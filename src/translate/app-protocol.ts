@@ -20,7 +20,10 @@ const BY_NAME: Readonly<Record<string, AppProtocol>> = {
   redis: "TCP",
 };
 
-/** SMTP, DNS, MySQL, MongoDB: the server speaks first there, so waiting for the client's bytes hangs. */
+/**
+ * SMTP, DNS, MySQL, MongoDB: the server speaks first there, so waiting for the client's bytes
+ * hangs.
+ */
 const SERVER_FIRST_PORTS: ReadonlySet<number> = new Set([25, 53, 3306, 27017]);
 
 export function appProtocolOf(

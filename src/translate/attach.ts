@@ -4,8 +4,8 @@
  *   Service, ServiceEntry   the route speaks for that service (a producer route). It stands in the
  *                           service's namespace or in that of its waypoint; routes of others, which
  *                           would speak for their own clients only, are not acted on.
- *   Gateway                 a waypoint: the route is for all its services that have none of their own
- *                           (D6). Its listener says which namespaces may attach.
+ *   Gateway                 a waypoint: the route is for all its services that have none of
+ *                           their own (D6). Its listener says which namespaces may attach.
  */
 import type { HTTPRoute, ParentReference } from "../api/http-route.ts";
 import type { FieldPath, ParsedObject } from "../api/object.ts";
@@ -36,7 +36,10 @@ interface Attachment {
   readonly hasWaypoint: boolean;
 }
 
-/** Attached targets (`shared`: conditions that every parent gets); a target that is named several times is there once, with all its ports. */
+/**
+ * Attached targets (`shared`: conditions that every parent gets); a target that is named several
+ * times is there once, with all its ports.
+ */
 export function attachRoute(
   route: ParsedObject<HTTPRoute>,
   shared: readonly Condition[],

@@ -2,15 +2,15 @@
  * Which waypoint serves an object: the `istio.io/use-waypoint` labels.
  *
  * In this order (Istio's, but for the last line):
- *   1. The label on the object, else the one on its namespace; "none" ends the search. An object's own
- *      label never falls back to the namespace's, whatever becomes of it.
+ *   1. The label on the object, else the one on its namespace; "none" ends the search. An object's
+ *      own label never falls back to the namespace's, whatever becomes of it.
  *   2. `use-waypoint-namespace` beside the label names the Gateway's namespace, else it is the
  *      object's.
  *   3. A waypoint's own Service and pods are never bound.
  *   4. The namespace's waypoint is passed over by traffic that it is not for (`waypoint-for`); an
  *      object's own label that asks for such traffic is a mistake.
- *   5. A waypoint that is missing, not ready or not permitted leaves an `unusable` binding: the traffic
- *      is refused (D4). With `compatibility: istio` it leaves none: the traffic goes past it.
+ *   5. A waypoint that is missing, not ready or not permitted leaves an `unusable` binding: the
+ *      traffic is refused (D4). With `compatibility: istio` it leaves none: the traffic goes past.
  */
 import type { WaypointBinding, WaypointProblem } from "../model/waypoint.ts";
 import type { Findings } from "./findings.ts";
@@ -56,7 +56,8 @@ export function chooseWaypoint(object: Bindable, near: BindingSurroundings): Way
   };
   const facts = near.waypoint(wanted);
   if (facts === undefined) {
-    // Nothing says that the missing waypoint is for workloads; Gateways are for services by default.
+    // Nothing says that the missing waypoint is for workloads; Gateways are for services by
+    // default.
     if (from === "namespace" && traffic === "workload") return unbound(traffic);
     return unusable("WaypointMissing");
   }

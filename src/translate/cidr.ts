@@ -55,8 +55,8 @@ export function isAddress(text: string): boolean {
 }
 
 /**
- * The address as everybody writes it, so that it can be compared as text: IPv6 in lower case with its
- * longest run of zeros left out (RFC 5952).
+ * The address as everybody writes it, so that it can be compared as text: IPv6 in lower case with
+ * its longest run of zeros left out (RFC 5952).
  */
 export function canonicalAddress(text: string): string {
   if (!isIPv6(text)) return text;

@@ -24,7 +24,10 @@ export function translateEndpoints(workload: Workload): readonly ServiceEndpoint
   return found;
 }
 
-/** Of several workloads on one address a Pod goes first, then one in the mesh (as ztunnel ranks them). */
+/**
+ * Of several workloads on one address a Pod goes first, then one in the mesh (as ztunnel ranks
+ * them).
+ */
 export function addressOwners(
   workloads: readonly Workload[],
   services: readonly Service[],

@@ -1,6 +1,6 @@
 /**
- * Workloads that are no Pods of this cluster: WorkloadEntries, the endpoints that a ServiceEntry lists
- * itself, and addresses of EndpointSlices behind which no Pod stands.
+ * Workloads that are no Pods of this cluster: WorkloadEntries, the endpoints that a ServiceEntry
+ * lists itself, and addresses of EndpointSlices behind which no Pod stands.
  */
 import type { EndpointSlice } from "../api/core.ts";
 import type { ParsedObject } from "../api/object.ts";
@@ -133,9 +133,9 @@ function serviceMap(memberships: readonly ServiceMembership[]): Workload["servic
 }
 
 /**
- * The entry's own number for the port's name comes first. Behind a Kubernetes Service a named target
- * is looked for under that name, and leads nowhere without one; a ServiceEntry's port leads to
- * its own number.
+ * The entry's own number for the port's name comes first. Behind a Kubernetes Service a named
+ * target is looked for under that name, and leads nowhere without one; a ServiceEntry's port
+ * leads to its own number.
  */
 function entryPorts(spec: WorkloadEntrySpec, facts: ServiceFacts): ReadonlyMap<number, number> {
   const own = spec.ports ?? {};

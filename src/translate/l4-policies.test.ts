@@ -2,10 +2,10 @@
  * Against the conformance data (`WAYSTONE_CONFORMANCE`): what Istio sends to ztunnels for a policy, and
  * what it says about it. Both fix Istio's behaviour, so they run with `compatibility: istio`.
  */
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { parse } from "yaml";
+import { conformanceJson, conformancePath } from "../../test/support/conformance.ts";
 import type { AuthorizationPolicy } from "../api/authorization-policy.ts";
 import type { ParsedObject } from "../api/object.ts";
 import type { Cidr, L4Match, L4Policy } from "../model/rule.ts";
@@ -13,17 +13,17 @@ import { DEFAULT_SETTINGS } from "../model/settings.ts";
 import { translateL4Policy } from "./l4-policies.ts";
 import { hasTargets } from "./policies.ts";
 
-const FOLDER = process.env["WAYSTONE_CONFORMANCE"] ?? "";
-const conformance = test.skipIf(!existsSync(join(FOLDER, "wds-policy")));
 const ISTIO = { ...DEFAULT_SETTINGS, compatibility: "istio" } as const;
 
 function parsed(value: unknown): ParsedObject<AuthorizationPolicy> {
-  const { metadata, ...object } = value as AuthorizationPolicy;
+  const { metadata, ...object } = value as Partial<AuthorizationPolicy>;
   const position = { file: "policy.yaml", line: 1, column: 1 };
-  const named = { name: "policy", ...metadata };
   return {
     kind: "AuthorizationPolicy",
-    value: { ...object, metadata: { namespace: "default", ...named } },
+    value: {
+      ...(object as AuthorizationPolicy),
+      metadata: { namespace: "default", ...metadata, name: metadata?.name ?? "policy" },
+    },
     position,
     positionOf: () => position,
   };
@@ -65,12 +65,17 @@ function wire(policy: L4Policy): unknown {
   };
 }
 
-conformance("translateL4Policy() makes of deny-groups what Istio makes of it", () => {
-  const folder = join(FOLDER, "wds-policy/deny-groups");
-  const read = (name: string) => parse(readFileSync(join(folder, name), "utf8"));
+test("translateL4Policy() makes of deny-groups what Istio makes of it", ({ skip }) => {
+  const folder = conformancePath("wds-policy", "deny-groups");
+  if (folder === undefined) return skip();
+  const read = (name: string) => parse(readFileSync(`${folder}/${name}`, "utf8"));
   const { facts } = translateL4Policy(parsed(read("input.yaml")), ISTIO);
   expect(wire(facts!.policy)).toEqual(read("expected.yaml"));
 });
+
+interface StatusSet {
+  readonly tests: { readonly TestConvertAuthorizationPolicyStatus: readonly StatusCase[] };
+}
 
 interface StatusCase {
   readonly name: string;
@@ -78,9 +83,10 @@ interface StatusCase {
   readonly expectStatusMessage: { readonly reason: string; readonly message: string } | null;
 }
 
-conformance("translateL4Policy() says what Istio says", () => {
-  const { tests } = JSON.parse(readFileSync(join(FOLDER, "wds-objects/cases.json"), "utf8"));
-  const cases: StatusCase[] = tests.TestConvertAuthorizationPolicyStatus;
+test("translateL4Policy() says what Istio says", ({ skip }) => {
+  const set = conformanceJson<StatusSet>("wds-objects", "cases.json");
+  if (set === undefined) return skip();
+  const cases = set.tests.TestConvertAuthorizationPolicyStatus;
   expect(cases.length).toBeGreaterThan(4);
   for (const { name, inputAuthzPol, expectStatusMessage } of cases) {
     const object = parsed(inputAuthzPol);

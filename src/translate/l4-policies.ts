@@ -1,11 +1,12 @@
 /**
- * AuthorizationPolicies without `targetRefs`: what ztunnels enforce, by selector, namespace or mesh.
+ * AuthorizationPolicies without `targetRefs`: what ztunnels enforce, by selector, namespace or
+ * mesh.
  *
- * A ztunnel sees identities, addresses and ports. What else a rule asks fails closed (D4): in an ALLOW
- * the rule is left out, in a DENY the rest of it denies, and a CUSTOM policy denies what it matches,
- * since no ztunnel asks a provider. `compatibility: istio` does what Istio does (protocols.md §4.2):
- * there a DENY clause in which nothing is left never matches, and AUDIT, CUSTOM and dry-run policies
- * are not sent.
+ * A ztunnel sees identities, addresses and ports. What else a rule asks fails closed (D4): in an
+ * ALLOW the rule is left out, in a DENY the rest of it denies, and a CUSTOM policy denies what it
+ * matches, since no ztunnel asks a provider. `compatibility: istio` does what Istio does:
+ * there a DENY clause in which nothing is left never matches, and AUDIT, CUSTOM and dry-run
+ * policies are not sent.
  */
 import type { AuthorizationPolicy as ApiPolicy } from "../api/authorization-policy.ts";
 import type { ParsedObject } from "../api/object.ts";
@@ -87,7 +88,9 @@ function assemble(
   };
 }
 
-/** One clause for `to`, one for `from`, one for each condition. `undefined`: the rule is left out. */
+/**
+ * One clause for `to`, one for `from`, one for each condition. `undefined`: the rule is left out.
+ */
 function translateRule(rule: Rule, context: L4Context): L4Rule | undefined {
   if (context.action === "ALLOW" && l7Fields(rule, context).length > 0) return undefined;
   const clauses: L4Clause[] = [];

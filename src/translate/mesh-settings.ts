@@ -116,7 +116,7 @@ const MESH_FIELDS: Readonly<Record<string, Reader>> = {
   trustDomainAliases: aliases,
 };
 
-/** MeshConfig that exists in Istio and that Waystone does not act on: no mistake, so only ignored. */
+/** MeshConfig that Istio has and Waystone does not act on: no mistake, so only ignored. */
 const KNOWN_ELSEWHERE = new Set(
   (
     "proxyListenPort proxyInboundListenPort proxyHttpPort tcpKeepalive ingressClass ingressService " +

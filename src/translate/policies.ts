@@ -12,7 +12,7 @@ import { annotationsOf, keyOf, refOf } from "./object-names.ts";
 import { resolveTargets, type TargetSurroundings } from "./policy-targets.ts";
 import { conditionField, type FieldContext, operationFields, sourceFields } from "./rule-fields.ts";
 
-export interface PolicyFacts {
+interface PolicyFacts {
   readonly policy: AuthorizationPolicy;
   /** Keys of the snapshot's `policies` under which it stands. */
   readonly targets: readonly string[];

@@ -1,9 +1,9 @@
 /**
  * What the `targetRefs` of a policy come to, and the condition `WaypointAccepted`.
  *
- * A policy may name Services and ServiceEntries of its namespace, waypoints of its namespace, and from
- * the root namespace the GatewayClass of waypoints; at most 16. A target that no waypoint serves is
- * kept, so that the policy is in force from the moment that one does.
+ * A policy may name Services and ServiceEntries of its namespace, waypoints of its namespace, and
+ * from the root namespace the GatewayClass of waypoints; at most 16. A target that no waypoint
+ * serves is kept, so that the policy is in force from the moment that one does.
  */
 import type { AuthorizationPolicy, PolicyTargetReference } from "../api/authorization-policy.ts";
 import type { FieldPath, ParsedObject } from "../api/object.ts";
@@ -163,7 +163,7 @@ function invalid(message: string): Resolved {
   return { keys: [], isAccepted: false, reason: "Invalid", message };
 }
 
-/** One reference: its own reason. Several: whether any, or all, are bound (protocols.md §4.3). */
+/** One reference: its own reason. Several: whether any, or all, are bound. */
 function summarize(
   resolved: readonly { readonly ref: PolicyTargetReference; readonly result: Resolved }[],
   namespace: string,

@@ -1,8 +1,8 @@
 /**
  * HTTPRoutes: rules, matches and backends one to one, with the defaults of the Gateway API.
  *
- * Filters are for a later version. Gateway API forbids to skip one that is not acted on, so a rule with
- * a filter answers 500 (backends with problem `UnsupportedFilter`) and is reported.
+ * Filters are for a later version. Gateway API forbids to skip one that is not acted on, so a
+ * rule with a filter answers 500 (backends with problem `UnsupportedFilter`) and is reported.
  */
 import type { BackendRef, HTTPRoute, HTTPRouteRule } from "../api/http-route.ts";
 import type { FieldPath, ParsedObject } from "../api/object.ts";

@@ -205,7 +205,7 @@ function templateValue(text: string): FieldValue | string {
 }
 
 /** `*` presence, `*x` suffix, `x*` prefix, else exact. */
-export function parseStringMatch(text: string): StringMatch {
+function parseStringMatch(text: string): StringMatch {
   if (text === "*") return { type: "presence" };
   if (text.startsWith("*")) return { type: "suffix", value: text.slice(1) };
   if (text.endsWith("*")) return { type: "prefix", value: text.slice(0, -1) };

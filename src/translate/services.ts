@@ -1,8 +1,8 @@
 /**
  * Services, from Kubernetes Services and from ServiceEntries with their own endpoints.
  *
- * A ServiceEntry makes one Service for each of its hosts. Those that need DNS, pass through or have a
- * wildcard host are for a later version, and are said to be.
+ * A ServiceEntry makes one Service for each of its hosts. Those that need DNS, pass through or
+ * have a wildcard host are for a later version, and are said to be.
  */
 import type { ServicePort as CorePort, Service as CoreService } from "../api/core.ts";
 import type { ParsedObject } from "../api/object.ts";
@@ -208,7 +208,9 @@ function specOf(object: ParsedObject<ServiceEntry>): NonNullable<ServiceEntry["s
   return object.value.spec ?? { hosts: [] };
 }
 
-/** A Kubernetes Service of the namespace has its host name for itself; then the oldest entry has. */
+/**
+ * A Kubernetes Service of the namespace has its host name for itself; then the oldest entry has.
+ */
 function isCounted(
   object: ParsedObject<ServiceEntry>,
   host: string,

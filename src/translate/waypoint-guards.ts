@@ -1,14 +1,14 @@
 /**
- * What keeps traffic from going past a waypoint (D4): on the target ports of a bound service, a DENY
- * for everybody but the waypoint, in a form that every ztunnel evaluates.
+ * What keeps traffic from going past a waypoint (D4): on the target ports of a bound service, a
+ * DENY for everybody but the waypoint, in a form that every ztunnel evaluates.
  *
  * Many pods share one guard. Its name follows from what is in it: the bound services a pod stands
  * behind, the ports it serves there, and the pod's own waypoint. Where several
  * bound services share a target port, the waypoints of all of them may use it.
  *
- * Exempt are: the waypoint of traffic addressed to the workload itself; Gateways that bring traffic in
- * from outside, unless the service says `istio.io/ingress-use-waypoint`; services without a virtual
- * IP, whose clients address the pods and so never meet the waypoint. None with
+ * Exempt are: the waypoint of traffic addressed to the workload itself; Gateways that bring
+ * traffic in from outside, unless the service says `istio.io/ingress-use-waypoint`; services
+ * without a virtual IP, whose clients address the pods and so never meet the waypoint. None with
  * `compatibility: istio`.
  */
 import { principalOf } from "../model/identity.ts";

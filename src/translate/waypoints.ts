@@ -1,9 +1,9 @@
 /**
  * Gateways that are waypoints: who may use them, for which traffic, and whether they can serve now.
  *
- * A waypoint is a Gateway of a class that a mesh controller owns, or one with an HBONE listener. It is
- * ready when an address has been assigned and one of its pods is healthy; `compatibility: istio` asks
- * for the address alone, as Istio does, and takes any Gateway that has one.
+ * A waypoint is a Gateway of a class that a mesh controller owns, or one with an HBONE listener.
+ * It is ready when an address has been assigned and one of its pods is healthy; `compatibility:
+ * istio` asks for the address alone, as Istio does, and takes any Gateway that has one.
  */
 import type { Gateway, Listener } from "../api/gateway.ts";
 import type { ParsedObject } from "../api/object.ts";
@@ -31,7 +31,7 @@ export interface WaypointFacts {
   readonly listeners: readonly { readonly name: string; readonly port: number }[];
 }
 
-export interface AllowedNamespaces {
+interface AllowedNamespaces {
   readonly from: string;
   readonly selector: LabelSelector;
 }

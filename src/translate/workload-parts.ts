@@ -1,6 +1,6 @@
 /**
- * What workloads of every origin have in common: names for telemetry, ports behind services, and the
- * policies that select them.
+ * What workloads of every origin have in common: names for telemetry, ports behind services, and
+ * the policies that select them.
  */
 import type { EndpointSlice } from "../api/core.ts";
 import type { ParsedObject } from "../api/object.ts";

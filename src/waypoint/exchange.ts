@@ -33,7 +33,7 @@ import { record } from "./stages/record.ts";
 import { releaseHead, sendHead } from "./stages/rewrite.ts";
 import type { Target } from "./target.ts";
 
-/** Methods that may be sent again when it is not known whether the first try arrived (RFC 9110 §9.2.2). */
+/** May be sent again when it is not known whether the first try arrived (RFC 9110 §9.2.2). */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
 
 /** First wait before another attempt; it doubles, with full jitter (Envoy's 25 ms). */

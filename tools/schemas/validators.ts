@@ -29,7 +29,7 @@ interface Validator {
 
 const validators = new Map<string, Validator>();
 
-/** The constraints of a `_schemas` file; `isOpen` names files that are not looked into. */
+/** The constraints that a `_schemas` file and the files that it refers to make. */
 export function constraintsOf(file: string, modules: string): Constraints {
   return readFunction(load(file, modules), "", modules, []);
 }
@@ -43,9 +43,7 @@ function load(file: string, modules: string): Validator {
     starts.map((start, i) => [start[1]!, text.slice(start.index, starts[i + 1]?.index)]),
   );
   const imports = new Map<string, string>();
-  for (const [, name, from] of text.matchAll(
-    /import\{validate as (validate\d+)\}from"([^"]+)"/g,
-  )) {
+  for (const [, name, from] of text.matchAll(/import\{validate as (validate\d+)\}from"([^"]+)"/g)) {
     imports.set(name!, locate(from!, file, modules));
   }
   const main = /export const validate=(validate\d+)/.exec(text)?.[1];
@@ -83,13 +81,13 @@ function readFunction(
   const own: Constraints = {
     keywords: keywordsOf(body, validator.text),
     properties,
-    items: items && read(items),
-    values: values && read(values),
+    items: items === undefined ? undefined : read(items),
+    values: values === undefined ? undefined : read(values),
   };
   // What is called on the value itself is an alternative, a negation, or a reference.
   const same = [...body.matchAll(/(validate\d+)\(data,\{instancePath,/g)].map((m) => read(m[1]!));
   const combination = /keyword:"(anyOf|oneOf|not)"/.exec(body)?.[1];
-  if (combination === undefined) return same.reduce(join2, own);
+  if (combination === undefined) return same.reduce(joined, own);
   const branches = same.map(conditionOf);
   const condition = combination === "not" ? branches[0]! : branches;
   return { ...own, keywords: { ...own.keywords, [combination]: condition } };
@@ -100,13 +98,13 @@ const BOUNDS = "maxLength|minLength|maxItems|minItems|maxProperties|minPropertie
 function keywordsOf(body: string, text: string): Schema {
   const keywords: Schema = {};
   const type = /keyword:"type",params:\{type:"([\w,]+)"/.exec(body)?.[1];
-  if (type !== undefined) keywords["type"] = type.includes(",") ? type.split(",") : type;
+  if (type !== undefined) keywords.type = type.includes(",") ? type.split(",") : type;
   const required = [...body.matchAll(/params:\{missingProperty:"([^"]+)"/g)].map((m) => m[1]!);
-  if (required.length > 0) keywords["required"] = required;
+  if (required.length > 0) keywords.required = required;
   const pattern = /keyword:"pattern",params:\{pattern:("(?:[^"\\]|\\.)*")/.exec(body)?.[1];
-  if (pattern !== undefined) keywords["pattern"] = JSON.parse(pattern);
+  if (pattern !== undefined) keywords.pattern = JSON.parse(pattern);
   const bound = new RegExp(
-    `keyword:"(${BOUNDS})",params:\\{(?:comparison:"..",)?limit:([-\\d.e]+)`,
+    `keyword:"(${BOUNDS})",params:\\{(?:comparison:"..",)?limit:([-+.\\w]+)`,
     "g",
   );
   for (const [, keyword, limit] of body.matchAll(bound)) keywords[keyword!] = Number(limit);
@@ -114,13 +112,13 @@ function keywordsOf(body: string, text: string): Schema {
   if (list !== undefined) {
     const values = new RegExp(`\\b${list.replace("$", "\\$")}=(\\[[^\\]]*\\])`).exec(text)?.[1];
     if (values === undefined) throw new Error(`no values of ${list}`);
-    keywords["enum"] = JSON.parse(values);
+    keywords.enum = JSON.parse(values);
   }
   return keywords;
 }
 
 /** A reference's constraints and one's own: the own ones win. */
-function join2(one: Constraints, other: Constraints): Constraints {
+function joined(one: Constraints, other: Constraints): Constraints {
   return {
     keywords: { ...other.keywords, ...one.keywords },
     properties: new Map([...other.properties, ...one.properties]),
@@ -133,10 +131,10 @@ function join2(one: Constraints, other: Constraints): Constraints {
 function conditionOf(constraints: Constraints): Schema {
   const schema: Schema = { ...constraints.keywords };
   if (constraints.properties.size > 0) {
-    schema["properties"] = Object.fromEntries(
+    schema.properties = Object.fromEntries(
       [...constraints.properties].map(([name, inner]) => [name, conditionOf(inner)]),
     );
   }
-  if (constraints.items !== undefined) schema["items"] = conditionOf(constraints.items);
+  if (constraints.items !== undefined) schema.items = conditionOf(constraints.items);
   return schema;
 }

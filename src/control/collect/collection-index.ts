@@ -1,5 +1,6 @@
 /**
- * Indexes over collections: the values by other keys than their own, and those keys as a collection.
+ * Indexes over collections: the values by other keys than their own, and those keys as a
+ * collection.
  *
  * A bucket is sorted when it is first asked for and patched when little has changed since, so that
  * one pod among the 5,000 of a service does not sort them all again.

@@ -3,13 +3,13 @@
  * the others follow from them by pure functions. A change recomputes only what read it.
  *
  * Laws:
- *   1. After `commit`, every derived collection is what a fresh build from the present sources would
- *      give, whatever happened before, and in whichever order.
- *   2. A transform is a pure function of its input and of what it read through its context. Everything
- *      it reads is tracked, also that a key was absent.
+ *   1. After `commit`, every derived collection is what a fresh build from the present sources
+ *      would give, whatever happened before, and in whichever order.
+ *   2. A transform is a pure function of its input and of what it read through its context.
+ *      Everything it reads is tracked, also that a key was absent.
  *   3. It reads only collections made before its own, so one pass in order of making settles all.
- *   4. An output that equals (deeply) the previous one of its key keeps that one's identity (`===`),
- *      and nothing behind it is recomputed.
+ *   4. An output that equals (deeply) the previous one of its key keeps that one's identity
+ *      (`===`), and nothing behind it is recomputed.
  *   5. Of several inputs that yield one key, the one with the smallest input key is shown.
  *   6. What a lookup returns is sorted by key and never changes afterwards.
  *   7. Between commits readers see the last committed state of derived collections.

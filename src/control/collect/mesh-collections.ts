@@ -139,7 +139,10 @@ class MeshBuilder {
     return this.#graph.select("waypoints", facts, ({ waypoint }) => waypoint);
   }
 
-  /** Pods of Gateways that are no waypoints, and Istio's own ingress gateway in the root namespace. */
+  /**
+   * Pods of Gateways that are no waypoints, and Istio's own ingress gateway in the root
+   * namespace.
+   */
   #addIngress(): void {
     const pods = this.#sources.of<Pod>("Pod");
     const classic = this.#graph.index("classicIngressPods", pods, (pod) =>

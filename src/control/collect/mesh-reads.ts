@@ -1,6 +1,6 @@
 /**
- * The collections and indexes that translations read. They come into being one after the other, each
- * from those before it; what is not there yet cannot be read, and need not be.
+ * The collections and indexes that translations read. They come into being one after the other,
+ * each from those before it; what is not there yet cannot be read, and need not be.
  */
 import type { EndpointSlice, Pod, Service } from "../../api/core.ts";
 import type { Gateway } from "../../api/gateway.ts";

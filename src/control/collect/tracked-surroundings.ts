@@ -1,6 +1,6 @@
 /**
- * The surroundings of a translation, read from the collections through a context, so that everything
- * that is read is tracked.
+ * The surroundings of a translation, read from the collections through a context, so that
+ * everything that is read is tracked.
  */
 import type { EndpointSlice, Pod } from "../../api/core.ts";
 import type { ParsedObject } from "../../api/object.ts";

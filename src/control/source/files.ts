@@ -51,7 +51,7 @@ export class FileSource {
     return this.#diagnostics;
   }
 
-  /** Reads everything, and watches from then on. Throws CONFIGURATION_INVALID when it is refused. */
+  /** Reads everything, and watches from then on. CONFIGURATION_INVALID when it is refused. */
   async start(): Promise<LoadResult> {
     const change = await this.#load();
     if (change === undefined) {

@@ -3,7 +3,7 @@ import { STATUS_CODES } from "node:http";
 
 export type HeaderPairs = readonly (readonly [string, string])[];
 
-/** The bytes of a whole response. For HEAD the body is left out and its length said nevertheless. */
+/** The bytes of a whole response. For HEAD its length is said, and the body left out. */
 export function localResponse(
   status: number,
   headers: HeaderPairs,

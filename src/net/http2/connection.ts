@@ -1,35 +1,33 @@
 /**
- * One HTTP/2 connection, in either role: frames to streams and back (RFC 9113).
+ * One HTTP/2 connection, in either role (RFC 9113): its life, its streams, its ends. `Receiver` has
+ * the frames that come, `Sender` the data that goes, `StreamTable` the ids.
  *
- * Flow control: our connection window is given back as consumers credit bytes, like a stream's, so
- * a connection holds at most its window however many streams are slow; a slow stream alone holds
- * at most its own (a quarter of it, in tunnels) and the others go on.
+ *     open ──drain()──> draining ──last stream──> closed
+ *       └──fail(): GOAWAY with the RFC's code──────^ ^
+ *       └──destroy(), the transport is gone──────────┘
  *
- * Errors: what breaks one stream resets it (RST_STREAM); what breaks the framing, the compression
- * state or the peer's promises ends the connection (GOAWAY with the RFC's code, then close).
+ * Draining (§6.8): GOAWAY with the highest stream id, so that streams already on their way are
+ * still taken; after a round trip GOAWAY with the real one; the end when the last is done.
  *
- * Draining (RFC 9113 §6.8): GOAWAY with the highest stream id, so that streams already on their
- * way are still taken; after a round trip GOAWAY with the real one; the end when the last is done.
+ * Closing tells the handler before the transport is gone: what was sent last (GOAWAY, END_STREAM)
+ * is still on its way, and whoever owns the socket decides how long it may take.
  */
+import { assert } from "../../kit/assert.ts";
 import { type DeadlineEntry, Deadlines } from "../../kit/deadlines.ts";
 import { Failure } from "../../kit/failure.ts";
+import type { StreamReset } from "../byte-stream.ts";
 import { ErrorCode, errorName } from "./errors.ts";
+import { Faults } from "./faults.ts";
 import { FloodGuard } from "./flood-guard.ts";
-import { FrameReader, type FrameSink } from "./frame-reader.ts";
-import {
-  DEFAULT_FRAME_BYTES,
-  DEFAULT_WINDOW_BYTES,
-  Flag,
-  FrameType,
-  PREFACE,
-  WINDOW_MAX,
-} from "./frames.ts";
-import { HeaderBlocks } from "./header-blocks.ts";
-import { encodeStatelessBlock, type HeaderList, headerListProblem } from "./headers.ts";
+import { FrameReader } from "./frame-reader.ts";
+import { DEFAULT_WINDOW_BYTES, FrameType, PREFACE, WINDOW_MAX } from "./frames.ts";
+import { type HeaderList, isMethod } from "./headers.ts";
 import type { Http2Limits } from "./limits.ts";
-import { Output } from "./output.ts";
-import { applySettings, ourSettings, type PeerSettings } from "./settings.ts";
+import { Receiver } from "./receiver.ts";
+import { Sender } from "./sender.ts";
+import { ourSettings } from "./settings.ts";
 import { type HeadersListener, Http2Stream } from "./stream.ts";
+import { StreamTable } from "./stream-table.ts";
 import type { Transport, TransportReceiver } from "./transport.ts";
 
 export interface ConnectionHandler {
@@ -44,55 +42,47 @@ export interface ConnectionHandler {
   onClosed(failure: Failure | undefined): void;
 }
 
-/** Streams that ended lately: frames that were on their way are no error (RFC 9113 §5.1). */
-const CLOSED_STREAMS_REMEMBERED = 256;
+/** First word of the PING whose answer ends the first step of a drain. */
+const DRAIN_PING = 0x77617973;
 
-const keepalives = new Map<number, Deadlines>();
+/** One list of time-outs for each length in use. */
+const timeouts = new Map<number, Deadlines>();
 
-function keepalive(lengthMs: number): Deadlines {
-  let deadlines = keepalives.get(lengthMs);
+function timeoutsOf(lengthMs: number): Deadlines {
+  let deadlines = timeouts.get(lengthMs);
   if (deadlines === undefined) {
     deadlines = new Deadlines(lengthMs);
-    keepalives.set(lengthMs, deadlines);
+    timeouts.set(lengthMs, deadlines);
   }
   return deadlines;
 }
 
-export class Http2Connection implements TransportReceiver, FrameSink, DeadlineEntry {
+export class Http2Connection implements TransportReceiver, DeadlineEntry {
   deadlinePrevious: DeadlineEntry | null = null;
   deadlineNext: DeadlineEntry | null = null;
   deadlineAtMs = 0;
 
   readonly role: "client" | "server";
   readonly limits: Http2Limits;
-  readonly peer: PeerSettings;
+  readonly handler: ConnectionHandler;
+  /** For this folder's own use. */
+  readonly sender: Sender;
   readonly #transport: Transport;
-  readonly #handler: ConnectionHandler;
-  readonly #output: Output;
+  readonly #table: StreamTable;
   readonly #reader: FrameReader;
-  readonly #blocks: HeaderBlocks;
-  readonly #guard: FloodGuard;
-  readonly #streams = new Map<number, Http2Stream>();
-  #waiting: Http2Stream[] = [];
-  readonly #closedStreams: number[] = [];
+  readonly #receiver: Receiver;
   #prefaceBytes: number;
-  #sendWindow = DEFAULT_WINDOW_BYTES;
-  #receiveWindow: number;
-  #creditedBytes = 0;
-  #nextStream = 1;
-  #lastPeerStream = 0;
-  #isSettled = false;
-  #isGoawaySent = false;
-  #isGoawayReceived = false;
+  /** What a new stream's window is for the peer. */
+  #initialReceiveWindow: number;
+  #isSettingsAcked = false;
+  /** The last stream id of our final GOAWAY; -1: not sent. */
+  #goawayLast = -1;
+  #peerGoaway: string | undefined;
   #isDraining = false;
   #isClosed = false;
   #hasHeardPeer = false;
   #isPingUnanswered = false;
-  #blockedReplies = 0;
-  #dataStream: Http2Stream | undefined;
-  #dataFlags = 0;
-  #drained: (() => void)[] = [];
-  #failure: Failure | undefined;
+  #onDrained: (() => void)[] | null = null;
 
   constructor(
     transport: Transport,
@@ -102,36 +92,40 @@ export class Http2Connection implements TransportReceiver, FrameSink, DeadlineEn
   ) {
     this.role = role;
     this.limits = limits;
+    this.handler = handler;
     this.#transport = transport;
-    this.#handler = handler;
-    this.peer = {
-      maxConcurrentStreams: Number.POSITIVE_INFINITY,
-      initialWindowBytes: DEFAULT_WINDOW_BYTES,
-      maxFrameBytes: DEFAULT_FRAME_BYTES,
-    };
-    this.#output = new Output(transport, () => this.#resume());
-    this.#reader = new FrameReader(this);
-    this.#blocks = new HeaderBlocks(limits);
-    this.#guard = new FloodGuard(limits);
+    const guard = new FloodGuard(limits);
+    this.sender = new Sender(transport, guard);
+    this.#table = new StreamTable(role);
+    const faults = new Faults(this, this.sender, this.#table, guard);
+    this.#receiver = new Receiver(this, this.sender, this.#table, guard, faults);
+    this.#reader = new FrameReader(this.#receiver);
     this.#prefaceBytes = role === "server" ? PREFACE.length : 0;
-    this.#receiveWindow = limits.connectionWindowBytes;
-    if (role === "client") this.#output.raw(PREFACE);
-    const settings = ourSettings(role, limits);
-    this.#output.frame(FrameType.SETTINGS, 0, 0, settings, 0, settings.length);
-    this.sendWindowUpdate(0, limits.connectionWindowBytes - DEFAULT_WINDOW_BYTES);
-    keepalive(limits.keepaliveIntervalMs).arm(this, performance.now());
+    // Until the peer has acknowledged our SETTINGS it may go by the default.
+    this.#initialReceiveWindow = Math.max(limits.streamWindowBytes, DEFAULT_WINDOW_BYTES);
+    this.#sendPreface();
+    timeoutsOf(limits.settingsTimeoutMs).arm(this, performance.now());
     transport.attach(this);
+  }
+
+  #sendPreface(): void {
+    const { output } = this.sender;
+    if (this.role === "client") output.raw(PREFACE);
+    const settings = ourSettings(this.role, this.limits);
+    output.frame(FrameType.SETTINGS, 0, 0, settings, 0, settings.length);
+    this.sender.windowUpdate(0, this.limits.connectionWindowBytes - DEFAULT_WINDOW_BYTES);
   }
 
   // ---- state
 
+  /** Client role: below the peer's limit of streams, and neither side is leaving. */
   get canOpen(): boolean {
-    if (this.#isClosed || this.#isDraining || this.#isGoawayReceived) return false;
-    return this.#streams.size < this.peer.maxConcurrentStreams && this.#nextStream < WINDOW_MAX;
+    if (this.#isClosed || this.#isDraining || this.#peerGoaway !== undefined) return false;
+    return this.#table.open.size < this.sender.peer.maxConcurrentStreams && this.#table.hasOwnIds;
   }
 
   get streamCount(): number {
-    return this.#streams.size;
+    return this.#table.open.size;
   }
 
   get isClosed(): boolean {
@@ -139,23 +133,22 @@ export class Http2Connection implements TransportReceiver, FrameSink, DeadlineEn
   }
 
   get isDraining(): boolean {
-    return this.#isDraining || this.#isGoawayReceived;
+    return this.#isDraining || this.#peerGoaway !== undefined;
   }
 
   /** Client role; the caller has looked at `canOpen`. */
   open(block: Buffer | HeaderList, endStream: boolean, listener: HeadersListener): Http2Stream {
-    const id = this.#nextStream;
-    this.#nextStream += 2;
-    const { initialWindowBytes } = this.peer;
-    const stream = new Http2Stream(this, id, initialWindowBytes, this.limits.streamWindowBytes);
+    assert(this.role === "client" && !this.#isClosed, "open() on a connection that cannot");
+    const stream = this.addStream(this.#table.takeOwnId());
     stream.listener = listener;
     stream.isLocalEnded = endStream;
-    this.#streams.set(id, stream);
-    this.sendHeaders(stream, block, endStream);
+    stream.isTunnel = isMethod("CONNECT", block);
+    stream.isHead = isMethod("HEAD", block);
+    this.sender.headers(stream.id, block, endStream);
     return stream;
   }
 
-  // ---- receiving
+  // ---- from the transport
 
   onBytes(bytes: Buffer, start: number, end: number): void {
     if (this.#isClosed) return;
@@ -172,490 +165,136 @@ export class Http2Connection implements TransportReceiver, FrameSink, DeadlineEn
     this.#reader.read(bytes, position, end);
   }
 
-  onFrameHead(length: number, type: number, flags: number, id: number): boolean {
-    if (length > this.limits.maxFrameBytes) {
-      return this.fail(ErrorCode.FRAME_SIZE_ERROR, `a frame of ${length} bytes`);
-    }
-    if (!this.#isSettled && type !== FrameType.SETTINGS) {
-      return this.fail(ErrorCode.PROTOCOL_ERROR, "first frame is not SETTINGS");
-    }
-    if (this.#blocks.isOpen && (type !== FrameType.CONTINUATION || id !== this.#blocks.stream)) {
-      return this.fail(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted");
-    }
-    return type === FrameType.DATA ? this.#dataHead(length, flags, id) : true;
-  }
-
-  #dataHead(length: number, flags: number, id: number): boolean {
-    if (id === 0) return this.fail(ErrorCode.PROTOCOL_ERROR, "DATA on stream 0");
-    this.#dataFlags = flags;
-    this.#dataStream = undefined;
-    this.#receiveWindow -= length;
-    if (this.#receiveWindow < 0) {
-      return this.fail(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the connection's window");
-    }
-    if (length === 0 && (flags & Flag.END_STREAM) === 0) {
-      if (this.#guard.emptyFrame()) return this.#flood("empty DATA frames");
-    } else this.#guard.notEmpty();
-    const stream = this.#streams.get(id);
-    if (stream === undefined) {
-      this.creditBytes(length);
-      return this.#onUnknownStream(id, "DATA");
-    }
-    stream.receiveWindow -= length;
-    if (stream.receiveWindow < 0) stream.resetWith(ErrorCode.FLOW_CONTROL_ERROR);
-    else if (stream.isRemoteEnded) stream.resetWith(ErrorCode.STREAM_CLOSED);
-    else if (!stream.hasHeaders) stream.resetWith(ErrorCode.PROTOCOL_ERROR);
-    else this.#dataStream = stream;
-    if (this.#dataStream === undefined) this.creditBytes(length);
-    else if ((flags & Flag.PADDED) !== 0) this.#dataPadding = length;
-    return !this.#isClosed;
-  }
-
-  /** Bytes of the present DATA frame that no consumer will see: padding and its length. */
-  #dataPadding = 0;
-
-  onDataPayload(bytes: Buffer, start: number, end: number): void {
-    const stream = this.#dataStream;
-    if (stream === undefined) return;
-    if (this.#dataPadding > 0) this.#dataPadding -= end - start;
-    if (stream.isClosed) this.creditBytes(end - start);
-    else stream.receive(bytes, start, end);
-  }
-
-  onDataEnd(): void {
-    const stream = this.#dataStream;
-    const padding = this.#dataPadding;
-    this.#dataStream = undefined;
-    this.#dataPadding = 0;
-    if (stream === undefined) return;
-    if (padding > 0) {
-      if (stream.isClosed) this.creditBytes(padding);
-      else stream.receivePadding(padding);
-    }
-    if ((this.#dataFlags & Flag.END_STREAM) !== 0 && !stream.isClosed) stream.remoteEnd();
-  }
-
-  onPaddingError(): void {
-    this.fail(ErrorCode.PROTOCOL_ERROR, "padding longer than its frame");
-  }
-
-  onFrame(
-    type: number,
-    flags: number,
-    id: number,
-    bytes: Buffer,
-    start: number,
-    end: number,
-  ): void {
-    if (type !== FrameType.HEADERS && type !== FrameType.CONTINUATION) {
-      if (this.#guard.control()) {
-        this.#flood("control frames");
-        return;
-      }
-    }
-    switch (type) {
-      case FrameType.HEADERS:
-        this.#onHeaders(flags, id, bytes, start, end);
-        return;
-      case FrameType.CONTINUATION:
-        this.#onContinuation(flags, id, bytes, start, end);
-        return;
-      case FrameType.RST_STREAM:
-        this.#onReset(id, bytes, start, end);
-        return;
-      case FrameType.SETTINGS:
-        this.#onSettings(flags, id, bytes, start, end);
-        return;
-      case FrameType.PING:
-        this.#onPing(flags, id, bytes, start, end);
-        return;
-      case FrameType.GOAWAY:
-        this.#onGoaway(id, bytes, start, end);
-        return;
-      case FrameType.WINDOW_UPDATE:
-        this.#onWindowUpdate(id, bytes, start, end);
-        return;
-      case FrameType.PUSH_PROMISE:
-        this.fail(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE");
-        return;
-      case FrameType.PRIORITY:
-        this.#onPriority(id, start, end);
-        return;
-      default: // RFC 9113 §4.1: unknown types are ignored
-    }
-  }
-
-  #onHeaders(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
-    if (id === 0 || (this.role === "server" && id % 2 === 0)) {
-      this.fail(ErrorCode.PROTOCOL_ERROR, `HEADERS on stream ${id}`);
-      return;
-    }
-    const problem = this.#blocks.begin(flags, id, bytes, start, end);
-    if (problem !== undefined) this.fail(problem.code, problem.detail);
-    else if (!this.#blocks.isOpen) this.#onBlock();
-  }
-
-  #onContinuation(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
-    if (!this.#blocks.isOpen) {
-      this.fail(ErrorCode.PROTOCOL_ERROR, `CONTINUATION on stream ${id} without HEADERS`);
-      return;
-    }
-    const problem = this.#blocks.append(flags, bytes, start, end);
-    if (problem !== undefined) this.fail(problem.code, problem.detail);
-    else if (!this.#blocks.isOpen) this.#onBlock();
-  }
-
-  /** A header block is complete. */
-  #onBlock(): void {
-    const { stream: id, endStream, isTooLarge } = this.#blocks;
-    const headers = this.#blocks.decode();
-    if (headers === undefined) {
-      this.fail(ErrorCode.COMPRESSION_ERROR, "the header block cannot be decoded");
-      return;
-    }
-    const stream = this.#streams.get(id);
-    if (stream !== undefined) this.#onStreamHeaders(stream, headers, endStream, isTooLarge());
-    else if (this.role === "server" && id > this.#lastPeerStream) {
-      this.#onRequest(id, headers, endStream, isTooLarge());
-    } else this.#onUnknownStream(id, "HEADERS");
-  }
-
-  #onRequest(id: number, headers: HeaderList, endStream: boolean, isTooLarge: boolean): void {
-    this.#lastPeerStream = id;
-    // After the final GOAWAY a new stream is ignored: the peer knows it was not looked at.
-    if (this.#isGoawaySent) return;
-    if (this.#streams.size >= this.limits.maxConcurrentStreams) {
-      this.#refuse(id, ErrorCode.REFUSED_STREAM);
-      return;
-    }
-    if (isTooLarge || headerListProblem(headers, "request") !== undefined) {
-      this.#refuse(id, isTooLarge ? ErrorCode.ENHANCE_YOUR_CALM : ErrorCode.PROTOCOL_ERROR);
-      return;
-    }
-    const { initialWindowBytes } = this.peer;
-    const stream = new Http2Stream(this, id, initialWindowBytes, this.limits.streamWindowBytes);
-    stream.hasHeaders = true;
-    this.#streams.set(id, stream);
-    this.#handler.onStream?.(stream, headers, endStream);
-    if (endStream && !stream.isClosed) stream.remoteEnd();
-  }
-
-  #refuse(id: number, code: number): void {
-    this.#output.words(FrameType.RST_STREAM, 0, id, code);
-    this.#remember(id);
-    if (this.#guard.prematureReset()) this.#flood("streams that had to be refused");
-  }
-
-  #onStreamHeaders(
-    stream: Http2Stream,
-    headers: HeaderList,
-    endStream: boolean,
-    isTooLarge: boolean,
-  ): void {
-    const isTrailers = stream.hasHeaders;
-    const kind = isTrailers ? "trailers" : "response";
-    const isBad = isTooLarge || (isTrailers && !endStream) || stream.isRemoteEnded;
-    if (isBad || headerListProblem(headers, kind) !== undefined) {
-      stream.resetWith(stream.isRemoteEnded ? ErrorCode.STREAM_CLOSED : ErrorCode.PROTOCOL_ERROR);
-      return;
-    }
-    const isInterim = !isTrailers && headers[1]!.charCodeAt(0) === 0x31;
-    if (isInterim && endStream) {
-      stream.resetWith(ErrorCode.PROTOCOL_ERROR);
-      return;
-    }
-    if (!isInterim) stream.hasHeaders = true;
-    stream.listener.onHeaders(headers, endStream, isTrailers);
-    if (endStream && !stream.isClosed) stream.remoteEnd();
-  }
-
-  #onReset(id: number, bytes: Buffer, start: number, end: number): void {
-    if (end - start !== 4) {
-      this.fail(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM of another length than 4");
-      return;
-    }
-    const stream = this.#streams.get(id);
-    if (stream === undefined) {
-      if (id === 0 || this.#isIdle(id))
-        this.fail(ErrorCode.PROTOCOL_ERROR, `RST_STREAM on stream ${id}`);
-      return;
-    }
-    const code = bytes.readUInt32BE(start);
-    const isPremature = this.role === "server" && !stream.hasResponded;
-    const isRefused = code === ErrorCode.REFUSED_STREAM;
-    stream.close({ by: "peer", detail: `RST_STREAM ${errorName(code)}`, isRefused });
-    if (isPremature && this.#guard.prematureReset()) this.#flood("streams reset at once");
-  }
-
-  #onSettings(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
-    if (id !== 0) {
-      this.fail(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream");
-      return;
-    }
-    if ((flags & Flag.ACK) !== 0) {
-      if (end !== start) this.fail(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS ACK with a payload");
-      else if (!this.#isSettled) this.fail(ErrorCode.PROTOCOL_ERROR, "first frame is not SETTINGS");
-      return;
-    }
-    const before = this.peer.initialWindowBytes;
-    const problem = applySettings(this.peer, this.role, bytes, start, end);
-    if (problem !== undefined) {
-      this.fail(problem.code, problem.detail);
-      return;
-    }
-    const delta = this.peer.initialWindowBytes - before;
-    for (const stream of this.#streams.values()) {
-      stream.sendWindow += delta;
-      if (stream.sendWindow > WINDOW_MAX) {
-        this.fail(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS overflow a stream's window");
-        return;
-      }
-    }
-    this.#output.frame(FrameType.SETTINGS, Flag.ACK, 0, PREFACE, 0, 0);
-    if (!this.#mayReply()) return;
-    if (!this.#isSettled) {
-      this.#isSettled = true;
-      this.#handler.onReady?.();
-    }
-    this.#resume();
-  }
-
-  #onPing(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
-    if (id !== 0) this.fail(ErrorCode.PROTOCOL_ERROR, "PING on a stream");
-    else if (end - start !== 8)
-      this.fail(ErrorCode.FRAME_SIZE_ERROR, "PING of another length than 8");
-    else if ((flags & Flag.ACK) === 0) {
-      this.#output.frame(FrameType.PING, Flag.ACK, 0, bytes, start, end);
-      this.#mayReply();
-    } else if (this.#isDraining && bytes.readUInt32BE(start) === DRAIN_PING)
-      this.#sendFinalGoaway();
-    else this.#isPingUnanswered = false;
-  }
-
-  /** A peer that makes us answer and does not read the answers is cut off. */
-  #mayReply(): boolean {
-    if (this.#output.isWritable) this.#blockedReplies = 0;
-    else if (++this.#blockedReplies > this.limits.maxEmptyFrames) {
-      return this.#flood("frames that want an answer, with the answers unread");
-    }
-    return true;
-  }
-
-  #onGoaway(id: number, bytes: Buffer, start: number, end: number): void {
-    if (id !== 0 || end - start < 8) {
-      const code = id !== 0 ? ErrorCode.PROTOCOL_ERROR : ErrorCode.FRAME_SIZE_ERROR;
-      this.fail(code, "malformed GOAWAY");
-      return;
-    }
-    const last = bytes.readUInt32BE(start) & WINDOW_MAX;
-    const isFirst = !this.#isGoawayReceived;
-    this.#isGoawayReceived = true;
-    if (this.role === "client") {
-      const reset = { by: "peer", detail: "GOAWAY", isRefused: true } as const;
-      for (const stream of [...this.#streams.values()]) if (stream.id > last) stream.close(reset);
-    }
-    if (isFirst) this.#handler.onGoaway?.();
-    this.#endWhenIdle();
-  }
-
-  #onWindowUpdate(id: number, bytes: Buffer, start: number, end: number): void {
-    if (end - start !== 4) {
-      this.fail(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE of another length than 4");
-      return;
-    }
-    const increment = bytes.readUInt32BE(start) & WINDOW_MAX;
-    if (id === 0) {
-      this.#sendWindow += increment;
-      if (increment === 0) this.fail(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0");
-      else if (this.#sendWindow > WINDOW_MAX)
-        this.fail(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window overflows");
-      else this.#resume();
-      return;
-    }
-    const stream = this.#streams.get(id);
-    if (stream === undefined) {
-      if (this.#isIdle(id)) this.fail(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream");
-      return;
-    }
-    stream.sendWindow += increment;
-    if (increment === 0) stream.resetWith(ErrorCode.PROTOCOL_ERROR);
-    else if (stream.sendWindow > WINDOW_MAX) stream.resetWith(ErrorCode.FLOW_CONTROL_ERROR);
-    else if (stream.isWaiting) this.#resume();
-  }
-
-  #onPriority(id: number, start: number, end: number): void {
-    if (id === 0) this.fail(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0");
-    else if (end - start !== 5) this.#streams.get(id)?.resetWith(ErrorCode.FRAME_SIZE_ERROR);
-  }
-
-  #isIdle(id: number): boolean {
-    const isOurs = id % 2 === (this.role === "client" ? 1 : 0);
-    return isOurs ? id >= this.#nextStream : id > this.#lastPeerStream;
-  }
-
-  /** DATA or HEADERS for a stream that is not there. False: the connection is in error. */
-  #onUnknownStream(id: number, what: string): boolean {
-    if (this.#isIdle(id)) return this.fail(ErrorCode.PROTOCOL_ERROR, `${what} on an idle stream`);
-    if (this.#closedStreams.includes(id)) return true;
-    return this.fail(ErrorCode.STREAM_CLOSED, `${what} on a stream closed long ago`);
-  }
-
   onEnd(): void {
-    if (this.#streams.size === 0 || this.#reader.isMidFrame) this.destroy();
-    else
-      this.destroy(
-        new Failure("DOWNSTREAM_RESET", "the connection ended in the middle of streams"),
-      );
+    if (this.#isClosed) return;
+    const isMidway = this.streamCount > 0 || this.#reader.isMidFrame || this.#receiver.isInBlock;
+    const why = this.#peerGoaway === undefined ? "" : ` behind GOAWAY ${this.#peerGoaway}`;
+    this.#end(
+      isMidway
+        ? new Failure("DOWNSTREAM_RESET", `the peer ended the connection midway${why}`)
+        : undefined,
+    );
   }
 
   onClosed(error: Error | undefined): void {
-    const failure = this.#failure ?? (error && Failure.from(error, "DOWNSTREAM_RESET"));
-    this.#shut(failure);
+    if (error !== undefined) this.#shut(Failure.from(error, "DOWNSTREAM_RESET"));
+    else if (this.streamCount === 0) this.#shut(undefined);
+    else this.#shut(new Failure("DOWNSTREAM_RESET", "the transport was closed under streams"));
   }
 
-  // ---- sending, for streams
+  // ---- from the folder
 
-  sendHeaders(stream: Http2Stream, headers: Buffer | HeaderList, endStream: boolean): void {
-    const block = Buffer.isBuffer(headers) ? headers : encodeStatelessBlock(headers);
-    const limit = this.peer.maxFrameBytes;
-    const first = Math.min(block.length, limit);
-    const isWhole = first === block.length;
-    const flags = (endStream ? Flag.END_STREAM : 0) | (isWhole ? Flag.END_HEADERS : 0);
-    this.#output.frame(FrameType.HEADERS, flags, stream.id, block, 0, first);
-    for (let at = first; at < block.length; at += limit) {
-      const end = Math.min(at + limit, block.length);
-      const last = end === block.length ? Flag.END_HEADERS : 0;
-      this.#output.frame(FrameType.CONTINUATION, last, stream.id, block, at, end);
-    }
+  addStream(id: number): Http2Stream {
+    const sendWindow = this.sender.peer.initialWindowBytes;
+    const stream = new Http2Stream(this, id, sendWindow, this.#initialReceiveWindow);
+    this.#table.open.set(id, stream);
+    return stream;
   }
 
-  /** Takes `length` from both windows; false when that much may not be sent now. */
-  takeSendWindow(stream: Http2Stream, length: number): boolean {
-    if (length > stream.sendWindow || length > this.#sendWindow || !this.#output.isWritable) {
-      return false;
-    }
-    stream.sendWindow -= length;
-    this.#sendWindow -= length;
-    return true;
+  /** The stream is closed; its consumer is yet to be told. */
+  forget(stream: Http2Stream, reset: StreamReset | undefined): void {
+    this.#table.open.delete(stream.id);
+    if (reset?.by === "local") this.#table.rememberReset(stream.id, "reset by us");
+    else if (reset?.by === "peer") this.#table.rememberReset(stream.id, "reset by peer");
   }
 
-  /** How much of a queue may be sent now. */
-  sendRoom(stream: Http2Stream): number {
-    if (!this.#output.isWritable) return 0;
-    return Math.min(stream.sendWindow, this.#sendWindow);
-  }
-
-  sendData(stream: Http2Stream, bytes: Buffer, start: number, end: number): void {
-    this.#guard.dataSent();
-    this.#output.data(stream.id, bytes, start, end, this.peer.maxFrameBytes);
-  }
-
-  sendEnd(stream: Http2Stream): void {
-    this.#output.endStream(stream.id);
-  }
-
-  sendReset(stream: Http2Stream, code: number): void {
-    this.#output.words(FrameType.RST_STREAM, 0, stream.id, code);
-  }
-
-  sendWindowUpdate(id: number, increment: number): void {
-    this.#output.words(FrameType.WINDOW_UPDATE, 0, id, increment);
-  }
-
-  /** Bytes of DATA that nobody holds any more. */
-  creditBytes(count: number): void {
-    this.#creditedBytes += count;
-    if (this.#creditedBytes < this.limits.connectionWindowBytes / 2) return;
-    this.#receiveWindow += this.#creditedBytes;
-    this.sendWindowUpdate(0, this.#creditedBytes);
-    this.#creditedBytes = 0;
-  }
-
-  /** The stream has something queued. */
-  wait(stream: Http2Stream): void {
-    if (stream.isWaiting) return;
-    stream.isWaiting = true;
-    this.#waiting.push(stream);
-  }
-
-  /** Windows or the transport have opened: each waiting stream has a turn, in order. */
-  #resume(): void {
-    if (this.#waiting.length === 0 || this.#sendWindow <= 0 || !this.#output.isWritable) return;
-    const streams = this.#waiting;
-    this.#waiting = [];
-    for (const stream of streams) {
-      stream.isWaiting = false;
-      if (!stream.isClosed && stream.sendQueued()) this.wait(stream);
-    }
-  }
-
-  /** The stream is closed. */
-  forget(stream: Http2Stream): void {
-    if (!this.#streams.delete(stream.id)) return;
-    this.#remember(stream.id);
-    if (this.#streams.size > 0 || this.#isClosed) return;
-    this.#handler.onIdle?.();
+  /** A stream's consumer has been told. */
+  afterClose(): void {
+    if (this.streamCount > 0 || this.#isClosed) return;
+    this.handler.onIdle?.();
     this.#endWhenIdle();
   }
 
-  #remember(id: number): void {
-    this.#closedStreams.push(id);
-    if (this.#closedStreams.length > CLOSED_STREAMS_REMEMBERED) this.#closedStreams.shift();
+  /** The peer's stream was opened behind our final GOAWAY (§6.8). */
+  ignores(id: number): boolean {
+    return this.#goawayLast >= 0 && this.role === "server" && id > this.#goawayLast;
   }
 
-  // ---- ends
-
-  /** Graceful: resolves when the last stream is done and the transport is closed. */
-  drain(): Promise<void> {
-    if (this.#isClosed) return Promise.resolve();
-    const drained = new Promise<void>((resolve) => this.#drained.push(resolve));
-    if (this.#isDraining) return drained;
-    this.#isDraining = true;
-    if (this.role === "server") {
-      this.#output.words(FrameType.GOAWAY, 0, 0, WINDOW_MAX, ErrorCode.NO_ERROR);
-      this.#output.words(FrameType.PING, 0, 0, DRAIN_PING, 0);
-    } else this.#sendFinalGoaway();
-    return drained;
+  onSettingsAck(): void {
+    if (this.#isSettingsAcked) return;
+    this.#isSettingsAcked = true;
+    const delta = this.limits.streamWindowBytes - this.#initialReceiveWindow;
+    this.#initialReceiveWindow += delta;
+    for (const stream of this.#table.open.values()) stream.receiveWindow += delta;
   }
 
-  #sendFinalGoaway(): void {
-    if (this.#isGoawaySent) return;
-    this.#isGoawaySent = true;
-    this.#output.words(FrameType.GOAWAY, 0, 0, this.#lastPeerStream, ErrorCode.NO_ERROR);
+  onPong(firstWord: number): void {
+    this.#isPingUnanswered = false;
+    if (this.#isDraining && firstWord === DRAIN_PING) this.#sendFinalGoaway();
+  }
+
+  onGoaway(last: number, code: number): void {
+    const isFirst = this.#peerGoaway === undefined;
+    this.#peerGoaway = errorName(code);
+    if (this.role === "client") {
+      const detail = `GOAWAY ${errorName(code)}`;
+      for (const stream of [...this.#table.open.values()]) {
+        if (stream.id > last) stream.close({ by: "peer", detail, isRefused: true });
+      }
+    }
+    if (this.#isClosed) return;
+    if (isFirst) this.handler.onGoaway?.();
     this.#endWhenIdle();
   }
 
-  #endWhenIdle(): void {
-    const isOver = this.#isGoawaySent || (this.#isGoawayReceived && this.role === "client");
-    if (!isOver || this.#streams.size > 0 || this.#isClosed) return;
-    this.#output.flush();
-    this.#transport.end();
-    this.#shut(undefined);
-  }
-
-  /** A connection error: GOAWAY with the code, then the end. Returns false, for the reader. */
-  fail(code: number, detail: string): false {
-    if (this.#isClosed) return false;
+  /** A connection error (§5.4.1): GOAWAY with the code, then the end. */
+  fail(code: number, detail: string): void {
+    if (this.#isClosed) return;
     const isFlood = code === ErrorCode.ENHANCE_YOUR_CALM;
     const failure = new Failure(
       isFlood ? "HTTP2_FLOOD" : "HTTP2_PROTOCOL_ERROR",
       `${errorName(code)}: ${detail}`,
     );
-    this.#reader.isStopped = true;
-    this.#output.words(FrameType.GOAWAY, 0, 0, this.#lastPeerStream, code);
-    this.#output.flush();
-    this.#transport.end();
-    this.#shut(failure);
-    return false;
+    this.#sendGoaway(code);
+    this.#end(failure);
   }
 
-  #flood(what: string): false {
-    return this.fail(ErrorCode.ENHANCE_YOUR_CALM, `too many ${what}`);
+  // ---- ends
+
+  /** Graceful: resolves when the last stream is done and the transport has been told to end. */
+  drain(): Promise<void> {
+    if (this.#isClosed) return Promise.resolve();
+    const drained = new Promise<void>((resolve) => {
+      this.#onDrained ??= [];
+      this.#onDrained.push(resolve);
+    });
+    if (this.#isDraining) return drained;
+    this.#isDraining = true;
+    if (this.role === "client") this.#sendFinalGoaway();
+    else {
+      const { output } = this.sender;
+      output.words(FrameType.GOAWAY, 0, 0, WINDOW_MAX, ErrorCode.NO_ERROR);
+      output.words(FrameType.PING, 0, 0, DRAIN_PING, 0);
+    }
+    return drained;
+  }
+
+  #sendFinalGoaway(): void {
+    if (this.#goawayLast >= 0) return;
+    this.#sendGoaway(ErrorCode.NO_ERROR);
+    this.#endWhenIdle();
+  }
+
+  #sendGoaway(code: number): void {
+    if (this.#goawayLast < 0) this.#goawayLast = this.#table.lastPeer;
+    this.sender.output.words(FrameType.GOAWAY, 0, 0, this.#goawayLast, code);
+  }
+
+  #endWhenIdle(): void {
+    const mayEnd =
+      this.#goawayLast >= 0 || (this.#peerGoaway !== undefined && this.role === "client");
+    if (mayEnd && this.streamCount === 0 && !this.#isClosed) this.#end(undefined);
+  }
+
+  /** What is written goes out; then nothing more. */
+  #end(failure: Failure | undefined): void {
+    this.sender.output.flush();
+    this.#transport.end();
+    this.#shut(failure);
   }
 
   destroy(failure?: Failure): void {
     if (this.#isClosed) return;
-    this.#failure = failure;
     this.#transport.destroy();
     this.#shut(failure);
   }
@@ -664,33 +303,39 @@ export class Http2Connection implements TransportReceiver, FrameSink, DeadlineEn
     if (this.#isClosed) return;
     this.#isClosed = true;
     Deadlines.disarm(this);
-    this.#output.close();
+    this.#reader.stop();
+    this.sender.close();
     const detail = failure?.message ?? "the connection ended";
-    for (const stream of [...this.#streams.values()]) {
+    for (const stream of [...this.#table.open.values()]) {
       stream.close({ by: "connection", detail, isRefused: false });
     }
-    this.#waiting = [];
-    this.#handler.onClosed(failure);
-    for (const resolve of this.#drained.splice(0)) resolve();
+    this.handler.onClosed(failure);
+    const onDrained = this.#onDrained ?? [];
+    this.#onDrained = null;
+    for (const resolve of onDrained) resolve();
   }
 
-  /** The keep-alive: silence for an interval brings a PING; silence after it, the end. */
+  /**
+   * First the time-out of our SETTINGS, then the keep-alive: silence for an interval brings a PING;
+   * silence after it, the end.
+   */
   onDeadline(): void {
+    const { keepaliveIntervalMs, keepaliveTimeoutMs } = this.limits;
+    if (!this.#isSettingsAcked) {
+      this.fail(ErrorCode.SETTINGS_TIMEOUT, "our SETTINGS were not acknowledged");
+      return;
+    }
     if (this.#isPingUnanswered && !this.#hasHeardPeer) {
       this.destroy(new Failure("TIMEOUT", "no answer to PING"));
       return;
     }
-    const { keepaliveIntervalMs, keepaliveTimeoutMs } = this.limits;
-    let waitMs = keepaliveIntervalMs;
-    if (!this.#hasHeardPeer) {
-      this.#isPingUnanswered = true;
-      this.#output.words(FrameType.PING, 0, 0, 0, 0);
-      waitMs = keepaliveTimeoutMs;
-    } else this.#isPingUnanswered = false;
+    // A peer that is there but answers no PING does not hold up a drain.
+    if (this.#isDraining) this.#sendFinalGoaway();
+    if (this.#isClosed) return;
+    this.#isPingUnanswered = !this.#hasHeardPeer;
+    if (this.#isPingUnanswered) this.sender.output.words(FrameType.PING, 0, 0, 0, 0);
     this.#hasHeardPeer = false;
-    keepalive(waitMs).arm(this, performance.now());
+    const waitMs = this.#isPingUnanswered ? keepaliveTimeoutMs : keepaliveIntervalMs;
+    timeoutsOf(waitMs).arm(this, performance.now());
   }
 }
-
-/** First word of the PING whose answer ends the first step of a drain. */
-const DRAIN_PING = 0x77617973;

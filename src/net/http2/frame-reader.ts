@@ -105,10 +105,7 @@ export class FrameReader {
     const type = bytes[p + 3]!;
     const flags = bytes[p + 4]!;
     const stream =
-      ((bytes[p + 5]! & 127) << 24) |
-      (bytes[p + 6]! << 16) |
-      (bytes[p + 7]! << 8) |
-      bytes[p + 8]!;
+      ((bytes[p + 5]! & 127) << 24) | (bytes[p + 6]! << 16) | (bytes[p + 7]! << 8) | bytes[p + 8]!;
     const wanted = this.#sink.onFrameHead(length, type, flags, stream);
     if (wanted < 0 || this.#isStopped) {
       this.stop();

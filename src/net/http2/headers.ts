@@ -14,14 +14,44 @@ export function header(list: HeaderList, name: string): string | undefined {
 
 /** An HPACK block that may be encoded once and sent on any connection. */
 export function encodeStatelessBlock(list: HeaderList): Buffer {
-  return encodeBlock(list);
+  return Buffer.from(encodeBlock(list));
+}
+
+/** How our encoder begins the block of a CONNECT: a literal with the static name `:method`. */
+const CONNECT_START = encodeStatelessBlock([":method", "CONNECT"]);
+const HEAD_START = encodeStatelessBlock([":method", "HEAD"]);
+
+/** A request's method, as far as framing depends on it. */
+export function isMethod(method: "CONNECT" | "HEAD", request: Buffer | HeaderList): boolean {
+  if (!Buffer.isBuffer(request)) return header(request, ":method") === method;
+  const start = method === "CONNECT" ? CONNECT_START : HEAD_START;
+  return request.length >= start.length && start.compare(request, 0, start.length) === 0;
 }
 
 const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
 const VALUE_FORBIDDEN = /[\x00\x0a\x0d]|^[ \t]|[ \t]$/;
-const REQUEST_PSEUDO = new Set([":method", ":scheme", ":authority", ":path", ":protocol"]);
-const RESPONSE_PSEUDO = new Set([":status"]);
-const NO_PSEUDO = new Set<string>();
+const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*$/;
+/** Neither space nor control; of an authority no user information (§8.3.1). */
+const AUTHORITY = /^[^\x00-\x20\x7f@/?#\\]+$/;
+const PATH = /^(?:\/[^\x00-\x20\x7f#]*|\*)$/;
+const STATUS = /^[1-5][0-9][0-9]$/;
+const LENGTH = /^[0-9]{1,15}$/;
+
+/** A bit each, to see which have come. */
+const PSEUDO = new Map([
+  [":method", 1],
+  [":scheme", 2],
+  [":authority", 4],
+  [":path", 8],
+  [":protocol", 16],
+  [":status", 32],
+]);
+const SCHEME_BIT = 2;
+const PATH_BIT = 8;
+const PROTOCOL_BIT = 16;
+
+const ALLOWED = { request: 1 + 2 + 4 + 8 + 16, response: 32, trailers: 0 } as const;
 const CONNECTION_SPECIFIC = new Set([
   "connection",
   "keep-alive",
@@ -30,23 +60,22 @@ const CONNECTION_SPECIFIC = new Set([
   "upgrade",
 ]);
 
-export type HeaderListKind = "request" | "response" | "trailers";
+export type HeaderListKind = keyof typeof ALLOWED;
 
 /** Why a list is malformed (RFC 9113 §8.1.1), or `undefined`. */
 export function headerListProblem(list: HeaderList, kind: HeaderListKind): string | undefined {
-  const allowed =
-    kind === "request" ? REQUEST_PSEUDO : kind === "response" ? RESPONSE_PSEUDO : NO_PSEUDO;
-  const seen: string[] = [];
+  let seen = 0;
   let isPastPseudo = false;
   for (let i = 0; i < list.length; i += 2) {
     const name = list[i]!;
     const value = list[i + 1]!;
     if (VALUE_FORBIDDEN.test(value)) return `forbidden character in the value of ${name}`;
     if (name.charCodeAt(0) === 0x3a) {
+      const bit = PSEUDO.get(name) ?? 0;
       if (isPastPseudo) return `${name} behind a regular header`;
-      if (!allowed.has(name)) return `${name} has no place here`;
-      if (seen.includes(name)) return `${name} twice`;
-      seen.push(name);
+      if ((bit & ALLOWED[kind]) === 0) return `${name} has no place here`;
+      if ((seen & bit) !== 0) return `${name} twice`;
+      seen |= bit;
       continue;
     }
     isPastPseudo = true;
@@ -54,23 +83,48 @@ export function headerListProblem(list: HeaderList, kind: HeaderListKind): strin
     if (CONNECTION_SPECIFIC.has(name)) return `${name} is specific to a connection`;
     if (name === "te" && value !== "trailers") return "te other than trailers";
   }
-  if (kind === "request") return requestProblem(list, seen);
-  return kind === "response" ? responseProblem(list) : undefined;
+  if (kind === "trailers") return undefined;
+  const problem = kind === "request" ? requestProblem(list, seen) : responseProblem(list);
+  return problem ?? (contentLength(list) === -2 ? "malformed content-length" : undefined);
 }
 
-function requestProblem(list: HeaderList, seen: readonly string[]): string | undefined {
-  const method = header(list, ":method");
-  if (method === undefined || method === "") return ":method is missing";
-  if (method === "CONNECT" && !seen.includes(":protocol")) {
+function requestProblem(list: HeaderList, seen: number): string | undefined {
+  const method = header(list, ":method") ?? "";
+  if (!METHOD.test(method)) return ":method is missing or malformed";
+  if ((seen & PROTOCOL_BIT) !== 0 && method !== "CONNECT") return ":protocol without CONNECT";
+  const authority = header(list, ":authority");
+  if (method === "CONNECT" && (seen & PROTOCOL_BIT) === 0) {
     // RFC 9113 §8.5
-    if (seen.includes(":scheme") || seen.includes(":path")) return "CONNECT with scheme or path";
-    return header(list, ":authority") ? undefined : "CONNECT without authority";
+    if ((seen & (SCHEME_BIT | PATH_BIT)) !== 0) return "CONNECT with scheme or path";
+    return authority ? undefined : "CONNECT without authority";
   }
-  if (seen.includes(":protocol") && method !== "CONNECT") return ":protocol without CONNECT";
-  if (!header(list, ":scheme")) return ":scheme is missing";
-  return header(list, ":path") ? undefined : ":path is missing";
+  if (authority !== undefined && !AUTHORITY.test(authority)) return "malformed :authority";
+  const host = header(list, "host");
+  if (host !== undefined && authority !== undefined && !sameHost(host, authority)) {
+    return "host differs from :authority";
+  }
+  if (!SCHEME.test(header(list, ":scheme") ?? "")) return ":scheme is missing or malformed";
+  const path = header(list, ":path") ?? "";
+  if (!PATH.test(path)) return ":path is missing or malformed";
+  return path === "*" && method !== "OPTIONS" ? ":path of * without OPTIONS" : undefined;
+}
+
+function sameHost(host: string, authority: string): boolean {
+  return host === authority || host.toLowerCase() === authority.toLowerCase();
 }
 
 function responseProblem(list: HeaderList): string | undefined {
-  return /^[1-5][0-9][0-9]$/.test(header(list, ":status") ?? "") ? undefined : "bad :status";
+  return STATUS.test(header(list, ":status") ?? "") ? undefined : "bad :status";
+}
+
+/** The declared length of the body; -1: none; -2: malformed, or several that differ. */
+export function contentLength(list: HeaderList): number {
+  let found: string | undefined;
+  for (let i = 0; i < list.length; i += 2) {
+    if (list[i] !== "content-length") continue;
+    const value = list[i + 1]!;
+    if (!LENGTH.test(value) || (found !== undefined && found !== value)) return -2;
+    found = value;
+  }
+  return found === undefined ? -1 : Number(found);
 }

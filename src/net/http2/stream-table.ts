@@ -47,7 +47,7 @@ export class StreamTable {
 
   /** The peer uses an id that was idle; all lower idle ones are closed by that (§5.1.1). */
   takePeerId(id: number): void {
-    const expected = this.#lastPeer === 0 ? 2 - (1 - this.#ownParity) : this.#lastPeer + 2;
+    const expected = this.#lastPeer === 0 ? 1 + this.#ownParity : this.#lastPeer + 2;
     if (id > expected) {
       this.#gapStart = expected;
       this.#gapEnd = id;

@@ -12,17 +12,20 @@
  *                                   ╲              ╱
  *      RST_STREAM either way ──────> closed <─────
  *
- * (RFC 9113 §5.1; nothing is pushed, so there are no reserved states.)
+ * (RFC 9113 §5.1; nothing is pushed, so there are no reserved states. What a closed stream's id
+ * stands for afterwards is `StreamTable`'s.) Within a direction: HEADERS, DATA …, then trailers or
+ * END_STREAM; of a CONNECT stream only HEADERS and DATA (§8.5).
  *
- * Sending: bytes go straight into the connection's output while both windows and the transport
- * allow, else they are copied and queued, and the stream waits its turn with the connection.
+ * Sending: bytes go straight into the connection's output as far as both windows and the transport
+ * allow; the rest is copied into a queue, and the stream waits its turn with the connection.
  * Receiving: the window is given back as the consumer credits bytes, in steps of half a window.
  */
 import { assert } from "../../kit/assert.ts";
 import { ByteStream, type ResetReason, type StreamReset } from "../byte-stream.ts";
 import type { Http2Connection } from "./connection.ts";
-import { errorCodeOf } from "./errors.ts";
+import { errorCodeOf, errorName } from "./errors.ts";
 import type { HeaderList } from "./headers.ts";
+import { SendQueue } from "./send-queue.ts";
 
 /** Headers of a stream: 1xx, final, trailers. */
 export interface HeadersListener {
@@ -31,14 +34,14 @@ export interface HeadersListener {
 
 const IGNORE: HeadersListener = { onHeaders() {} };
 
-/** What one blocked stream may send before the next one has its turn. */
+/** What one waiting stream may send before the next one has its turn. */
 const TURN_BYTES = 64 * 1024;
 
 export class Http2Stream extends ByteStream {
   readonly id: number;
   readonly connection: Http2Connection;
   listener: HeadersListener = IGNORE;
-  /** What the peer still lets us send; may be negative after a SETTINGS change. */
+  /** What the peer still lets us send; negative after SETTINGS that narrow it (§6.9.2). */
   sendWindow: number;
   /** What we still let the peer send. */
   receiveWindow: number;
@@ -47,18 +50,25 @@ export class Http2Stream extends ByteStream {
   /** The final response (client) or request (server) headers have been seen. */
   hasHeaders = false;
   hasResponded = false;
-  /** In the connection's list of streams that wait to send. */
+  interimResponses = 0;
+  /** CONNECT: no trailers, and content-length means nothing. */
+  isTunnel = false;
+  /** The request was HEAD: its response declares a body that does not come. */
+  isHead = false;
+  /** In the connection's line of streams that wait to send. */
   isWaiting = false;
+  /** Payload still due by content-length; -1: not declared. */
+  #dueBytes = -1;
+  #hasReceivedData = false;
   #isClosed = false;
+  /** Credited, but not yet given back to the peer. */
   #creditedBytes = 0;
   /** Received and not yet credited: what our consumer holds. */
   #heldBytes = 0;
-  #queue: Buffer[] = [];
-  #sources: (ByteStream | null)[] = [];
-  #queueHead = 0;
-  #offset = 0;
-  #queuedBytes = 0;
+  #queue: SendQueue | null = null;
+  /** What follows the queue. */
   #isEndQueued = false;
+  #trailers: HeaderList | null = null;
 
   constructor(connection: Http2Connection, id: number, sendWindow: number, receiveWindow: number) {
     super();
@@ -73,14 +83,14 @@ export class Http2Stream extends ByteStream {
   }
 
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#queue === null ? 0 : this.#queue.bytes;
   }
 
   /** Server role: the response's headers. */
   respond(block: Buffer | HeaderList, endStream: boolean): void {
-    if (this.#isClosed || this.isLocalEnded) return;
+    if (this.#isClosed || this.isLocalEnded || this.#isEndQueued) return;
     this.hasResponded = true;
-    this.connection.sendHeaders(this, block, endStream);
+    this.connection.sender.headers(this.id, block, endStream);
     if (endStream) this.#localEnd();
   }
 
@@ -91,25 +101,32 @@ export class Http2Stream extends ByteStream {
       source?.credit(length);
       return;
     }
-    if (this.#queuedBytes === 0 && this.connection.takeSendWindow(this, length)) {
-      this.connection.sendData(this, bytes, start, end);
-      source?.credit(length);
-      return;
+    const { sender } = this.connection;
+    let sent = 0;
+    if (this.#queue === null && !sender.hasLine) {
+      sent = sender.take(this, length);
+      if (sent > 0) sender.data(this.id, bytes, start, start + sent);
     }
-    this.#queue.push(Buffer.from(bytes.subarray(start, end)));
-    this.#sources.push(source);
-    this.#queuedBytes += length;
-    this.connection.wait(this);
+    if (sent < length) {
+      this.#queue ??= new SendQueue();
+      this.#queue.push(bytes, start + sent, end, source);
+      if (this.sendWindow > 0) sender.wait(this);
+    }
+    if (sent > 0) source?.credit(sent);
   }
 
   end(): void {
     if (this.#isClosed || this.isLocalEnded || this.#isEndQueued) return;
-    if (this.#queuedBytes > 0) {
-      this.#isEndQueued = true;
-      return;
-    }
-    this.connection.sendEnd(this);
-    this.#localEnd();
+    if (this.#queue === null) this.#finish();
+    else this.#isEndQueued = true;
+  }
+
+  /** Ends our direction with a trailer section; queued bytes still go out first. */
+  sendTrailers(headers: HeaderList): void {
+    if (this.#isClosed || this.isLocalEnded || this.#isEndQueued) return;
+    assert(!this.isTunnel, "trailers on a CONNECT stream");
+    this.#trailers = headers;
+    this.end();
   }
 
   reset(reason: ResetReason): void {
@@ -119,30 +136,40 @@ export class Http2Stream extends ByteStream {
   /** RST_STREAM with a code of RFC 9113 §7. */
   resetWith(code: number): void {
     if (this.#isClosed) return;
-    this.connection.sendReset(this, code);
-    this.close({ by: "local", detail: "reset", isRefused: false });
+    this.connection.sender.reset(this.id, code);
+    this.close({ by: "local", detail: `RST_STREAM ${errorName(code)}`, isRefused: false });
   }
 
   credit(count: number): void {
     if (this.#isClosed) return;
     this.#heldBytes -= count;
     assert(this.#heldBytes >= 0, "more credit than bytes");
-    this.connection.creditBytes(count);
-    this.#creditedBytes += count;
     if (this.isRemoteEnded) return;
-    if (this.#creditedBytes >= this.connection.limits.streamWindowBytes / 2) {
-      this.receiveWindow += this.#creditedBytes;
-      this.connection.sendWindowUpdate(this.id, this.#creditedBytes);
-      this.#creditedBytes = 0;
-    }
+    this.#creditedBytes += count;
+    if (this.#creditedBytes * 2 < this.connection.limits.streamWindowBytes) return;
+    this.receiveWindow += this.#creditedBytes;
+    this.connection.sender.windowUpdate(this.id, this.#creditedBytes);
+    this.#creditedBytes = 0;
   }
 
-  // ---- from the connection
+  // ---- for the connection
 
-  /** A run of payload has arrived. */
-  receive(bytes: Buffer, start: number, end: number): void {
-    this.#heldBytes += end - start;
+  /** The headers say how long the body is (RFC 9113 §8.1.1). */
+  declareBody(bytes: number): void {
+    this.#dueBytes = bytes;
+  }
+
+  /** A run of payload has arrived. False: the body is longer than declared. */
+  receive(bytes: Buffer, start: number, end: number): boolean {
+    const count = end - start;
+    this.#heldBytes += count;
+    this.#hasReceivedData = true;
+    if (this.#dueBytes >= 0) {
+      this.#dueBytes -= count;
+      if (this.#dueBytes < 0) return false;
+    }
     this.consumer.onData(bytes, start, end);
+    return true;
   }
 
   /** Padding counts in flow control, and nobody sees it. */
@@ -151,48 +178,10 @@ export class Http2Stream extends ByteStream {
     this.credit(count);
   }
 
-  /** It is this stream's turn. True when it has more to send and must wait again. */
-  sendQueued(): boolean {
-    let turn = TURN_BYTES;
-    while (this.#queueHead < this.#queue.length) {
-      const bytes = this.#queue[this.#queueHead]!;
-      const rest = bytes.length - this.#offset;
-      const room = this.connection.sendRoom(this);
-      const count = Math.min(rest, room, turn);
-      if (count <= 0) return true;
-      this.connection.takeSendWindow(this, count);
-      this.connection.sendData(this, bytes, this.#offset, this.#offset + count);
-      this.#offset += count;
-      this.#queuedBytes -= count;
-      turn -= count;
-      const source = this.#sources[this.#queueHead]!;
-      if (count === rest) {
-        this.#queueHead++;
-        this.#offset = 0;
-      }
-      source?.credit(count);
-      if (this.#isClosed) return false;
-    }
-    this.#clearQueue();
-    if (this.#isEndQueued) {
-      this.#isEndQueued = false;
-      this.connection.sendEnd(this);
-      this.#localEnd();
-    }
-    return false;
-  }
-
-  #clearQueue(): void {
-    this.#queue = [];
-    this.#sources = [];
-    this.#queueHead = 0;
-    this.#offset = 0;
-    this.#queuedBytes = 0;
-  }
-
-  #localEnd(): void {
-    this.isLocalEnded = true;
-    if (this.isRemoteEnded) this.close(undefined);
+  /** END_STREAM would cut the body short. */
+  get isBodyDue(): boolean {
+    if (this.#dueBytes <= 0) return false;
+    return !(this.isHead && !this.#hasReceivedData);
   }
 
   /** END_STREAM has arrived. */
@@ -202,21 +191,59 @@ export class Http2Stream extends ByteStream {
     if (this.isLocalEnded && !this.#isClosed) this.close(undefined);
   }
 
-  /** Over, in whatever way. Sources of queued bytes get their credit: nobody waits for ever. */
+  /** The peer's window has grown. */
+  onWindow(): void {
+    if (this.#queue === null || this.sendWindow <= 0) return;
+    const { sender } = this.connection;
+    sender.wait(this);
+    sender.resume();
+  }
+
+  /** It is this stream's turn in the line. With more to send it goes to the line's end. */
+  sendTurn(): void {
+    const queue = this.#queue;
+    if (queue === null) return;
+    const { sender } = this.connection;
+    let turn = TURN_BYTES;
+    while (queue.bytes > 0 && turn > 0) {
+      const start = queue.runStart;
+      const count = sender.take(this, Math.min(queue.runEnd - start, turn));
+      if (count === 0) break;
+      turn -= count;
+      sender.data(this.id, queue.run, start, start + count);
+      queue.consume(count);
+      if (this.#isClosed) return;
+    }
+    if (queue.bytes > 0) {
+      if (this.sendWindow > 0) sender.wait(this);
+      return;
+    }
+    this.#queue = null;
+    if (this.#isEndQueued) this.#finish();
+  }
+
+  /** Over, in whatever way. */
   close(reset: StreamReset | undefined): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    const sources = this.#sources;
+    this.connection.forget(this, reset);
     const queue = this.#queue;
-    const first = this.#queueHead;
-    const offset = this.#offset;
-    this.#clearQueue();
-    // What the consumer still holds must not narrow the connection's window for ever.
-    this.connection.creditBytes(this.#heldBytes);
-    this.connection.forget(this);
-    for (let i = first; i < queue.length; i++) {
-      sources[i]?.credit(queue[i]!.length - (i === first ? offset : 0));
-    }
+    this.#queue = null;
+    queue?.drop();
     this.consumer.onClosed(reset);
+    this.connection.afterClose();
+  }
+
+  #finish(): void {
+    this.#isEndQueued = false;
+    const { sender } = this.connection;
+    if (this.#trailers === null) sender.endStream(this.id);
+    else sender.headers(this.id, this.#trailers, true);
+    this.#localEnd();
+  }
+
+  #localEnd(): void {
+    this.isLocalEnded = true;
+    if (this.isRemoteEnded) this.close(undefined);
   }
 }

@@ -42,6 +42,12 @@ export class SocketTransport implements Transport {
   attach(receiver: TransportReceiver): void {
     const socket = this.#socket;
     let failure: Error | undefined;
+    // What leaves together is gathered by the connection already.
+    socket.setNoDelay(true);
+    if (socket.destroyed) {
+      setImmediate(() => receiver.onClosed(undefined));
+      return;
+    }
     socket.on("data", (bytes: Buffer) => receiver.onBytes(bytes, 0, bytes.length));
     socket.on("end", () => receiver.onEnd());
     socket.on("error", (error) => {
