@@ -9,6 +9,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Declarations, type Shape } from "./schemas/declarations.ts";
+import { refine } from "./schemas/refinements.ts";
 import { type Constraints, constraintsOf, type Schema } from "./schemas/validators.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -287,11 +288,8 @@ function kindSchema(
   const required = ((schema.required as string[] | undefined) ?? []).filter(
     (name) => name !== "status",
   );
-  return shareRepeated({
-    ...schema,
-    properties,
-    required: [...new Set([...required, "metadata"])],
-  });
+  const whole = { ...schema, properties, required: [...new Set([...required, "metadata"])] };
+  return shareRepeated(refine(kind, whole));
 }
 
 function upperFirst(text: string): string {

@@ -44,10 +44,12 @@ export function schemaDiagnostics(kind: KindName, raw: RawObject, object: string
  * value of the wrong type nothing else.
  */
 function withoutConsequences(errors: readonly ErrorObject[]): ErrorObject[] {
-  const alternatives = errors.filter((error) => error.keyword === "oneOf");
+  const alternatives = errors.filter((e) => e.keyword === "oneOf" || e.keyword === "anyOf");
   const mistyped = new Set(errors.filter((e) => e.keyword === "type").map((e) => e.instancePath));
   return errors.filter((error) => {
     if (error.keyword === "type") return true;
+    // What follows from the condition, or is wrong with the name, is told by itself.
+    if (error.keyword === "if" || error.keyword === "propertyNames") return false;
     if (mistyped.has(error.instancePath)) return false;
     return !alternatives.some(({ schemaPath }) => error.schemaPath.startsWith(`${schemaPath}/`));
   });
@@ -62,7 +64,7 @@ function describe(
   const { path, value } = lookUp(error.instancePath, raw.value);
   const parent = lookUp(error.schemaPath.slice(1), schema, 1).value as JsonSchema | undefined;
   if (error.keyword === "additionalProperties") {
-    const name = String(error.params["additionalProperty"]);
+    const name = String(error.params.additionalProperty);
     const field = [...path, name];
     const guess = nearest(name, Object.keys(parent?.properties ?? {}));
     const hint = guess === undefined ? "" : `, did you mean "${guess}"?`;
@@ -70,9 +72,15 @@ function describe(
     const place = raw.positionOfKey(field);
     return diagnostic("WS0002", message, { object, path: formatFieldPath(field), ...place });
   }
+  if (error.propertyName !== undefined) {
+    const field = [...path, error.propertyName];
+    const message = `${formatFieldPath(field)}: ${complaint(error, error.propertyName, parent)}`;
+    const place = raw.positionOfKey(field);
+    return diagnostic("WS0002", message, { object, path: formatFieldPath(field), ...place });
+  }
   const place = { object, path: formatFieldPath(path), ...raw.positionOf(path) };
   if (error.keyword === "required") {
-    const field = [...path, String(error.params["missingProperty"])];
+    const field = [...path, String(error.params.missingProperty)];
     return diagnostic("WS0002", `${formatFieldPath(field)} is required`, place);
   }
   const subject = formatFieldPath(path) || "the object";
@@ -81,12 +89,12 @@ function describe(
 
 /** What is wrong with a value, in the words of whoever wrote it. */
 function complaint(error: ErrorObject, value: unknown, schema: JsonSchema | undefined): string {
-  const limit = String(error.params["limit"]);
+  const limit = String(error.params.limit);
   switch (error.keyword) {
     case "type":
-      return `expected ${[error.params["type"]].flat().join(" or ")}, got ${typeName(value)}`;
+      return `expected ${[error.params.type].flat().join(" or ")}, got ${typeName(value)}`;
     case "enum": {
-      const allowed = (error.params["allowedValues"] as unknown[]).map(String);
+      const allowed = (error.params.allowedValues as unknown[]).map(String);
       const guess = nearest(String(value), allowed);
       const hint = guess === undefined ? "" : `, did you mean "${guess}"?`;
       return `${shown(value)} is not one of ${allowed.join(", ")}${hint}`;
@@ -95,7 +103,7 @@ function complaint(error: ErrorObject, value: unknown, schema: JsonSchema | unde
       return `at most one of ${alternativesOf(schema).join(", ")} may be given`;
     case "pattern":
       return schema?.description === undefined
-        ? `${shown(value)} does not have the form ${String(error.params["pattern"])}`
+        ? `${shown(value)} does not have the form ${String(error.params.pattern)}`
         : `${shown(value)} is not allowed: ${schema.description} only`;
     case "minimum":
       return `${shown(value)} is too small, at least ${limit} is allowed`;
@@ -111,6 +119,9 @@ function complaint(error: ErrorObject, value: unknown, schema: JsonSchema | unde
       return limit === "1" ? "must not be empty" : `must have at least ${limit} characters`;
     case "maxLength":
       return `must have at most ${limit} characters`;
+    case "not":
+    case "anyOf":
+      return schema?.description ?? "not allowed";
     default:
       return error.message ?? "not allowed";
   }

@@ -49,6 +49,11 @@ export const DIAGNOSTICS = {
     level: "error",
     description: "A file or the whole configuration exceeds its limit.",
   },
+  WS0007: {
+    name: "FileUnreadable",
+    level: "error",
+    description: "A file or folder that was given does not exist or cannot be read.",
+  },
   WS0101: {
     name: "ReferencedResourceNotFound",
     level: "error",

@@ -33,13 +33,13 @@ export class Drain {
   }
 
   async #run(deadlineMs: number): Promise<void> {
-    const members = [...this.#members];
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, deadlineMs);
     });
-    await Promise.race([Promise.allSettled(members.map((m) => m.drain())), deadline]);
+    await Promise.race([Promise.allSettled([...this.#members].map((m) => m.drain())), deadline]);
     clearTimeout(timer);
-    for (const member of members) member.destroy();
+    // Also those that came while the others were finishing.
+    for (const member of this.#members) member.destroy();
   }
 }

@@ -1,9 +1,15 @@
 import { expect, test } from "vitest";
 import { findMeant, shortName } from "./workload-names.ts";
 
-const REVIEWS = { namespace: "bookinfo", name: "reviews-v1-abc-de", workloadName: "reviews-v1" };
-const SIBLING = { namespace: "bookinfo", name: "reviews-v1-abc-fg", workloadName: "reviews-v1" };
-const OTHER = { namespace: "test", name: "reviews-v1", workloadName: "reviews-v1" };
+const workload = (namespace: string, name: string, workloadName: string) => ({
+  namespace,
+  name,
+  workloadName,
+  canonicalName: "reviews",
+});
+const REVIEWS = workload("bookinfo", "reviews-v1-abc-de", "reviews-v1");
+const SIBLING = workload("bookinfo", "reviews-v1-abc-fg", "reviews-v1");
+const OTHER = workload("test", "reviews-v1", "reviews-v1");
 const ALL = [REVIEWS, SIBLING];
 
 test("findMeant() takes a Pod's name, its owner's, and a namespace before it", () => {
@@ -12,6 +18,9 @@ test("findMeant() takes a Pod's name, its owner's, and a namespace before it", (
   expect(findMeant("bookinfo/reviews-v1", [...ALL, OTHER])).toEqual(ALL);
   expect(findMeant("test/reviews-v1", [...ALL, OTHER])).toEqual([OTHER]);
   expect(findMeant("ratings", ALL)).toEqual([]);
+  expect(findMeant("reviews", ALL)).toEqual(ALL);
+  const named = workload("bookinfo", "reviews", "reviews");
+  expect(findMeant("reviews", [...ALL, named])).toEqual([named]);
 });
 
 test("shortName() adds the namespace only where it is needed", () => {

@@ -22,9 +22,15 @@ export function normalizePath(path: string, mode: PathNormalization): string | u
   return mode === "BASE" ? result : result.replace(/\/{2,}/g, "/");
 }
 
-/** `%41` → `A` for letters, digits, `-._~` (RFC 3986 §6.2.2.2); others keep their encoding. */
+/**
+ * `%41` → `A` for letters, digits, `-._~` (RFC 3986 §6.2.2.2); others keep their encoding.
+ *
+ * A stray `%` before an encoded character becomes `%25`: `%%32e` must not turn into `%2e`, which
+ * the backend would decode once more and see a dot where policy saw none.
+ */
 function decodeUnreserved(path: string): string {
-  return path.replace(/%([0-9a-f]{2})/gi, (encoded, digits: string) => {
+  const plain = path.replace(/%(?=[0-9a-f]?%)/gi, "%25");
+  return plain.replace(/%([0-9a-f]{2})/gi, (encoded, digits: string) => {
     const character = String.fromCharCode(Number.parseInt(digits, 16));
     return /[A-Za-z0-9\-._~]/.test(character) ? character : encoded;
   });

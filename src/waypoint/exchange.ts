@@ -273,7 +273,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
 
   /** 101: from here on both directions are bytes. False when nobody asked for it. */
   onUpgraded(head: Http1Head): boolean {
-    if (!this.isUpgrade) return false;
+    if (!this.isUpgrade || head.upgrade === "") return false;
     this.status = 101;
     this.isResponseStarted = true;
     releaseHead(this);
@@ -359,12 +359,16 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
     this.#fail(LOCAL_REPLIES.requestTimeout);
   }
 
-  /** The client went away. */
-  onDownstreamClosed(): void {
+  /** The client went away, or this exchange has broken it off: then the flags say why. */
+  onDownstreamClosed(reset: StreamReset | undefined): void {
     if (!this.isActive) return;
+    // Both sides of an upgraded connection have ended: what is queued upstream still goes out.
+    if (reset === undefined && this.status === 101) return;
     this.#cancelUpstream();
-    this.flags = "DC";
-    this.details = "downstream_remote_disconnect";
+    if (this.flags === "-") {
+      this.flags = "DC";
+      this.details = "downstream_remote_disconnect";
+    }
     this.#finish();
   }
 

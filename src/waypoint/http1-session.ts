@@ -7,7 +7,7 @@
  * follows can be trusted.
  */
 import { type DeadlineEntry, Deadlines } from "../kit/deadlines.ts";
-import type { ByteConsumer, ByteStream } from "../net/byte-stream.ts";
+import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import { BodyReader } from "../net/http1/body.ts";
 import {
@@ -24,12 +24,15 @@ import type { WaypointContext } from "./context.ts";
 import { Exchange } from "./exchange.ts";
 import { LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
 import { scratch } from "./scratch.ts";
-import { responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
+import { interimEdits, responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
 import { Stash } from "./stash.ts";
 import type { Target } from "./target.ts";
 
 /** From the first byte of a head to its last. A client that stalls longer gets 408. */
 const headDeadlines = new Deadlines(60_000);
+
+/** More than this unsent towards a client that does not read, and its requests are not credited. */
+const QUEUED_BYTES_MAX = 64 * 1024;
 
 /** The head being read. One is enough: the stages run within the callback that completes it. */
 const requestHead = new Http1Head();
@@ -58,6 +61,8 @@ export class Http1Session implements ByteConsumer, DeadlineEntry {
   #minorVersion = 1;
   #expectsContinue = false;
   #isResponseChunked = false;
+  /** Bytes of request heads that get their credit when an answer has left (see `#payForHead`). */
+  #owedBytes = 0;
 
   constructor(
     stream: ByteStream,
@@ -111,31 +116,30 @@ export class Http1Session implements ByteConsumer, DeadlineEntry {
 
   /** The position behind the head; `end` when it is not complete (kept) or not acceptable. */
   #readHead(bytes: Buffer, start: number, end: number, scanned: number): number {
-    let position = start;
-    if (scanned === 0) {
-      // RFC 9112 §2.2: an empty line before the request line is to be ignored.
-      if (bytes[position] === 13 && position + 1 < end && bytes[position + 1] === 10) {
-        this.stream.credit(2);
-        position += 2;
-        if (position === end) return end;
-      }
+    const position = this.#skipEmptyLines(bytes, start, end);
+    if (position === end) {
+      Deadlines.disarm(this);
+      return end;
     }
-    const headEnd = findHeadEnd(bytes, position, end, scanned);
+    const headEnd = findHeadEnd(bytes, position, end, position === start ? scanned : 0);
     if (headEnd < 0) {
-      if (end - position > HEAD_BYTES_MAX) this.#refuse(LOCAL_REPLIES.headTooLarge);
-      else {
+      if (end - position > HEAD_BYTES_MAX) {
+        this.stream.credit(end - position);
+        this.#refuse(LOCAL_REPLIES.headTooLarge);
+      } else {
         this.#stash.append(bytes, position, end);
-        if (scanned === 0) headDeadlines.arm(this, performance.now());
+        if (this.deadlineNext === null) headDeadlines.arm(this, performance.now());
       }
       return end;
     }
-    if (this.deadlineNext !== null) Deadlines.disarm(this);
+    Deadlines.disarm(this);
     const problem = parseRequestHead(requestHead, bytes, position, headEnd);
-    this.stream.credit(headEnd - position);
     if (problem !== undefined) {
+      this.stream.credit(end - position);
       this.#refuse(replyTo(problem));
       return end;
     }
+    this.#payForHead(headEnd - position);
     this.#isPersistent = requestHead.isPersistent && !this.#context.isDraining;
     this.#minorVersion = requestHead.minorVersion;
     this.#expectsContinue = requestHead.expectsContinue;
@@ -147,9 +151,38 @@ export class Http1Session implements ByteConsumer, DeadlineEntry {
     return headEnd;
   }
 
+  /** RFC 9112 §2.2: empty lines before the request line are ignored. */
+  #skipEmptyLines(bytes: Buffer, start: number, end: number): number {
+    let position = start;
+    while (position + 1 < end && bytes[position] === 0x0d && bytes[position + 1] === 0x0a) {
+      position += 2;
+    }
+    if (position > start) this.stream.credit(position - start);
+    return position;
+  }
+
+  /**
+   * Credit for a head, at once or, when the client reads no answers, with the next answer: else
+   * pipelined requests would fill our memory with answers that never leave.
+   */
+  #payForHead(bytes: number): void {
+    if (this.stream.queuedBytes > QUEUED_BYTES_MAX) this.#owedBytes += bytes;
+    else this.stream.credit(bytes);
+  }
+
+  /** Sends bytes of our own; what is owed is paid when they have left. */
+  #write(bytes: Buffer, start: number, end: number): void {
+    const paid = Math.min(this.#owedBytes, end - start);
+    this.#owedBytes -= paid;
+    if (start < end - paid) this.stream.write(bytes, start, end - paid, null);
+    if (paid > 0) this.stream.write(bytes, end - paid, end, this.stream);
+  }
+
   #readBody(bytes: Buffer, start: number, end: number): number {
     const body = this.#body;
     const next = body.read(bytes, start, end);
+    // A client that sends its body does not wait for 100 any more.
+    this.#expectsContinue = false;
     const payload = body.payloadEnd - body.payloadStart;
     if (next - start > payload) this.stream.credit(next - start - payload);
     if (body.problem !== undefined) {
@@ -173,13 +206,23 @@ export class Http1Session implements ByteConsumer, DeadlineEntry {
     this.#state = CLOSED;
     if (this.#exchange.isActive && !this.#exchange.isResponseStarted) {
       this.#exchange.answer(LOCAL_REPLIES.badRequest);
-    } else this.abort();
+    } else this.#breakOffAnswered();
+  }
+
+  /** An answer that is complete still goes out; one that is not must not look like it. */
+  #breakOffAnswered(): void {
+    this.#state = CLOSED;
+    if (this.#exchange.isActive) this.abort();
+    else this.stream.end();
   }
 
   /** Answers a request that never became one, and ends the connection. */
   #refuse(reply: LocalReply): void {
     this.#isPersistent = false;
     this.#state = CLOSED;
+    Deadlines.disarm(this);
+    this.stream.credit(this.#stash.length);
+    this.#stash.clear();
     this.#context.countRefused(reply);
     this.writeLocal(reply, false);
     this.stream.end();
@@ -192,16 +235,25 @@ export class Http1Session implements ByteConsumer, DeadlineEntry {
   onEnd(): void {
     this.#isInputEnded = true;
     if (this.#state === RELAY) this.#exchange.relayUpEnd();
-    else if (this.#state === HEAD) this.stream.end();
-    else if (this.#state === BODY) this.stream.reset("cancel");
+    else if (this.#state === HEAD) this.#endInHead();
+    else if (this.#state === BODY) this.#breakOffAnswered();
   }
 
-  onClosed(): void {
+  /** No more requests. The beginning of one is of no use to anybody. */
+  #endInHead(): void {
+    this.#state = CLOSED;
+    Deadlines.disarm(this);
+    this.stream.credit(this.#stash.length);
+    this.#stash.clear();
+    this.stream.end();
+  }
+
+  onClosed(reset: StreamReset | undefined): void {
     this.#state = CLOSED;
     this.#stash.clear();
     Deadlines.disarm(this);
     this.#context.sessions.delete(this);
-    this.#exchange.onDownstreamClosed();
+    this.#exchange.onDownstreamClosed(reset);
   }
 
   // ---- writing
@@ -221,26 +273,40 @@ export class Http1Session implements ByteConsumer, DeadlineEntry {
     const isLengthUnknown = head.framing === "chunked" || head.framing === "close";
     this.#isResponseChunked = isLengthUnknown && this.#minorVersion >= 1;
     if (isLengthUnknown && !this.#isResponseChunked) this.#isPersistent = false;
+    this.#closeIfBodyIsUncertain();
     const edits = responseEdits(upstreamServiceTimeMs);
     const out = scratch(headBytesMax(head, edits));
     const bytes = writeResponseHead(head, edits, out, 0, {
       isChunked: this.#isResponseChunked,
       isClosing: !this.#isPersistent,
+      isKeptAlive: this.#minorVersion < 1,
     });
-    this.stream.write(out, 0, bytes, null);
+    this.#write(out, 0, bytes);
   }
 
+  /** To a client that does not read they are not sent: nothing bounds how many there are. */
   writeInterim(head: Http1Head): void {
-    if (this.#minorVersion < 1) return;
+    if (this.#minorVersion < 1 || this.stream.queuedBytes > QUEUED_BYTES_MAX) return;
     if (head.status === 100) this.#expectsContinue = false;
-    this.stream.write(head.bytes, head.start, head.end, null);
+    const edits = interimEdits();
+    const out = scratch(headBytesMax(head, edits));
+    const options = { isChunked: false, isClosing: false };
+    this.#write(out, 0, writeResponseHead(head, edits, out, 0, options));
+  }
+
+  /**
+   * The client waits for "100 Continue" with its body held back, or may send it nevertheless: where
+   * the next request begins cannot be known.
+   */
+  #closeIfBodyIsUncertain(): void {
+    if (this.#expectsContinue && this.#state === BODY) this.#isPersistent = false;
   }
 
   writeUpgrade(head: Http1Head): void {
     this.#state = RELAY;
     const out = scratch(headBytesMax(head, responseEdits(-1)));
     const options = { isChunked: false, isClosing: false, isUpgrade: true };
-    this.stream.write(out, 0, writeResponseHead(head, responseEdits(-1), out, 0, options), null);
+    this.#write(out, 0, writeResponseHead(head, responseEdits(-1), out, 0, options));
     const early = this.#stash.take();
     if (early.length > 0) this.#exchange.relayUp(early, 0, early.length);
     if (this.#isInputEnded) this.#exchange.relayUpEnd();
@@ -257,12 +323,12 @@ export class Http1Session implements ByteConsumer, DeadlineEntry {
   }
 
   writeLocal(reply: LocalReply, isHead: boolean): void {
-    // The client may be waiting for "100 Continue" with its body held back, or may send it
-    // nevertheless: where the next request begins cannot be known.
-    if (this.#expectsContinue && this.#state === BODY) this.#isPersistent = false;
+    this.#closeIfBodyIsUncertain();
+    // An HTTP/1.0 client would have to be told that the connection stays; it is simpler to end it.
+    if (this.#minorVersion < 1) this.#isPersistent = false;
     const headers = reply.body === "" ? PLAIN_HEADERS : TEXT_HEADERS;
     const bytes = localResponse(reply.status, headers, reply.body, isHead, !this.#isPersistent);
-    this.stream.write(bytes, 0, bytes.length, null);
+    this.#write(bytes, 0, bytes.length);
   }
 
   /** Breaks an answer off in the middle: the client must not take it for complete. */
@@ -286,7 +352,8 @@ export class Http1Session implements ByteConsumer, DeadlineEntry {
     this.#state = HEAD;
     if (this.#isReading) return;
     if (this.#stash.length > 0) this.#readStash(0);
-    if (this.#isInputEnded && this.isIdle) this.stream.end();
+    if (this.#isInputEnded && this.#state === HEAD) this.#endInHead();
+    else if (this.#isInputEnded && this.#state === BODY) this.#breakOffAnswered();
   }
 }
 

@@ -110,23 +110,19 @@ export class Http1Upstream implements ByteConsumer, DeadlineEntry {
           return;
         }
         this.stream.credit(headEnd - position);
-        if (!this.#readHead(bytes, position, headEnd)) return;
+        if (!this.#readHead(bytes, position, headEnd, end)) return;
         position = headEnd;
       } else if (this.#state === RELAY) {
         this.#exchange.relayDown(bytes, position, end, this.stream);
         return;
       } else position = this.#readBody(bytes, position, end);
     }
-    if (position < end) {
-      // Bytes behind the end of a response: the connection cannot be trusted any more.
-      this.stream.credit(end - position);
-      this.#leaveIdle();
-      this.close();
-    }
+    // Bytes behind the end of a response; the connection was closed for it.
+    if (position < end) this.stream.credit(end - position);
   }
 
   /** False when the reading must stop. */
-  #readHead(bytes: Buffer, start: number, headEnd: number): boolean {
+  #readHead(bytes: Buffer, start: number, headEnd: number, end: number): boolean {
     const exchange = this.#exchange!;
     const problem = parseResponseHead(responseHead, bytes, start, headEnd, exchange.method);
     if (problem !== undefined) {
@@ -151,8 +147,8 @@ export class Http1Upstream implements ByteConsumer, DeadlineEntry {
     this.#body.reset(responseHead.framing, responseHead.contentLength);
     this.#state = BODY;
     exchange.onResponseHead(responseHead);
-    if (this.#exchange === exchange && this.#body.isDone) this.#finish();
-    return this.#exchange === exchange || this.isClosed === false;
+    if (this.#exchange === exchange && this.#body.isDone) this.#finish(headEnd < end);
+    return true;
   }
 
   #readBody(bytes: Buffer, start: number, end: number): number {
@@ -168,16 +164,20 @@ export class Http1Upstream implements ByteConsumer, DeadlineEntry {
     if (payload > 0) {
       exchange.onResponseBody(bytes, body.payloadStart, body.payloadEnd, this.stream);
     }
-    if (body.isDone && this.#exchange === exchange) this.#finish();
+    if (body.isDone && this.#exchange === exchange) this.#finish(next < end);
     return next;
   }
 
-  #finish(): void {
+  /**
+   * `isMoreThere`: bytes stand behind the response that nobody asked for. The next request must not
+   * go out on this connection, or they would be taken for its answer.
+   */
+  #finish(isMoreThere: boolean): void {
     const exchange = this.#exchange!;
     this.#exchange = null;
     this.served++;
     // An answer before the request's end: what is left of the request goes nowhere.
-    if (this.#isPersistent && this.#isRequestDone) this.#rest();
+    if (this.#isPersistent && this.#isRequestDone && !isMoreThere) this.#rest();
     else this.close();
     exchange.onResponseEnd(this.#body.trailers);
   }
@@ -210,7 +210,7 @@ export class Http1Upstream implements ByteConsumer, DeadlineEntry {
       this.#leaveIdle();
       this.close();
     } else if (this.#state === RELAY) exchange.relayDownEnd();
-    else if (this.#state === BODY && this.#isEndedByClose) this.#finish();
+    else if (this.#state === BODY && this.#isEndedByClose) this.#finish(false);
     else this.#fail("reset");
   }
 

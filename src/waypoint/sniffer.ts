@@ -18,6 +18,8 @@ export class Sniffer implements ByteConsumer {
   readonly #found: (protocol: Sniffed, bytes: Buffer, isEnded: boolean) => void;
   readonly #stash = new Stash();
   #timer: NodeJS.Timeout | undefined;
+  /** A refused stream keeps this consumer, and may still tell it that it has ended. */
+  #isSettled = false;
 
   /** `found` is called once, with the bytes read so far (not yet credited). */
   constructor(
@@ -32,6 +34,10 @@ export class Sniffer implements ByteConsumer {
   }
 
   onData(bytes: Buffer, start: number, end: number): void {
+    if (this.#isSettled) {
+      this.#stream.credit(end - start);
+      return;
+    }
     this.#stash.append(bytes, start, end);
     const protocol = protocolOf(this.#stash.peek());
     if (protocol !== undefined) this.#settle(protocol, false);
@@ -42,13 +48,15 @@ export class Sniffer implements ByteConsumer {
   }
 
   onClosed(): void {
+    this.#isSettled = true;
     clearTimeout(this.#timer);
     this.#stash.clear();
   }
 
   #settle(protocol: Sniffed, isEnded: boolean): void {
     clearTimeout(this.#timer);
-    if (this.#stream.consumer !== this) return;
+    if (this.#isSettled || this.#stream.consumer !== this) return;
+    this.#isSettled = true;
     this.#found(protocol, this.#stash.take(), isEnded);
   }
 }

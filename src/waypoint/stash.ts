@@ -1,41 +1,71 @@
 /**
  * Bytes kept until more arrive: the beginning of a head, or pipelined requests. Grows by doubling,
  * so that a peer that sends one byte at a time does not make us copy everything for each.
+ *
+ * What `take` gave out may come back: appending a part of it takes the buffer over again without a
+ * copy. Pipelined requests are taken, all of them, once for each, and copying what is left each
+ * time would cost the square of their number.
  */
 export class Stash {
-  #bytes: Buffer | null = null;
-  #length = 0;
+  #buffer = EMPTY;
+  #start = 0;
+  #end = 0;
+  /** What `take` gave out last, and where it stands in its buffer. */
+  #lent = EMPTY;
+  #lentBuffer = EMPTY;
+  #lentStart = 0;
 
   get length(): number {
-    return this.#length;
+    return this.#end - this.#start;
   }
 
   append(bytes: Buffer, start: number, end: number): void {
-    const needed = this.#length + end - start;
-    if (this.#bytes === null || this.#bytes.length < needed) {
-      const grown = Buffer.allocUnsafe(Math.max(512, needed, (this.#bytes?.length ?? 0) * 2));
-      this.#bytes?.copy(grown, 0, 0, this.#length);
-      this.#bytes = grown;
+    if (this.length === 0 && bytes === this.#lent && bytes.length > 0) {
+      this.#buffer = this.#lentBuffer;
+      this.#start = this.#lentStart + start;
+      this.#end = this.#lentStart + end;
+      return;
     }
-    bytes.copy(this.#bytes, this.#length, start, end);
-    this.#length = needed;
+    this.#makeRoom(end - start);
+    bytes.copy(this.#buffer, this.#end, start, end);
+    this.#end += end - start;
+  }
+
+  #makeRoom(bytes: number): void {
+    if (this.#buffer.length - this.#end >= bytes) return;
+    const { length } = this;
+    const grown = Buffer.allocUnsafe(Math.max(512, (length + bytes) * 2));
+    this.#buffer.copy(grown, 0, this.#start, this.#end);
+    this.#buffer = grown;
+    this.#start = 0;
+    this.#end = length;
   }
 
   /** All of it, to look at. */
   peek(): Buffer {
-    return this.#bytes === null ? EMPTY : this.#bytes.subarray(0, this.#length);
+    return this.#buffer.subarray(this.#start, this.#end);
   }
 
   /** All of it; the stash is empty afterwards. */
   take(): Buffer {
     const taken = this.peek();
-    this.clear();
+    this.#lent = taken;
+    this.#lentBuffer = this.#buffer;
+    this.#lentStart = this.#start;
+    this.#forget();
     return taken;
   }
 
   clear(): void {
-    this.#bytes = null;
-    this.#length = 0;
+    this.#forget();
+    this.#lent = EMPTY;
+    this.#lentBuffer = EMPTY;
+  }
+
+  #forget(): void {
+    this.#buffer = EMPTY;
+    this.#start = 0;
+    this.#end = 0;
   }
 }
 

@@ -5,45 +5,32 @@
  * or describes an object that another file describes too, the objects that were in force stay, and
  * the diagnostics say why. The first load is no exception: it then fails.
  */
-import { type FSWatcher, watch } from "node:fs";
-import { readdir, readFile, stat } from "node:fs/promises";
-import { dirname, extname, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { KINDS } from "../../api/kinds.ts";
-import type { ObjectChange, ObjectKey, ParsedObject } from "../../api/object.ts";
-import { type ReadObjects, readObjects } from "../../api/read-objects.ts";
-import { FILE_BYTES_MAX } from "../../api/yaml.ts";
+import type { ObjectChange, ObjectKey, ParsedObject, Position } from "../../api/object.ts";
 import { type Diagnostic, diagnostic } from "../../kit/diagnostic.ts";
 import { Failure } from "../../kit/failure.ts";
 import { log } from "../../kit/log.ts";
-
-const EXTENSIONS = new Set([".yaml", ".yml", ".json"]);
-/** Editors write a file in several steps; this is long enough for them and short for people. */
-const SETTLE_MS = 15;
-const TOTAL_BYTES_MAX = 64 * 1024 * 1024;
-
-interface ReadFile extends ReadObjects {
-  readonly text: string;
-}
+import { FileReader, type Listing } from "./file-reader.ts";
+import { FolderWatch } from "./folder-watch.ts";
 
 export interface LoadResult {
   readonly change: ObjectChange;
 }
 
 export class FileSource {
-  readonly #paths: readonly string[];
+  readonly #reader: FileReader;
+  readonly #watch = new FolderWatch(() => this.#reload());
   readonly #listeners = new Set<(change: ObjectChange) => void>();
-  readonly #watchers = new Map<string, FSWatcher>();
-  #files = new Map<string, ReadFile>();
   /** What is in force, by key. */
-  #objects = new Map<string, ParsedObject>();
+  #objects: ReadonlyMap<string, ParsedObject> = new Map();
   #diagnostics: readonly Diagnostic[] = [];
-  #timer: NodeJS.Timeout | undefined;
+  /** One load at a time. */
   #loading: Promise<void> = Promise.resolve();
   #isClosed = false;
 
   constructor(paths: readonly string[]) {
-    this.#paths = paths;
+    this.#reader = new FileReader(paths);
   }
 
   /** What is wrong with the files as they are now. */
@@ -51,16 +38,19 @@ export class FileSource {
     return this.#diagnostics;
   }
 
-  /** Reads everything, and watches from then on. CONFIGURATION_INVALID when it is refused. */
+  /** Reads everything, and watches from then on. Throws CONFIGURATION_INVALID when it is refused. */
   async start(): Promise<LoadResult> {
-    const change = await this.#load();
-    if (change === undefined) {
-      const count = this.#diagnostics.filter((d) => d.level === "error").length;
-      const what = count === 1 ? "an error" : `${count} errors`;
-      throw new Failure("CONFIGURATION_INVALID", `the configuration has ${what}`);
-    }
-    await this.#watchFolders();
-    return { change };
+    const loaded = this.#load();
+    this.#loading = loaded.then(
+      () => undefined,
+      () => undefined,
+    );
+    const change = await loaded;
+    if (change !== undefined) return { change };
+    this.close();
+    const count = this.#diagnostics.filter((d) => d.level === "error").length;
+    const what = count === 1 ? "an error" : `${count} errors`;
+    throw new Failure("CONFIGURATION_INVALID", `the configuration has ${what}`);
   }
 
   subscribe(listener: (change: ObjectChange) => void): () => void {
@@ -70,17 +60,19 @@ export class FileSource {
 
   close(): void {
     this.#isClosed = true;
-    clearTimeout(this.#timer);
-    for (const watcher of this.#watchers.values()) watcher.close();
-    this.#watchers.clear();
+    this.#watch.close();
   }
 
   /** The change that the files make; `undefined` when it is refused. */
   async #load(): Promise<ObjectChange | undefined> {
-    const files = await this.#readFiles();
-    const diagnostics: Diagnostic[] = [];
+    const read = await this.#reader.read(await this.#listWatched());
+    if (typeof read === "number") {
+      this.#watch.remind(read);
+      return NO_CHANGE;
+    }
+    const diagnostics = [...read.diagnostics];
     const objects = new Map<string, ParsedObject>();
-    for (const file of files.values()) {
+    for (const file of read.files) {
       diagnostics.push(...file.diagnostics);
       for (const object of file.objects) {
         const key = keyText(keyOf(object));
@@ -89,10 +81,18 @@ export class FileSource {
         else diagnostics.push(duplicate(object, other));
       }
     }
-    this.#files = files;
     this.#diagnostics = [...diagnostics, ...notActedOn(objects)];
     if (diagnostics.some((d) => d.level === "error")) return undefined;
     return this.#swap(objects);
+  }
+
+  /** What is listed is watched already: an edit is read twice rather than missed. */
+  async #listWatched(): Promise<Listing> {
+    let listing = await this.#reader.list();
+    for (let round = 0; round < LISTINGS_MAX && this.#watch.set(listing.interests); round++) {
+      listing = await this.#reader.list();
+    }
+    return listing;
   }
 
   /** Puts the new objects in force; those that say the same as before keep their values. */
@@ -105,91 +105,25 @@ export class FileSource {
         upserted.push(object);
         continue;
       }
-      const isEqual =
-        before.value === object.value || isDeepStrictEqual(before.value, object.value);
+      const isEqual = isDeepStrictEqual(before.value, object.value);
       const kept = isEqual ? withValueOf(object, before) : object;
       objects.set(key, kept);
-      if (!isEqual || !isDeepStrictEqual(before.position, object.position)) upserted.push(kept);
+      if (!isEqual || !isSamePlace(before.position, object.position)) upserted.push(kept);
     }
     for (const [key, before] of this.#objects) if (!objects.has(key)) removed.push(keyOf(before));
     this.#objects = objects;
     return { upserted, removed };
   }
 
-  async #readFiles(): Promise<Map<string, ReadFile>> {
-    const files = new Map<string, ReadFile>();
-    let totalBytes = 0;
-    for (const path of await this.#listFiles()) {
-      const text = await readText(path);
-      if (text === undefined) continue;
-      totalBytes += text.length;
-      if (totalBytes > TOTAL_BYTES_MAX) {
-        const message = `the configuration is larger than ${TOTAL_BYTES_MAX / 1024 / 1024} MiB`;
-        const problem = diagnostic("WS0006", message, { file: path });
-        return files.set(path, { text, objects: [], diagnostics: [problem] });
-      }
-      const before = this.#files.get(path);
-      files.set(
-        path,
-        before?.text === text ? before : { text, ...(await readObjects(text, path)) },
-      );
-    }
-    return files;
+  #reload(): void {
+    this.#loading = this.#loading.then(() => this.#loadAgain());
   }
 
-  /** Every file, in the order of the paths given, sorted within folders. */
-  async #listFiles(): Promise<string[]> {
-    const found: string[] = [];
-    for (const path of this.#paths) {
-      const isFolder = await isDirectory(path);
-      if (isFolder === undefined) {
-        throw new Failure("CONFIGURATION_INVALID", `${path}: no such file or folder`);
-      }
-      if (isFolder) found.push(...(await listFolder(path)).files);
-      else found.push(path);
-    }
-    return [...new Set(found)];
-  }
-
-  async #watchFolders(): Promise<void> {
-    const folders = new Set<string>();
-    for (const path of this.#paths) {
-      if (!(await isDirectory(path))) folders.add(dirname(path));
-      else for (const folder of (await listFolder(path)).folders) folders.add(folder);
-    }
-    if (this.#isClosed) return;
-    for (const [folder, watcher] of this.#watchers) {
-      if (folders.has(folder)) continue;
-      watcher.close();
-      this.#watchers.delete(folder);
-    }
-    for (const folder of folders) this.#watchFolder(folder);
-  }
-
-  #watchFolder(folder: string): void {
-    if (this.#watchers.has(folder)) return;
-    try {
-      const watcher = watch(folder, () => this.#settle());
-      watcher.on("error", () => this.#settle());
-      this.#watchers.set(folder, watcher);
-    } catch (caught) {
-      log("files").warn({ folder, caught }, "the folder cannot be watched");
-    }
-  }
-
-  #settle(): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#loading = this.#loading.then(() => this.#reload());
-    }, SETTLE_MS);
-  }
-
-  async #reload(): Promise<void> {
+  async #loadAgain(): Promise<void> {
     if (this.#isClosed) return;
     const before = this.#diagnostics;
     try {
       const change = await this.#load();
-      await this.#watchFolders();
       const isEmpty = change && change.upserted.length === 0 && change.removed.length === 0;
       if (this.#isClosed || (isEmpty && isDeepStrictEqual(before, this.#diagnostics))) return;
       // A refused edit changes nothing; listeners look at the diagnostics.
@@ -200,9 +134,17 @@ export class FileSource {
   }
 }
 
+/** While somebody makes folders faster than we list them. */
+const LISTINGS_MAX = 8;
+
 const NO_CHANGE: ObjectChange = { upserted: [], removed: [] };
 
+function isSamePlace(one: Position, other: Position): boolean {
+  return one.file === other.file && one.line === other.line && one.column === other.column;
+}
+
 function withValueOf(object: ParsedObject, before: ParsedObject): ParsedObject {
+  if (object.value === before.value) return object;
   return {
     kind: object.kind,
     value: before.value,
@@ -241,42 +183,4 @@ function notActedOn(objects: ReadonlyMap<string, ParsedObject>): Diagnostic[] {
       ...object.position,
     }),
   );
-}
-
-/** `undefined`: gone since it was listed. */
-async function readText(path: string): Promise<string | undefined> {
-  try {
-    const { size } = await stat(path);
-    // The parser says that it is too large; there is no need to hold more of it.
-    if (size > FILE_BYTES_MAX) return " ".repeat(FILE_BYTES_MAX + 1);
-    return await readFile(path, "utf8");
-  } catch (caught) {
-    if ((caught as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw Failure.from(caught, "CONFIGURATION_INVALID");
-  }
-}
-
-async function isDirectory(path: string): Promise<boolean | undefined> {
-  try {
-    return (await stat(path)).isDirectory();
-  } catch {
-    return undefined;
-  }
-}
-
-async function listFolder(folder: string): Promise<{ files: string[]; folders: string[] }> {
-  const files: string[] = [];
-  const folders = [folder];
-  const entries = await readdir(folder, { withFileTypes: true });
-  entries.sort((a, b) => (a.name < b.name ? -1 : 1));
-  for (const entry of entries) {
-    if (entry.name.startsWith(".")) continue;
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) {
-      const inner = await listFolder(path);
-      files.push(...inner.files);
-      folders.push(...inner.folders);
-    } else if (EXTENSIONS.has(extname(entry.name))) files.push(path);
-  }
-  return { files, folders };
 }

@@ -197,6 +197,9 @@ export class BodyReader {
   }
 }
 
+/** Not `trim()`, which takes U+00A0 too: a byte of somebody's text. */
+const BLANKS = /^[ \t]+|[ \t]+$/g;
+
 function parseTrailer(line: string): [string, string] | undefined {
   const bytes = Buffer.from(line, "latin1");
   let position = 0;
@@ -204,7 +207,7 @@ function parseTrailer(line: string): [string, string] | undefined {
   if (position === 0 || bytes[position] !== 0x3a) return undefined;
   for (const byte of bytes) if (FIELD[byte] !== 1) return undefined;
   const name = latin1(bytes, 0, position).toLowerCase();
-  return [name, latin1(bytes, position + 1, bytes.length).trim()];
+  return [name, latin1(bytes, position + 1, bytes.length).replace(BLANKS, "")];
 }
 
 /** `<size in hexadecimal>CRLF`. Returns the position behind it. */

@@ -49,7 +49,7 @@ function readLines(head: Http1Head): HeadProblem | undefined {
   if (lines.isChunked && lines.contentLength >= 0) {
     return bad("Content-Length beside Transfer-Encoding");
   }
-  head.upgrade = lines.hasUpgrade ? forwardedUpgrade(head) : "";
+  head.upgrade = lines.hasUpgrade && head.minorVersion === 1 ? forwardedUpgrade(head) : "";
   head.isPersistent = head.minorVersion === 1 ? !lines.hasClose : lines.hasKeepAlive;
   return undefined;
 }
@@ -107,6 +107,8 @@ export function readRequestFraming(head: Http1Head): HeadProblem | undefined {
   if (problem !== undefined) return problem;
   head.contentLength = Math.max(0, lines.contentLength);
   head.framing = lines.isChunked ? "chunked" : lines.contentLength > 0 ? "length" : "none";
+  // With a body in between, where the other protocol begins is a matter of opinion.
+  if (head.framing !== "none") head.upgrade = "";
   return undefined;
 }
 

@@ -102,24 +102,25 @@ export function headBytesMax(head: Http1Head, edits: HeadEdits): number {
   return head.end - head.start + edits.added.length + (edits.target?.length ?? 0) + OWN_LINES_BYTES;
 }
 
-/** Ids that the present head's Connection nominates; few heads have any. */
-const nominated = new Set<number>();
+/** Names that the present head's Connection nominates; few heads have any. */
+const nominated = new Set<string>();
 
 function readNominations(head: Http1Head): void {
-  nominated.clear();
+  if (nominated.size > 0) nominated.clear();
   for (let i = 0; i < head.count; i++) {
     if (head.ids[i] !== H.connection) continue;
     for (const part of head.value(i).toLowerCase().split(",")) {
-      const id = knownHeaderId(part.trim());
-      if (id >= 0 && !NOT_NOMINABLE.has(id)) nominated.add(id);
+      const name = part.trim();
+      if (!NOT_NOMINABLE.has(knownHeaderId(name))) nominated.add(name);
     }
   }
 }
 
 function isDropped(head: Http1Head, edits: HeadEdits, line: number): boolean {
   const id = head.ids[line]!;
-  if (id < 0) return false;
-  return HOP_BY_HOP.has(id) || edits.drops(id) || nominated.has(id);
+  if (id >= 0 && (HOP_BY_HOP.has(id) || edits.drops(id))) return true;
+  // By name, for a name beyond the bounded table has no number.
+  return nominated.size > 0 && nominated.has(head.name(line));
 }
 
 /** Copies the lines that stay; returns the new position. */
@@ -178,6 +179,8 @@ export interface ResponseHeadOptions {
   readonly isChunked: boolean;
   /** The connection ends behind this response. */
   readonly isClosing: boolean;
+  /** It does not, and an HTTP/1.0 client has to be told. */
+  readonly isKeptAlive?: boolean;
   /** 101: Connection and Upgrade stay. */
   readonly isUpgrade?: boolean;
 }
@@ -197,6 +200,9 @@ export function writeResponseHead(
   let own = edits.added;
   if (options.isUpgrade) own += `connection: upgrade\r\nupgrade: ${head.get(H.upgrade) ?? ""}\r\n`;
   else if (options.isClosing) own += "connection: close\r\n";
-  own += framingLine(options.isChunked, head.has(H.contentLength), head.contentLength);
+  else if (options.isKeptAlive) own += "connection: keep-alive\r\n";
+  // RFC 9110 §8.6: 1xx and 204 never say a length.
+  const hasLength = head.status >= 200 && head.status !== 204 && head.has(H.contentLength);
+  own += framingLine(options.isChunked, hasLength, head.contentLength);
   return writeText(`${own}\r\n`, out, at);
 }

@@ -26,8 +26,10 @@ export function rewrite(exchange: Exchange): boolean {
   const { head } = exchange;
   const edits = requestEdits;
   edits.reset();
-  const target = exchange.query === "" ? exchange.path : `${exchange.path}?${exchange.query}`;
-  if (target !== head.target) edits.replaceTarget(target);
+  if (exchange.path !== head.path || head.isAbsoluteTarget) {
+    const { path, query } = exchange;
+    edits.replaceTarget(query === "" ? path : `${path}?${query}`);
+  }
   exchange.requestId = head.get(H.xRequestId) ?? "";
   if (exchange.requestId === "") {
     exchange.requestId = newRequestId();
@@ -62,6 +64,12 @@ export function releaseHead(exchange: Exchange): void {
   if (buffer.length === HEAD_BUFFER_BYTES && freeBuffers.length < HEAD_BUFFERS_MAX) {
     freeBuffers.push(buffer);
   }
+}
+
+/** What is changed in the head of a 1xx: nothing, besides what is for this hop only. */
+export function interimEdits(): HeadEdits {
+  responseEditsKept.reset();
+  return responseEditsKept;
 }
 
 /** What is changed in every answer's head. `upstreamServiceTimeMs` below 0 leaves that header out. */

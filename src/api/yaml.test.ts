@@ -1,0 +1,71 @@
+import { expect, test } from "vitest";
+import { FILE_BYTES_MAX, parseYaml } from "./yaml.ts";
+
+const codes = (text: string) => parseYaml(text, "a.yaml").diagnostics.map((d) => d.code);
+
+test("parseYaml() finds nothing in what is empty", () => {
+  for (const text of ["", "\n", "# only a comment\n", "---\n", "---\n# a\n---\n---\n", "null"]) {
+    expect(parseYaml(text, "a.yaml"), text).toEqual({ objects: [], diagnostics: [] });
+  }
+});
+
+test("parseYaml() skips empty documents between others", () => {
+  const { objects } = parseYaml("---\na: 1\n---\n# nothing\n---\nb: 2\n", "a.yaml");
+  expect(objects.map((o) => o.value)).toEqual([{ a: 1 }, { b: 2 }]);
+  expect(objects.map((o) => o.position.line)).toEqual([2, 6]);
+});
+
+test("parseYaml() says where a syntax error stands, and reads the other documents", () => {
+  const { objects, diagnostics } = parseYaml("a: 1\n---\nb: [1, 2\nc: }\n---\nd: 4\n", "a.yaml");
+  expect(diagnostics.length).toBeGreaterThan(0);
+  expect(diagnostics.every((d) => d.code === "WS0001")).toBe(true);
+  expect(diagnostics[0]).toMatchObject({ file: "a.yaml" });
+  expect([3, 4]).toContain(diagnostics[0]!.line);
+  expect(objects.map((o) => o.value)).toEqual([{ a: 1 }, { d: 4 }]);
+});
+
+test("parseYaml() refuses duplicate keys, at the second", () => {
+  const { diagnostics } = parseYaml("a: 1\nb:\n  c: 1\n  c: 2\n", "a.yaml");
+  expect(diagnostics).toEqual([expect.objectContaining({ code: "WS0001", line: 4, column: 3 })]);
+});
+
+test("parseYaml() expands aliases, but not without bound", () => {
+  const { objects } = parseYaml("a: &x [1]\nb: *x\n", "a.yaml");
+  expect(objects[0]!.value).toEqual({ a: [1], b: [1] });
+  expect(objects[0]!.positionOf(["b"])).toMatchObject({ line: 2, column: 4 });
+  const levels = Array.from(
+    { length: 9 },
+    (_, i) => `l${i + 1}: &l${i + 1} [${Array(9).fill(`*l${i}`).join(", ")}]`,
+  );
+  const started = performance.now();
+  expect(codes(`l0: &l0 [x]\n${levels.join("\n")}\n`)).toEqual(["WS0001"]);
+  expect(performance.now() - started).toBeLessThan(2000);
+});
+
+test("an alias of nothing, and one of itself, are errors", () => {
+  expect(codes("a: *nothing\n")).toEqual(["WS0001"]);
+  expect(() => parseYaml("a: &a\n  b: *a\n", "a.yaml")).not.toThrow();
+});
+
+test("parseYaml() refuses a text that is too large", () => {
+  expect(codes(" ".repeat(FILE_BYTES_MAX + 1))).toEqual(["WS0006"]);
+  expect(codes("é".repeat(FILE_BYTES_MAX / 2 + 1))).toEqual(["WS0006"]);
+});
+
+test("parseYaml() refuses a stream of too many documents", () => {
+  expect(codes("a: 1\n---\n".repeat(20_001))).toEqual(["WS0006"]);
+});
+
+test("positionOf() goes to keys, items and through empty values", () => {
+  const { objects } = parseYaml("a:\n  - b: 1\n  -\n    c:\n", "a.yaml");
+  const object = objects[0]!;
+  expect(object.positionOf(["a", 0, "b"])).toMatchObject({ line: 2, column: 8 });
+  expect(object.positionOfKey(["a", 0, "b"])).toMatchObject({ line: 2, column: 5 });
+  expect(object.positionOfKey(["a", 1, "c"])).toMatchObject({ line: 4, column: 5 });
+});
+
+test("windows line ends and a byte order mark change no position", () => {
+  const { objects } = parseYaml("\uFEFFa: 1\r\nb:\r\n  c: 2\r\n", "a.yaml");
+  expect(objects[0]!.value).toEqual({ a: 1, b: { c: 2 } });
+  expect(objects[0]!.positionOf(["b", "c"])).toMatchObject({ line: 3, column: 6 });
+});
