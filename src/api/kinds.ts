@@ -14,6 +14,8 @@ export interface Kind {
   readonly versions: readonly string[];
   readonly isNamespaced: boolean;
   readonly use: KindUse;
+  /** What stands in `kind:` when another group has a kind of the same name; else the entry's name. */
+  readonly spelling?: string;
   /** Absent for kinds of which nothing is read. Loaded when the first such object comes. */
   readonly schema?: () => Promise<{ readonly schema: object }>;
 }
@@ -104,6 +106,7 @@ export const KINDS = {
     () => import("./schemas/destination-rule.ts"),
   ),
   EnvoyFilter: kind(NETWORKING, ["v1alpha3"], "later", () => import("./schemas/envoy-filter.ts")),
+  IstioGateway: { ...kind(NETWORKING, ISTIO_VERSIONS, "later"), spelling: "Gateway" },
   ProxyConfig: kind(NETWORKING, ["v1beta1"], "later", () => import("./schemas/proxy-config.ts")),
   ServiceEntry: kind(
     NETWORKING,
@@ -153,12 +156,20 @@ export function isBuiltIn(name: KindName): boolean {
 
 export type KindName = keyof typeof KINDS;
 
+const NAMES: ReadonlyMap<string, KindName> = new Map(
+  Object.entries<Kind>(KINDS).map(([name, { group, spelling = name }]) => [
+    `${group}/${spelling}`,
+    name as KindName,
+  ]),
+);
+
 /** The kind of an object, or `undefined` when a mesh does not read such objects. */
-export function kindOf(apiVersion: string, name: string): KindName | undefined {
-  if (!Object.hasOwn(KINDS, name)) return undefined;
-  const entry: Kind = KINDS[name as KindName];
+export function kindOf(apiVersion: string, spelling: string): KindName | undefined {
   const slash = apiVersion.indexOf("/");
   const group = slash < 0 ? "" : apiVersion.slice(0, slash);
   const version = apiVersion.slice(slash + 1);
-  return entry.group === group && entry.versions.includes(version) ? (name as KindName) : undefined;
+  const name = NAMES.get(`${group}/${spelling}`);
+  if (name === undefined) return undefined;
+  const { versions }: Kind = KINDS[name];
+  return versions.includes(version) ? name : undefined;
 }

@@ -126,7 +126,6 @@ const limits: [what: string, rule: string, path: string][] = [
     "backendRefs: [{ name: a, port: 80, weight: 1000001 }]",
     "spec.rules[0].backendRefs[0].weight",
   ],
-  ["a missing port", "backendRefs: [{ name: a }]", "spec.rules[0].backendRefs[0]"],
   [
     "a header's name",
     'matches: [{ headers: [{ name: "a b", value: c }] }]',
@@ -252,4 +251,37 @@ test("diagnostics read as istioctl's do", async () => {
   expect(formatDiagnostic(found!)).toMatch(
     /^Error \[WS0002\] \(AuthorizationPolicy shop\/deny mesh\.yaml:5:11\) spec\.action: "Deny"/,
   );
+});
+
+test("Istio's own Gateway is known as such, and is not the Gateway API's", async () => {
+  const { objects, diagnostics } = await read(
+    "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: { name: a }\nspec: {}\n",
+  );
+  expect(diagnostics).toEqual([]);
+  expect(objects.map((o) => o.kind)).toEqual(["IstioGateway"]);
+  const text = "apiVersion: v1\nkind: IstioGateway\nmetadata: { name: a }\n";
+  expect((await diagnosticsOf(text)).map((d) => d.code)).toEqual(["WS0003"]);
+});
+
+test("files of Istio's installer are told where settings come from", async () => {
+  const text = "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nspec: {}\n";
+  const [found] = await diagnosticsOf(text);
+  expect(found).toMatchObject({ code: "WS0105", level: "warning", line: 1 });
+  expect(found!.message).toContain("ConfigMap istio");
+});
+
+test("a null is a field that is absent, in Kubernetes' own kinds and in metadata", async () => {
+  const nulls = `${SERVICE}  selector:\n---\n${ROUTE.replace("namespace: shop", "labels: null")}`;
+  const { objects, diagnostics } = await read(nulls);
+  expect(diagnostics).toEqual([]);
+  expect(objects.map((o) => o.value.spec)).not.toHaveProperty("0.selector");
+  expect(objects[1]!.value.metadata).toEqual({ name: "reviews", namespace: "default" });
+  expect((await diagnosticsOf(`${POLICY}  rules: null\n`)).map((d) => d.path)).toEqual([
+    "spec.rules",
+  ]);
+});
+
+test("a document that contains itself is refused", async () => {
+  const text = "apiVersion: v1\nkind: Pod\nmetadata: { name: a }\nspec: &s\n  more: *s\n";
+  expect((await diagnosticsOf(text)).map((d) => [d.code, d.line])).toEqual([["WS0001", 5]]);
 });

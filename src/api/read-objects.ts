@@ -21,7 +21,7 @@ export async function readObjects(text: string, file: string): Promise<ReadObjec
   for (const raw of parsed.objects) {
     const identified = identify(raw);
     if ("diagnostic" in identified) diagnostics.push(identified.diagnostic);
-    else known.push({ raw: isBuiltIn(identified.kind) ? withoutNulls(raw) : raw, ...identified });
+    else known.push({ raw: withoutNulls(raw, identified.kind), ...identified });
   }
   await loadSchemas(new Set(known.map(({ kind }) => kind)));
   const objects: ParsedObject[] = [];
@@ -46,8 +46,12 @@ function withNamespace(value: KubeObject, kind: Kind): KubeObject {
   return { ...value, metadata: { ...metadata, namespace: "default" } };
 }
 
-function withoutNulls(raw: RawObject): RawObject {
-  return hasNull(raw.value) ? { ...raw, value: pruned(raw.value) } : raw;
+/** A field that is null is absent: in Kubernetes' own kinds, and in everything's metadata. */
+function withoutNulls(raw: RawObject, kind: KindName): RawObject {
+  if (!hasNull(raw.value)) return raw;
+  if (isBuiltIn(kind)) return { ...raw, value: pruned(raw.value) };
+  const value = raw.value as KubeObject;
+  return { ...raw, value: { ...value, metadata: pruned(value.metadata) } };
 }
 
 function hasNull(value: unknown): boolean {
@@ -63,9 +67,18 @@ function pruned(value: unknown): unknown {
   return Object.fromEntries(kept.map(([name, inner]) => [name, pruned(inner)]));
 }
 
+/** Files of Istio's installer: mesh settings, in a form that a cluster never sees. */
+const SETTINGS_KINDS = new Set(["IstioOperator", "MeshConfig"]);
+const SETTINGS_PLACE =
+  "mesh settings come from the ConfigMap istio of the root namespace (key mesh)";
+
 function identify(raw: RawObject): { kind: KindName; label: string } | { diagnostic: Diagnostic } {
   const { apiVersion, kind, metadata } = (raw.value ?? {}) as Partial<KubeObject>;
   const name = metadata?.name;
+  if (typeof kind === "string" && SETTINGS_KINDS.has(kind)) {
+    const message = `${kind} is not acted on: ${SETTINGS_PLACE}`;
+    return { diagnostic: diagnostic("WS0105", message, { object: kind, ...raw.position }) };
+  }
   if (
     typeof apiVersion !== "string" ||
     typeof kind !== "string" ||

@@ -44,7 +44,9 @@ test("parseYaml() expands aliases, but not without bound", () => {
 
 test("an alias of nothing, and one of itself, are errors", () => {
   expect(codes("a: *nothing\n")).toEqual(["WS0001"]);
-  expect(() => parseYaml("a: &a\n  b: *a\n", "a.yaml")).not.toThrow();
+  const { objects, diagnostics } = parseYaml("a: 1\n---\na: &a\n  b: [*a]\n", "a.yaml");
+  expect(objects.map((o) => o.value)).toEqual([{ a: 1 }]);
+  expect(diagnostics).toEqual([expect.objectContaining({ code: "WS0001", line: 4, column: 7 })]);
 });
 
 test("parseYaml() refuses a text that is too large", () => {

@@ -13,6 +13,7 @@ import {
   isSeq,
   LineCounter,
   parseAllDocuments,
+  visit,
 } from "yaml";
 import { type Diagnostic, diagnostic } from "../kit/diagnostic.ts";
 import type { FieldPath, Position } from "./object.ts";
@@ -63,6 +64,8 @@ export function parseYaml(text: string, file: string): ParsedText {
   for (const document of documents) {
     readDocument(
       document as Document.Parsed,
+      // Most texts have none; the search for aliases is for the others.
+      text.includes("&"),
       new Places(document as Document.Parsed, lines, file),
       objects,
       diagnostics,
@@ -73,6 +76,7 @@ export function parseYaml(text: string, file: string): ParsedText {
 
 function readDocument(
   document: Document.Parsed,
+  hasAnchors: boolean,
   places: Places,
   objects: RawObject[],
   diagnostics: Diagnostic[],
@@ -82,6 +86,12 @@ function readDocument(
     diagnostics.push(diagnostic("WS0001", message, places.atOffset(error.pos[0])));
   }
   if (document.errors.length > 0) return;
+  const endless = hasAnchors ? endlessAlias(document) : undefined;
+  if (endless !== undefined) {
+    const message = "the alias stands inside of what it names";
+    diagnostics.push(diagnostic("WS0001", message, places.atOffset(endless)));
+    return;
+  }
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: ALIASES_MAX });
@@ -99,6 +109,20 @@ function readDocument(
       positionOfKey: (inner) => places.ofKey([...path, ...inner]),
     });
   }
+}
+
+/** Where an alias makes the document contain itself: no object of Kubernetes does. */
+function endlessAlias(document: Document.Parsed): number | undefined {
+  let found: number | undefined;
+  visit(document, {
+    Alias(_key, alias, ancestors) {
+      const target = alias.resolve(document);
+      if (target === undefined || !ancestors.includes(target)) return undefined;
+      found = offsetOf(alias);
+      return visit.BREAK;
+    },
+  });
+  return found;
 }
 
 /** The items of a `List` (of lists), with their paths in the document. */

@@ -29,6 +29,12 @@ const text =
     return undefined;
   };
 
+/** A text that is part of names: it cannot be empty. */
+const nameText =
+  (set: (patch: Patch, value: string) => void): Reader =>
+  (value, patch) =>
+    value === "" ? "must not be empty" : text(set)(value, patch);
+
 const oneOf =
   <T extends string>(allowed: readonly T[], set: (patch: Patch, value: T) => void): Reader =>
   (value, patch) => {
@@ -38,11 +44,15 @@ const oneOf =
     return undefined;
   };
 
+/** What a timer of Node can wait for; a longer one would fire at once. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
 const duration =
-  (set: (patch: Patch, ms: number) => void): Reader =>
+  (minMs: number, set: (patch: Patch, ms: number) => void): Reader =>
   (value, patch) => {
     const ms = typeof value === "string" ? goDurationMs(value) : undefined;
     if (ms === undefined) return 'expected a duration such as "10s" or "1m30s"';
+    if (ms < minMs || ms > TIMER_MAX_MS) return `expected ${minMs}ms to 24 days`;
     set(patch, ms);
     return undefined;
   };
@@ -76,7 +86,8 @@ const normalization: Reader = (value, patch) => {
 };
 
 const retries: Reader = (value, patch) => {
-  const { attempts } = (value ?? {}) as { attempts?: unknown };
+  if (typeof value !== "object" || value === null) return "expected fields";
+  const { attempts } = value as { attempts?: unknown };
   if (attempts === undefined) return undefined;
   if (!Number.isInteger(attempts) || (attempts as number) < 0 || (attempts as number) > 100) {
     return "attempts: expected a whole number from 0 to 100";
@@ -96,21 +107,21 @@ const MESH_FIELDS: Readonly<Record<string, Reader>> = {
   accessLogFormat: text((p, v) => {
     p.accessLogFormat = v;
   }),
-  connectTimeout: duration((p, ms) => {
+  connectTimeout: duration(1, (p, ms) => {
     p.connectTimeoutMs = ms;
   }),
   defaultHttpRetryPolicy: retries,
-  hboneIdleTimeout: duration((p, ms) => {
+  hboneIdleTimeout: duration(1, (p, ms) => {
     p.hboneIdleTimeoutMs = ms;
   }),
   pathNormalization: normalization,
-  protocolDetectionTimeout: duration((p, ms) => {
+  protocolDetectionTimeout: duration(0, (p, ms) => {
     p.protocolDetectionTimeoutMs = ms;
   }),
-  rootNamespace: text((p, v) => {
+  rootNamespace: nameText((p, v) => {
     p.rootNamespace = v;
   }),
-  trustDomain: text((p, v) => {
+  trustDomain: nameText((p, v) => {
     p.trustDomain = v;
   }),
   trustDomainAliases: aliases,
@@ -134,10 +145,10 @@ const OWN_FIELDS: Readonly<Record<string, Reader>> = {
   compatibility: oneOf(["waystone", "istio"], (p, v) => {
     p.compatibility = v;
   }),
-  clusterDomain: text((p, v) => {
+  clusterDomain: nameText((p, v) => {
     p.clusterDomain = v;
   }),
-  clusterId: text((p, v) => {
+  clusterId: nameText((p, v) => {
     p.clusterId = v;
   }),
   network: text((p, v) => {
@@ -181,7 +192,14 @@ function parse(source: string, report: (message: string) => void): Record<string
     report(`not YAML: ${error.message.split("\n", 1)[0]}; the settings keep their defaults`);
     return {};
   }
-  const value: unknown = document.toJS({ maxAliasCount: 100 });
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 100 });
+  } catch (caught) {
+    const reason = caught instanceof Error ? caught.message : String(caught);
+    report(`not YAML: ${reason}; the settings keep their defaults`);
+    return {};
+  }
   if (value === null || value === undefined) return {};
   if (typeof value === "object" && !Array.isArray(value)) return value as Record<string, unknown>;
   report("expected fields; the settings keep their defaults");

@@ -25,7 +25,7 @@ export interface WaypointContext {
   readonly waypoint: string;
   readonly snapshots: SnapshotSource;
   readonly clusters: Clusters;
-  readonly dialer: Dialer;
+  readonly dialer: Pick<Dialer, "dial">;
   readonly accessLog: AccessLog;
   readonly decisions: DecisionLog<DecisionPayload>;
   readonly requests: RequestMetrics;

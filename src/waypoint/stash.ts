@@ -7,12 +7,12 @@
  * time would cost the square of their number.
  */
 export class Stash {
-  #buffer = EMPTY;
+  #buffer: Buffer = EMPTY;
   #start = 0;
   #end = 0;
   /** What `take` gave out last, and where it stands in its buffer. */
-  #lent = EMPTY;
-  #lentBuffer = EMPTY;
+  #lent: Buffer = EMPTY;
+  #lentBuffer: Buffer = EMPTY;
   #lentStart = 0;
 
   get length(): number {
@@ -69,4 +69,4 @@ export class Stash {
   }
 }
 
-const EMPTY = Buffer.alloc(0);
+const EMPTY: Buffer = Buffer.alloc(0);

@@ -112,6 +112,10 @@ export class ScriptedPeer implements Transport {
     this.isEnded = true;
   }
 
+  pauseReading(): void {}
+
+  resumeReading(): void {}
+
   destroy(): void {
     this.isDestroyed = true;
   }
@@ -202,6 +206,10 @@ export class MemoryTransport implements Transport {
   end(): void {
     setImmediate(() => this.#other!.#receiver?.onEnd());
   }
+
+  pauseReading(): void {}
+
+  resumeReading(): void {}
 
   destroy(): void {
     if (this.#isClosed) return;

@@ -54,13 +54,6 @@ function fieldOfType(fields: Readonly<Record<string, string>>): Schema {
   return { allOf: conditions };
 }
 
-/** A reference to a Service names its port; without kind and group it is one to a Service. */
-const SERVICE_PORT: Schema = {
-  if: { properties: { kind: { const: "Service" }, group: { const: "" } } },
-  // biome-ignore lint/suspicious/noThenProperty: JSON schema's keyword
-  then: { required: ["port"] },
-};
-
 const HTTP_FILTER = fieldOfType({
   RequestHeaderModifier: "requestHeaderModifier",
   ResponseHeaderModifier: "responseHeaderModifier",
@@ -103,13 +96,11 @@ const FILTERS_OF_HTTP: Refinements = Object.fromEntries(
     [`${filter}.type`, FILTER_TYPES],
     [`${filter}.requestRedirect.path`, PATH_MODIFIER],
     [`${filter}.urlRewrite.path`, PATH_MODIFIER],
-    [`${filter}.requestMirror.backendRef`, SERVICE_PORT],
   ]),
 );
 
 export const REFINEMENTS: Readonly<Record<string, Refinements>> = {
   AuthorizationPolicy: TARGETS,
-  GRPCRoute: { "spec.rules[].backendRefs[]": SERVICE_PORT },
   HTTPRoute: {
     ...FILTERS_OF_HTTP,
     "spec.rules[]": {
@@ -122,7 +113,6 @@ export const REFINEMENTS: Readonly<Record<string, Refinements>> = {
       },
       description: "RequestRedirect and backendRefs exclude each other",
     },
-    "spec.rules[].backendRefs[]": SERVICE_PORT,
     "spec.rules[].matches[].path": {
       if: { required: ["type"], properties: { type: { const: "RegularExpression" } } },
       else: { properties: { value: PLAIN_PATH } },
@@ -140,8 +130,6 @@ export const REFINEMENTS: Readonly<Record<string, Refinements>> = {
     "spec.ports[].number": { minimum: 1, maximum: 65535 },
     "spec.ports[].targetPort": { minimum: 0, maximum: 65535 },
   },
-  TCPRoute: { "spec.rules[].backendRefs[]": SERVICE_PORT },
-  TLSRoute: { "spec.rules[].backendRefs[]": SERVICE_PORT },
   WorkloadEntry: {
     spec: {
       anyOf: [{ required: ["address"] }, { required: ["network"] }],

@@ -38,7 +38,7 @@ export class FileSource {
     return this.#diagnostics;
   }
 
-  /** Reads everything, and watches from then on. Throws CONFIGURATION_INVALID when it is refused. */
+  /** Reads everything and watches from then on. Throws CONFIGURATION_INVALID when refused. */
   async start(): Promise<LoadResult> {
     const loaded = this.#load();
     this.#loading = loaded.then(

@@ -288,7 +288,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
 
   /** What is written goes out; then nothing more. */
   #end(failure: Failure | undefined): void {
-    this.sender.output.flush();
+    this.sender.output.finish();
     this.#transport.end();
     this.#shut(failure);
   }

@@ -17,8 +17,14 @@ const BUFFER_BYTES = 4 * (16_384 + FRAME_HEAD_BYTES);
 const POOL_MAX = 256;
 const pool: Buffer[] = [];
 
-/** Output handed to the transport and not yet written: above it streams wait. */
+/** Output on its way and not yet written: above it nobody is given credit for more. */
 const IN_FLIGHT_BYTES_MAX = 1024 * 1024;
+
+/**
+ * Above it the peer is not read from either: one who asks and asks and does not read the answers
+ * must not fill our memory with them (they are our own bytes, which no credit holds back).
+ */
+const PEER_PAUSED_ABOVE_BYTES = 16 * 1024 * 1024;
 
 let dirty: Output[] = [];
 let isScheduled = false;
@@ -38,6 +44,7 @@ export class Output {
   #inFlightBytes = 0;
   #isDirty = false;
   #isClosed = false;
+  #isPeerPaused = false;
   /** Buffers on their way, oldest first; the transport has the first. */
   readonly #flying: Buffer[] = [];
   readonly #flyingBytes: number[] = [];
@@ -53,7 +60,7 @@ export class Output {
     this.#onWritten = () => this.#written();
   }
 
-  /** False: the transport is behind; data has to wait (control frames do not). */
+  /** False: the transport is behind; what comes now gets its credit later. */
   get isWritable(): boolean {
     return this.#inFlightBytes <= IN_FLIGHT_BYTES_MAX;
   }
@@ -193,6 +200,10 @@ export class Output {
     this.#bytes = null;
     this.#position = 0;
     this.#inFlightBytes += length;
+    if (this.#inFlightBytes > PEER_PAUSED_ABOVE_BYTES && !this.#isPeerPaused) {
+      this.#isPeerPaused = true;
+      this.#transport.pauseReading();
+    }
     this.#flying.push(bytes);
     this.#flyingBytes.push(length);
     if (this.#flying.length === 1) this.#transport.write(bytes, length, this.#onWritten);
@@ -213,7 +224,22 @@ export class Output {
     // A transport that is cut may still be reading its buffer: that one is left to it.
     if (this.#isClosed) return;
     if (bytes.length === BUFFER_BYTES && pool.length < POOL_MAX) pool.push(bytes);
-    this.#onWritable();
+    if (this.#isPeerPaused && this.isWritable) {
+      this.#isPeerPaused = false;
+      this.#transport.resumeReading();
+    }
+    if (this.isWritable) this.#onWritable();
+  }
+
+  /** The transport will be ended behind what is here: it gets everything at once. */
+  finish(): void {
+    this.flush();
+    for (let i = 1; i < this.#flying.length; i++) {
+      this.#transport.write(this.#flying[i]!, this.#flyingBytes[i]!, () => {});
+    }
+    this.#flying.length = 0;
+    this.#flyingBytes.length = 0;
+    this.close();
   }
 
   /** Nothing more goes out. Buffers the transport still holds are left to it. */

@@ -12,6 +12,13 @@ const CHUNK_BYTES = 16_384;
 const POOL_MAX = 512;
 const pool: Buffer[] = [];
 
+/** Who gives sources their credit, now or when the transport has caught up. */
+interface Settler {
+  settle(source: ByteStream, count: number): void;
+}
+
+const AT_ONCE: Settler = { settle: (source, count) => source.credit(count) };
+
 export class SendQueue {
   /** Bytes in the queue. */
   bytes = 0;
@@ -56,8 +63,8 @@ export class SendQueue {
     return this.#chunks.length === 1 ? this.#end : CHUNK_BYTES;
   }
 
-  /** So many bytes of the first run are sent; their sources get credit. */
-  consume(count: number): void {
+  /** So many bytes of the first run are sent; the sender settles with their sources. */
+  consume(count: number, sender: Settler): void {
     this.#start += count;
     this.bytes -= count;
     if (this.#start === this.runEnd) {
@@ -66,7 +73,7 @@ export class SendQueue {
       this.#start = 0;
       if (this.#chunks.length === 0) this.#end = CHUNK_BYTES;
     }
-    this.#credit(count);
+    this.#credit(count, sender);
   }
 
   /** The bytes go nowhere; their sources get credit all the same, for nobody waits for ever. */
@@ -77,10 +84,10 @@ export class SendQueue {
     this.#start = 0;
     this.#end = CHUNK_BYTES;
     this.bytes = 0;
-    this.#credit(count);
+    this.#credit(count, AT_ONCE);
   }
 
-  #credit(count: number): void {
+  #credit(count: number, settler: Settler): void {
     let rest = count;
     while (rest > 0) {
       const source = this.#sources[0]!;
@@ -90,7 +97,7 @@ export class SendQueue {
         this.#sources.shift();
         this.#counts.shift();
       } else this.#counts[0]! -= due;
-      source?.credit(due);
+      if (source !== null) settler.settle(source, due);
     }
   }
 }

@@ -1,15 +1,20 @@
 /**
  * The sending half of a connection: what the peer allows, and whose turn it is.
  *
- * Data goes out while three things allow it: the stream's window, the connection's, and the
- * transport (bytes in flight below its high-water mark). A stream that its own window holds back
- * waits for nobody but its peer; one that the other two hold back waits in line here. When the line
- * moves, each stream in it has a turn of at most 64 KiB and goes to its end. Nobody passes the
- * line: while it is not empty every write queues.
+ * Data goes out while two things allow it: the stream's window and the connection's. A stream that
+ * its own window holds back waits for nobody but its peer; one that the connection's holds back
+ * waits in line here. When the line moves, each stream in it has a turn of at most 64 KiB and goes
+ * to its end. Nobody passes the line: while it is not empty every write queues.
  *
- * Invariants: outside `resume` the line is empty, or the connection's window or the transport is
- * exhausted (so an event that moves the line is sure to come); the window never falls below 0.
+ * A transport that is behind holds nobody back: bytes go into the output as ever, but those whose
+ * bytes they are get their credit only when it has caught up, and so stop on their own. Queueing
+ * them instead costs a copy more; measured on bulk, a third of all CPU (TCP 1.65 → 1.22, 64 KiB
+ * bodies 2.2 → 1.25 of the prototype's).
+ *
+ * Invariants: outside `resume` the line is empty, or the connection's window is exhausted (so an
+ * event that moves the line is sure to come); the window never falls below 0.
  */
+import type { ByteStream } from "../byte-stream.ts";
 import type { FloodGuard } from "./flood-guard.ts";
 import { DEFAULT_WINDOW_BYTES, Flag, FrameType, WINDOW_MAX } from "./frames.ts";
 import type { HeaderList } from "./headers.ts";
@@ -29,10 +34,13 @@ export class Sender {
   #line: Http2Stream[] = [];
   #first = 0;
   #isResuming = false;
+  /** Whose bytes went out while the transport was behind, and how many. */
+  #creditors: ByteStream[] = [];
+  #dues: number[] = [];
 
   constructor(transport: Transport, guard: FloodGuard) {
     this.#guard = guard;
-    this.output = new Output(transport, () => this.resume());
+    this.output = new Output(transport, () => this.#settleAll());
   }
 
   /** Somebody waits: whoever comes now has to wait as well. */
@@ -42,7 +50,6 @@ export class Sender {
 
   /** How many of `wanted` bytes may go now; they are taken from both windows. */
   take(stream: Http2Stream, wanted: number): number {
-    if (!this.output.isWritable) return 0;
     let count = wanted;
     if (count > stream.sendWindow) count = stream.sendWindow;
     if (count > this.#window) count = this.#window;
@@ -56,6 +63,29 @@ export class Sender {
   data(id: number, bytes: Buffer, start: number, end: number): void {
     this.#guard.dataSent();
     this.output.data(id, bytes, start, end, this.peer.maxFrameBytes);
+  }
+
+  /** Bytes of that source are in the output. */
+  settle(source: ByteStream, count: number): void {
+    if (this.#creditors.length === 0 && this.output.isWritable) {
+      source.credit(count);
+      return;
+    }
+    const last = this.#creditors.length - 1;
+    if (last >= 0 && this.#creditors[last] === source) this.#dues[last]! += count;
+    else {
+      this.#creditors.push(source);
+      this.#dues.push(count);
+    }
+  }
+
+  #settleAll(): void {
+    if (this.#creditors.length === 0) return;
+    const creditors = this.#creditors;
+    const dues = this.#dues;
+    this.#creditors = [];
+    this.#dues = [];
+    for (let i = 0; i < creditors.length; i++) creditors[i]!.credit(dues[i]!);
   }
 
   /** An empty block is possible; more than a frame goes on in CONTINUATIONs. */
@@ -101,11 +131,11 @@ export class Sender {
     this.#line.push(stream);
   }
 
-  /** A window or the transport has opened. */
+  /** The window has opened. */
   resume(): void {
     if (this.#isResuming || !this.hasLine) return;
     this.#isResuming = true;
-    while (this.hasLine && this.#window > 0 && this.output.isWritable) {
+    while (this.hasLine && this.#window > 0) {
       const stream = this.#line[this.#first++]!;
       stream.isWaiting = false;
       if (!stream.isClosed) stream.sendTurn();
@@ -124,5 +154,6 @@ export class Sender {
     this.output.close();
     this.#line = [];
     this.#first = 0;
+    this.#settleAll();
   }
 }

@@ -112,7 +112,7 @@ export class Http2Stream extends ByteStream {
       this.#queue.push(bytes, start + sent, end, source);
       if (this.sendWindow > 0) sender.wait(this);
     }
-    if (sent > 0) source?.credit(sent);
+    if (sent > 0 && source !== null) sender.settle(source, sent);
   }
 
   end(): void {
@@ -211,7 +211,7 @@ export class Http2Stream extends ByteStream {
       if (count === 0) break;
       turn -= count;
       sender.data(this.id, queue.run, start, start + count);
-      queue.consume(count);
+      queue.consume(count, sender);
       if (this.#isClosed) return;
     }
     if (queue.bytes > 0) {

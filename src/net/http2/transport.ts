@@ -14,6 +14,9 @@ export interface TransportReceiver {
 export interface Transport {
   /** Sends one buffer; it belongs to the transport until `done` is called. */
   write(bytes: Buffer, length: number, done: () => void): void;
+  /** No more `onBytes` until `resumeReading`. */
+  pauseReading(): void;
+  resumeReading(): void;
   end(): void;
   destroy(): void;
   attach(receiver: TransportReceiver): void;
@@ -29,6 +32,14 @@ export class SocketTransport implements Transport {
 
   write(bytes: Buffer, length: number, done: () => void): void {
     this.#socket.write(length === bytes.length ? bytes : bytes.subarray(0, length), done);
+  }
+
+  pauseReading(): void {
+    this.#socket.pause();
+  }
+
+  resumeReading(): void {
+    this.#socket.resume();
   }
 
   end(): void {

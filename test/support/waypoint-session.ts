@@ -1,0 +1,201 @@
+/** A waypoint's sessions without sockets: a client and backends at the ends of memory streams. */
+import { Failure } from "../../src/kit/failure.ts";
+import type { AttachedRoute, HttpRouteRule } from "../../src/model/route.ts";
+import type { AuthorizationPolicy } from "../../src/model/rule.ts";
+import type { Endpoint } from "../../src/model/service.ts";
+import type { Snapshot } from "../../src/model/snapshot.ts";
+import { AccessLog } from "../../src/telemetry/access-log.ts";
+import { DecisionLog } from "../../src/telemetry/decision-log.ts";
+import { RequestMetrics, TcpMetrics } from "../../src/telemetry/istio-metrics.ts";
+import { MetricRegistry } from "../../src/telemetry/metrics.ts";
+import { Clusters, type UpstreamEndpoint } from "../../src/waypoint/cluster.ts";
+import type { WaypointContext } from "../../src/waypoint/context.ts";
+import type { DialListener } from "../../src/waypoint/dial.ts";
+import { Http1Session } from "../../src/waypoint/http1-session.ts";
+import type { LocalReply } from "../../src/waypoint/local-replies.ts";
+import { forward } from "../../src/waypoint/stages/forward.ts";
+import { type Target, Targets } from "../../src/waypoint/target.ts";
+import { MemoryPeer, MemoryStream, type MemoryPairOptions } from "./memory-stream.ts";
+import { indexOf, makeWorkload, smallMesh } from "./small-mesh.ts";
+
+export const REVIEWS_HOST = "reviews.default.svc.cluster.local";
+const REVIEWS = `default/${REVIEWS_HOST}`;
+
+const POSITION = undefined;
+
+/** The small mesh with `count` pods behind reviews. */
+export function meshWith(count: number, base = smallMesh()): Snapshot {
+  const ports = new Map([
+    [80, 8080],
+    [9000, 9000],
+  ]);
+  const pods = Array.from({ length: count }, (_, i) =>
+    makeWorkload(`reviews-${i}`, `127.70.1.${i + 1}`, { services: new Map([[REVIEWS, ports]]) }),
+  );
+  const endpoints = pods.map(
+    (pod): Endpoint => ({
+      workloadUid: pod.uid,
+      address: pod.addresses[0]!,
+      ports,
+      isHealthy: true,
+    }),
+  );
+  return {
+    ...base,
+    workloads: indexOf(Object.fromEntries(pods.map((pod) => [pod.uid, pod]))),
+    endpoints: indexOf({ [REVIEWS]: endpoints }),
+  };
+}
+
+/** The same mesh, and nobody may do anything. */
+export function denyingAll(base: Snapshot): Snapshot {
+  const policy: AuthorizationPolicy = {
+    key: "default/nobody",
+    action: "ALLOW",
+    rules: [],
+    isDryRun: false,
+    source: { kind: "AuthorizationPolicy", namespace: "default", name: "nobody" },
+    position: POSITION,
+  };
+  return { ...base, policies: indexOf({ [`Service/${REVIEWS}`]: [policy] }) };
+}
+
+/** The same mesh, and requests time out. */
+export function withRequestTimeout(base: Snapshot, requestTimeoutMs: number): Snapshot {
+  const rule: HttpRouteRule = {
+    name: "0",
+    index: 0,
+    matches: [],
+    backends: [
+      { weight: 1, service: REVIEWS, port: 80, problem: undefined, position: POSITION },
+    ],
+    requestTimeoutMs,
+    position: POSITION,
+  };
+  const attached: AttachedRoute = {
+    route: {
+      key: "default/slow",
+      source: { kind: "HTTPRoute", namespace: "default", name: "slow" },
+      createdMs: 0,
+      rules: [rule],
+      hostnames: [],
+      position: POSITION,
+    },
+    ports: [],
+  };
+  return { ...base, routes: indexOf({ [`Service/${REVIEWS}`]: [attached] }) };
+}
+
+export type DialOutcome = "accept" | "fail" | "hang";
+
+/** Stands for the dialer: every dial makes a backend's connection, or does not. */
+export class FakeBackends {
+  readonly connections: MemoryPeer[] = [];
+  readonly dialed: UpstreamEndpoint[] = [];
+  aborted = 0;
+  outcome: (dial: number, endpoint: UpstreamEndpoint) => DialOutcome = () => "accept";
+  pair: MemoryPairOptions = {};
+  onConnection: (peer: MemoryPeer) => void = () => {};
+
+  dial(endpoint: UpstreamEndpoint, _headers: readonly string[], listener: DialListener) {
+    this.dialed.push(endpoint);
+    const outcome = this.outcome(this.dialed.length, endpoint);
+    let isOpen = true;
+    setImmediate(() => {
+      if (!isOpen || outcome === "hang") return;
+      isOpen = false;
+      if (outcome === "fail") listener.onDialFailed(new Failure("UPSTREAM_CONNECT_FAILED"));
+      else listener.onDialed(this.#connect());
+    });
+    return {
+      abort: () => {
+        if (isOpen) this.aborted++;
+        isOpen = false;
+      },
+    };
+  }
+
+  #connect(): MemoryStream {
+    const [own, remote] = MemoryStream.pair(this.pair);
+    const peer = new MemoryPeer(remote);
+    this.connections.push(peer);
+    this.streams.push(own);
+    this.onConnection(peer);
+    return own;
+  }
+
+  /** The waypoint's ends of the connections. */
+  readonly streams: MemoryStream[] = [];
+
+  get last(): MemoryPeer {
+    return this.connections.at(-1)!;
+  }
+}
+
+export class FakeWaypoint {
+  readonly backends = new FakeBackends();
+  readonly registry = new MetricRegistry();
+  readonly refused: LocalReply[] = [];
+  readonly connection = {
+    peer: "spiffe://cluster.local/ns/default/sa/client",
+    remoteAddress: "127.70.0.2",
+    remotePort: 40_000,
+    localAddress: "127.70.0.3",
+    localPort: 15_008,
+    data: undefined,
+  };
+  readonly context: WaypointContext;
+  readonly #targets: Targets;
+  snapshot: Snapshot;
+
+  constructor(snapshot: Snapshot = meshWith(1)) {
+    this.snapshot = snapshot;
+    const active = this.registry.gauge("active", "Requests in progress.", []);
+    const self = this;
+    this.context = {
+      waypoint: "default/wp",
+      snapshots: {
+        get current() {
+          return self.snapshot;
+        },
+        subscribe: () => () => {},
+      },
+      clusters: new Clusters(),
+      dialer: this.backends,
+      accessLog: new AccessLog({ file: "", encoding: "TEXT", format: "" }),
+      decisions: new DecisionLog(),
+      requests: new RequestMetrics(this.registry, "waypoint"),
+      tcp: new TcpMetrics(this.registry),
+      activeRequests: active.child([]),
+      countRefused: (reply) => this.refused.push(reply),
+      sessions: new Set(),
+      isDraining: false,
+      forward: (exchange) => forward(exchange),
+    };
+    this.#targets = new Targets("default/wp", this.context.clusters);
+  }
+
+  target(port = 80): Target {
+    return this.#targets.find(this.snapshot, REVIEWS_HOST, port)!;
+  }
+
+  /** A client with an HTTP/1.1 connection through the waypoint. */
+  open(options: MemoryPairOptions = {}): {
+    client: MemoryPeer;
+    stream: MemoryStream;
+    session: Http1Session;
+  } {
+    const [stream, remote] = MemoryStream.pair(options);
+    const session = new Http1Session(stream, this.connection, this.context, this.target());
+    return { client: new MemoryPeer(remote), stream, session };
+  }
+
+  /** Requests and connections that the balancer thinks are in flight. */
+  get active(): number {
+    return this.target().cluster.endpoints.reduce((sum, endpoint) => sum + endpoint.active, 0);
+  }
+
+  metrics(): string {
+    return this.registry.expose();
+  }
+}
