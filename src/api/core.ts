@@ -8,10 +8,6 @@ export interface Condition {
   readonly status: string;
 }
 
-export interface Namespace extends KubeObject {
-  readonly kind: "Namespace";
-}
-
 export interface ContainerPort {
   readonly name?: string;
   readonly containerPort: number;
@@ -84,10 +80,6 @@ export interface EndpointSlice extends KubeObject {
     readonly port?: number;
     readonly protocol?: string;
   }[];
-}
-
-export interface Node extends KubeObject {
-  readonly kind: "Node";
 }
 
 export interface ConfigMap extends KubeObject {

@@ -1,6 +1,6 @@
 /**
- * Is an object what its kind allows? Types, enums, what is required, and no field that the kind does
- * not have (as `kubectl --validate=strict`: a misspelt field is a policy that does not apply).
+ * Is an object what its kind allows? Types, enums, what is required, and no field that the kind
+ * does not have (as `kubectl --validate=strict`: a misspelt field is a policy that does not apply).
  */
 import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
 import { type Diagnostic, diagnostic } from "../kit/diagnostic.ts";

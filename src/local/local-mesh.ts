@@ -167,6 +167,7 @@ export class LocalMesh {
       ...shared,
       drain: this.#drain,
       tunnelAddress: (address, port) => addresses.dialAddress(address, port),
+      dialFrom: (address) => addresses.sourceAddress(address),
       appAddress: (workload, port, source) => this.#echoes.appAddress(workload, port, source),
     });
     this.#waypoints = new WaypointSet({

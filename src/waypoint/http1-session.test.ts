@@ -4,11 +4,12 @@ import { type MemoryPeer, type MemoryStream, settle } from "../../test/support/m
 import { denyingAll, FakeWaypoint, meshWith } from "../../test/support/waypoint-session.ts";
 
 const GET = "GET /a HTTP/1.1\r\nhost: reviews\r\n\r\n";
+const POST = "POST /a HTTP/1.1\r\nhost: a\r\n";
 const OK = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 let waypoint = new FakeWaypoint();
 
-/** Whatever a test does: every byte is credited, nothing counts as in flight. */
+/** Whatever a test does, nothing counts as in flight when it is over. */
 afterEach(async () => {
   await settle();
   for (const stream of waypoint.backends.streams) if (!stream.isClosed) stream.reset("cancel");
@@ -71,7 +72,7 @@ test("pipelined requests are answered in order, one at a time upstream", async (
     backends.last.send(OK.replace("ok", path));
     await settle();
   }
-  expect(client.text.match(/\/\d/g)).toEqual(["/1", "/2", "/3"]);
+  expect(client.text.match(/\/\d$|\/\d(?=HTTP)/g)).toEqual(["/1", "/2", "/3"]);
   expectCredited(stream);
 });
 
@@ -87,13 +88,10 @@ test("ten thousand pipelined requests that are denied do not exhaust the stack",
 test("thousands of pipelined requests cost their number upstream, not its square", async () => {
   const { backends } = start();
   backends.onConnection = (peer) => {
-    let seen = 0;
     peer.onData = (_bytes, from, to) => {
       peer.stream.credit(to - from);
-      seen++;
       peer.send(OK);
     };
-    expect(seen).toBe(0);
   };
   const { client } = waypoint.open({ windowBytes: 1 << 24 });
   client.send(GET.repeat(4000));
@@ -172,16 +170,16 @@ test("empty lines before a request are ignored, wherever they are cut", async ()
 });
 
 test.each([
-  ["GET  /a HTTP/1.1\r\nhost: a\r\n\r\n", 400],
-  ["GET /a HTTP/1.1\r\n\r\n", 400],
-  ["GET /a HTTP/1.1\nhost: a\n\n", 400],
-  ["POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400],
-  ["POST /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n", 501],
-  ["GET /a HTTP/2.0\r\nhost: a\r\n\r\n", 505],
-  [`GET /a HTTP/1.1\r\nhost: a\r\nx: ${"y".repeat(70_000)}\r\n\r\n`, 431],
-  [`GET /a HTTP/1.1\r\nhost: a\r\nx: ${"y".repeat(70_000)}`, 431],
-  [`GET /a HTTP/1.1\r\nhost: a\r\n${"x: y\r\n".repeat(300)}\r\n`, 431],
-])("%j is refused with %i, and the connection ends", async (head, status) => {
+  ["two spaces", "GET  /a HTTP/1.1\r\nhost: a\r\n\r\n", 400],
+  ["no Host", "GET /a HTTP/1.1\r\n\r\n", 400],
+  ["bare line feeds", "GET /a HTTP/1.1\nhost: a\n\n", 400],
+  ["two framings", `${POST}content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n`, 400],
+  ["a foreign coding", `${POST}transfer-encoding: gzip, chunked\r\n\r\n`, 501],
+  ["HTTP/2.0", "GET /a HTTP/2.0\r\nhost: a\r\n\r\n", 505],
+  ["a long line", `${POST}x: ${"y".repeat(70_000)}\r\n\r\n`, 431],
+  ["a long line without end", `${POST}x: ${"y".repeat(70_000)}`, 431],
+  ["too many lines", `${POST}${"x: y\r\n".repeat(300)}\r\n`, 431],
+])("%s: the request is refused, and the connection ends", async (_name, head, status) => {
   start();
   const { client, stream, session } = waypoint.open();
   client.send(`${head}GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n`);
@@ -277,7 +275,7 @@ test("an HTTP/1.0 client gets a chunked answer plain, up to the end of the conne
   expect(backends.last.text).toContain("GET /a HTTP/1.1\r\n");
   backends.last.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
   await settle();
-  expect(client.text).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*connection: close\r\n[^]*\r\n\r\nok$/);
+  expect(client.text).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*connection: close\r\n\r\nok$/);
   expect(client.text).not.toContain("chunked");
   expect(client.isEnded).toBe(true);
 });

@@ -29,5 +29,7 @@ export interface ZtunnelContext {
   readonly accessLog: Logger;
   /** Where tunnels to an address and port are to be dialled. */
   readonly tunnelAddress: (address: string, port: number) => { host: string; port: number };
+  /** The address to dial from, for a workload's; undefined: any. */
+  readonly dialFrom: (address: string) => string | undefined;
   readonly appAddress: (workload: Workload, port: number, sourceAddress: string) => AppAddress;
 }

@@ -98,7 +98,7 @@ export class Outbound implements RelayListener {
       port,
       expected: hop.expected,
       identity: () => this.#context.certificates.current(spiffeId),
-      sourceAddress: remote.address,
+      sourceAddress: this.#context.dialFrom(remote.address),
       poolKey: spiffeId,
     };
     const client = formatAuthority(remote.address, remote.port);

@@ -34,6 +34,7 @@ export interface ZtunnelOptions {
   readonly decisions: DecisionLog<DecisionPayload>;
   readonly drain: Drain;
   readonly tunnelAddress: ZtunnelContext["tunnelAddress"];
+  readonly dialFrom: ZtunnelContext["dialFrom"];
   readonly appAddress: ZtunnelContext["appAddress"];
 }
 
@@ -62,6 +63,7 @@ export class Ztunnel {
       log: log("ztunnel"),
       accessLog: log("access"),
       tunnelAddress: options.tunnelAddress,
+      dialFrom: options.dialFrom,
       appAddress: options.appAddress,
     };
     this.#unsubscribe = snapshots.subscribe((now) => this.#onSnapshot(now));

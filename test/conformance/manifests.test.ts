@@ -2,8 +2,8 @@
  * What the peers' suites apply and what their API servers refuse, judged by our schemas alone:
  * every manifest reads without an error, and the validation sets come out as counted below.
  *
- * Rules of CEL (fields that exclude one another, for the most part) are no structure; the cases that
- * only they decide are counted as disagreements, and the bound says how many agree.
+ * Rules that compare fields with one another are no structure; the cases that only they decide are
+ * counted as disagreements, and the bound says how many agree.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";

@@ -81,7 +81,7 @@ export class FileSource {
         else diagnostics.push(duplicate(object, other));
       }
     }
-    this.#diagnostics = [...diagnostics, ...notActedOn(objects)];
+    this.#diagnostics = diagnostics;
     if (diagnostics.some((d) => d.level === "error")) return undefined;
     return this.#swap(objects);
   }
@@ -172,15 +172,4 @@ function duplicate(object: ParsedObject, other: ParsedObject): Diagnostic {
   const { file, line } = other.position;
   const message = `the same object stands in ${file}:${line} already; remove one of the two`;
   return diagnostic("WS0004", message, { object: labelOf(object), ...object.position });
-}
-
-/** Kinds of a mesh that this version does not act on: said once an object. */
-function notActedOn(objects: ReadonlyMap<string, ParsedObject>): Diagnostic[] {
-  const ignored = [...objects.values()].filter((object) => KINDS[object.kind].use === "later");
-  return ignored.map((object) =>
-    diagnostic("WS0105", `${object.kind} is valid, but this version does not act on it`, {
-      object: labelOf(object),
-      ...object.position,
-    }),
-  );
 }

@@ -15,7 +15,7 @@ const ROLL_EVERY = 64;
 
 export class FloodGuard {
   readonly #limits: Http2Limits;
-  #windowEndMs = 0;
+  #windowEndMs: number;
   #controlFrames = 0;
   #untilRoll = ROLL_EVERY;
   #prematureResets = 0;
@@ -24,6 +24,7 @@ export class FloodGuard {
 
   constructor(limits: Http2Limits) {
     this.#limits = limits;
+    this.#windowEndMs = performance.now() + limits.floodWindowMs;
   }
 
   #roll(): void {
@@ -63,10 +64,14 @@ export class FloodGuard {
     this.#emptyFrames = 0;
   }
 
-  /** An answer was queued; `isRead`: the peer takes what we send. */
-  reply(isRead: boolean): boolean {
-    if (isRead) this.#unreadReplies = 0;
-    else this.#unreadReplies++;
+  /** An answer was queued; `isBehind`: behind much that the peer has not taken yet. */
+  reply(isBehind: boolean): boolean {
+    if (isBehind) this.#unreadReplies++;
     return this.#unreadReplies > this.#limits.maxUnreadReplies;
+  }
+
+  /** The peer has taken most of what we sent. */
+  caughtUp(): void {
+    this.#unreadReplies = 0;
   }
 }

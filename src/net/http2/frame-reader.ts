@@ -45,7 +45,7 @@ export class FrameReader {
   #dataBytes = 0;
   #paddingBytes = 0;
   #awaitsPadLength = false;
-  /** Others: what is kept of a frame that does not arrive in one piece, and what is still to come. */
+  /** Others: what is kept of a frame that arrives in pieces, and what is still to come. */
   #isInFrame = false;
   #kept: Buffer = NOTHING;
   #keptBytes = 0;

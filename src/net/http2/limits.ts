@@ -6,7 +6,7 @@ export interface Http2Limits {
   readonly maxFrameBytes: number;
   /** A decoded header list, as HPACK counts it; above it the stream is refused. */
   readonly maxHeaderListBytes: number;
-  /** An encoded header block with its CONTINUATIONs; above it ENHANCE_YOUR_CALM (CVE-2024-27316). */
+  /** An encoded block with its CONTINUATIONs; above it ENHANCE_YOUR_CALM (CVE-2024-27316). */
   readonly maxHeaderBlockBytes: number;
   readonly maxContinuationFrames: number;
   readonly streamWindowBytes: number;

@@ -281,7 +281,7 @@ export class Receiver implements FrameSink {
 
   /** A peer that makes us answer and does not read the answers is cut off. */
   #isReplyFlood(): boolean {
-    if (!this.#guard.reply(this.#sender.output.isWritable)) return false;
+    if (!this.#guard.reply(!this.#sender.output.isWritable)) return false;
     this.#faults.flood("frames that want an answer, with the answers unread");
     return true;
   }

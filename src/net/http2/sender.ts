@@ -40,7 +40,7 @@ export class Sender {
 
   constructor(transport: Transport, guard: FloodGuard) {
     this.#guard = guard;
-    this.output = new Output(transport, () => this.#settleAll());
+    this.output = new Output(transport, () => this.#onCaughtUp());
   }
 
   /** Somebody waits: whoever comes now has to wait as well. */
@@ -77,6 +77,11 @@ export class Sender {
       this.#creditors.push(source);
       this.#dues.push(count);
     }
+  }
+
+  #onCaughtUp(): void {
+    this.#guard.caughtUp();
+    this.#settleAll();
   }
 
   #settleAll(): void {

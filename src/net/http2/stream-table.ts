@@ -1,5 +1,5 @@
 /**
- * The streams of a connection by id: the open ones, and what is known of the others (RFC 9113 §5.1).
+ * The streams of a connection by id: the open ones, and what is known of the others (§5.1).
  *
  *     idle       above every id that its side has used
  *     open       in the table

@@ -1,0 +1,108 @@
+import { afterEach, expect, test } from "vitest";
+import { MemoryPeer, MemoryStream, settle } from "../../test/support/memory-stream.ts";
+import { denyingAll, FakeWaypoint, meshWith } from "../../test/support/waypoint-session.ts";
+import { TcpSession } from "./tcp-session.ts";
+
+let waypoint = new FakeWaypoint();
+
+afterEach(async () => {
+  await settle();
+  expect(waypoint.active).toBe(0);
+});
+
+function open(snapshot = meshWith(1)) {
+  waypoint = new FakeWaypoint(snapshot);
+  const [stream, remote] = MemoryStream.pair({ windowBytes: 32 * 1024 });
+  const answers: (number | "accepted")[] = [];
+  const answer = {
+    accept: () => answers.push("accepted"),
+    refuse: (status: number) => {
+      answers.push(status);
+      stream.reset("cancel");
+    },
+  };
+  const { connection, context } = waypoint;
+  const session = new TcpSession(stream, connection, context, waypoint.target(9000), answer);
+  return { session, stream, client: new MemoryPeer(remote), answers, backends: waypoint.backends };
+}
+
+test("what comes before the backend is there is kept, the end too", async () => {
+  const { session, client, stream, answers, backends } = open();
+  client.send("early ");
+  await settle();
+  session.start(Buffer.from(""));
+  client.send("and more");
+  client.stream.end();
+  await settle(30);
+  expect(answers).toEqual(["accepted"]);
+  expect(backends.last.text.endsWith("and more")).toBe(true);
+  expect(backends.last.isEnded).toBe(true);
+  backends.last.send("reply");
+  backends.last.stream.end();
+  await settle();
+  expect(client.text).toBe("reply");
+  expect(client.isClosed && backends.last.isClosed && stream.isClosed).toBe(true);
+  expect(client.reset ?? backends.last.reset).toBeUndefined();
+  expect(waypoint.metrics()).toMatch(/istio_tcp_sent_bytes_total\{.*\} 5\n/);
+});
+
+test("large transfers go through, both ways, all credited", async () => {
+  const { session, client, stream, backends } = open();
+  session.start();
+  await settle();
+  const bytes = Buffer.alloc(1 << 20, "x");
+  client.send(bytes);
+  backends.last.send(bytes);
+  await settle(300);
+  expect(client.receivedBytes).toBe(bytes.length);
+  expect(backends.last.receivedBytes).toBe(bytes.length);
+  expect(stream.heldBytes).toBe(0);
+  expect(backends.streams[0]!.heldBytes).toBe(0);
+  client.stream.end();
+  backends.last.stream.end();
+});
+
+test("a client that may not is refused before anything is dialed", async () => {
+  const { session, answers, backends } = open(denyingAll(meshWith(1)));
+  session.start();
+  await settle();
+  expect(answers).toEqual([403]);
+  expect(backends.dialed).toEqual([]);
+});
+
+test("connect failures go to other endpoints; then 503", async () => {
+  const { session, answers, backends } = open(meshWith(2));
+  backends.outcome = () => "fail";
+  session.start();
+  await settle();
+  expect(answers).toEqual([503]);
+  expect(new Set(backends.dialed.map((endpoint) => endpoint.address)).size).toBe(2);
+  const second = open(meshWith(2));
+  second.backends.outcome = (dial) => (dial === 1 ? "fail" : "accept");
+  second.session.start();
+  await settle();
+  expect(second.answers).toEqual(["accepted"]);
+  second.client.stream.reset("cancel");
+});
+
+test("a client that goes while it is dialed cancels the dial", async () => {
+  const { session, client, backends } = open();
+  backends.outcome = () => "hang";
+  session.start();
+  await settle();
+  expect(waypoint.target(9000).cluster.endpoints[0]!.active).toBe(1);
+  client.stream.reset("cancel");
+  await settle();
+  expect(backends.aborted).toBe(1);
+  expect(waypoint.target(9000).cluster.endpoints[0]!.active).toBe(0);
+});
+
+test.each(["client", "backend"] as const)("a %s that cuts cuts the other side", async (side) => {
+  const { session, client, backends } = open();
+  session.start();
+  await settle();
+  (side === "client" ? client : backends.last).stream.reset("cancel");
+  await settle();
+  expect(client.isClosed && backends.last.isClosed).toBe(true);
+  expect(waypoint.target(9000).cluster.endpoints[0]!.active).toBe(0);
+});
