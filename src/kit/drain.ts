@@ -37,7 +37,9 @@ export class Drain {
     const deadline = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, deadlineMs);
     });
-    await Promise.race([Promise.allSettled([...this.#members].map((m) => m.drain())), deadline]);
+    // Async, so that one that throws at once does not keep the others from it.
+    const draining = [...this.#members].map(async (member) => member.drain());
+    await Promise.race([Promise.allSettled(draining), deadline]);
     clearTimeout(timer);
     // Also those that came while the others were finishing.
     for (const member of this.#members) member.destroy();

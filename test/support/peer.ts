@@ -95,6 +95,8 @@ export function connect(id: number, flags = 0): Buffer {
 export class ScriptedPeer implements Transport {
   isEnded = false;
   isDestroyed = false;
+  /** The connection does not want to read. */
+  isPaused = false;
   /** Writes are not reported done: the peer does not read. */
   isStalled = false;
   readonly #stalled: (() => void)[] = [];
@@ -112,9 +114,13 @@ export class ScriptedPeer implements Transport {
     this.isEnded = true;
   }
 
-  pauseReading(): void {}
+  pauseReading(): void {
+    this.isPaused = true;
+  }
 
-  resumeReading(): void {}
+  resumeReading(): void {
+    this.isPaused = false;
+  }
 
   destroy(): void {
     this.isDestroyed = true;

@@ -297,22 +297,6 @@ test("the same object in two documents is refused, naming both places", async ()
   expect(message).toContain(`${join(folder, "a.yaml")}:1`);
 });
 
-test("what a mesh does not act on yet is said once, what is not its own not at all", async () => {
-  const folder = makeFolder();
-  write(
-    folder,
-    "a.yaml",
-    [
-      "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\nspec: {}\n",
-      "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n",
-    ].join("---\n"),
-  );
-  const { source } = await watched(folder);
-  expect(source.diagnostics).toMatchObject([
-    { code: "WS0105", object: "PeerAuthentication default/p", line: 1 },
-  ]);
-});
-
 test("events of other files in the folder of a given file are no reason to read", async () => {
   const folder = makeFolder();
   const path = write(folder, "a.yaml", labelled("a", "one"));

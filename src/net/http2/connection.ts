@@ -95,7 +95,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     this.handler = handler;
     this.#transport = transport;
     const guard = new FloodGuard(limits);
-    this.sender = new Sender(transport, guard);
+    this.sender = new Sender(transport, guard, limits);
     this.#table = new StreamTable(role);
     const faults = new Faults(this, this.sender, this.#table, guard);
     this.#receiver = new Receiver(this, this.sender, this.#table, guard, faults);

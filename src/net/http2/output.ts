@@ -20,11 +20,21 @@ const pool: Buffer[] = [];
 /** Output on its way and not yet written: above it nobody is given credit for more. */
 const IN_FLIGHT_BYTES_MAX = 1024 * 1024;
 
+/** Below it the peer is always read from. */
+const PEER_PAUSED_ABOVE_BYTES = 20 * 1024 * 1024;
+
 /**
- * Above it the peer is not read from either: one who asks and asks and does not read the answers
- * must not fill our memory with them (they are our own bytes, which no credit holds back).
+ * Output on its way, above which the peer is not read from either: one who asks and asks and does
+ * not read the answers must not fill our memory with them (they are our own bytes, which no credit
+ * holds back).
+ *
+ * It is more than our own connection window, so that two such ends never stop reading each other:
+ * what one has on its way is bounded by the window of the other; both stopped would mean that each
+ * window is the larger one. (The quarter is for frame heads.)
  */
-const PEER_PAUSED_ABOVE_BYTES = 16 * 1024 * 1024;
+export function peerPausedAboveBytes(ownConnectionWindowBytes: number): number {
+  return Math.max(PEER_PAUSED_ABOVE_BYTES, ownConnectionWindowBytes * 1.25);
+}
 
 let dirty: Output[] = [];
 let isScheduled = false;
@@ -38,6 +48,7 @@ function flushAll(): void {
 
 export class Output {
   readonly #transport: Transport;
+  readonly #peerPausedAboveBytes: number;
   readonly #onWritable: () => void;
   #bytes: Buffer | null = null;
   #position = 0;
@@ -54,8 +65,9 @@ export class Output {
   #openFrame = 0;
   #openBytes = 0;
 
-  constructor(transport: Transport, onWritable: () => void) {
+  constructor(transport: Transport, peerPausedAbove: number, onWritable: () => void) {
     this.#transport = transport;
+    this.#peerPausedAboveBytes = peerPausedAbove;
     this.#onWritable = onWritable;
     this.#onWritten = () => this.#written();
   }
@@ -200,7 +212,7 @@ export class Output {
     this.#bytes = null;
     this.#position = 0;
     this.#inFlightBytes += length;
-    if (this.#inFlightBytes > PEER_PAUSED_ABOVE_BYTES && !this.#isPeerPaused) {
+    if (this.#inFlightBytes > this.#peerPausedAboveBytes && !this.#isPeerPaused) {
       this.#isPeerPaused = true;
       this.#transport.pauseReading();
     }

@@ -19,7 +19,8 @@ import type { FloodGuard } from "./flood-guard.ts";
 import { DEFAULT_WINDOW_BYTES, Flag, FrameType, WINDOW_MAX } from "./frames.ts";
 import type { HeaderList } from "./headers.ts";
 import { encodeBlock } from "./hpack/encoder.ts";
-import { Output } from "./output.ts";
+import type { Http2Limits } from "./limits.ts";
+import { Output, peerPausedAboveBytes } from "./output.ts";
 import { defaultPeerSettings, type PeerSettings } from "./settings.ts";
 import type { Http2Stream } from "./stream.ts";
 import type { Transport } from "./transport.ts";
@@ -38,9 +39,10 @@ export class Sender {
   #creditors: ByteStream[] = [];
   #dues: number[] = [];
 
-  constructor(transport: Transport, guard: FloodGuard) {
+  constructor(transport: Transport, guard: FloodGuard, limits: Http2Limits) {
     this.#guard = guard;
-    this.output = new Output(transport, () => this.#onCaughtUp());
+    const peerPausedAbove = peerPausedAboveBytes(limits.connectionWindowBytes);
+    this.output = new Output(transport, peerPausedAbove, () => this.#onCaughtUp());
   }
 
   /** Somebody waits: whoever comes now has to wait as well. */

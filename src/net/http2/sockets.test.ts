@@ -19,18 +19,18 @@ async function listening(server: net.Server): Promise<number> {
 }
 
 /** A server of ours; every stream goes through `owner`. */
-async function serve(owner: Owner): Promise<number> {
+async function serve(owner: Owner, limits = TUNNEL_LIMITS): Promise<number> {
   const server = net.createServer({ allowHalfOpen: true }, (socket) => {
     open.push(() => socket.destroy());
-    new Http2Connection(new SocketTransport(socket), "server", owner, TUNNEL_LIMITS);
+    new Http2Connection(new SocketTransport(socket), "server", owner, limits);
   });
   return listening(server);
 }
 
-function dial(port: number, owner: Owner): Http2Connection {
+function dial(port: number, owner: Owner, limits = TUNNEL_LIMITS): Http2Connection {
   const socket = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true });
   open.push(() => socket.destroy());
-  return new Http2Connection(new SocketTransport(socket), "client", owner, TUNNEL_LIMITS);
+  return new Http2Connection(new SocketTransport(socket), "client", owner, limits);
 }
 
 function pattern(length: number): Buffer {
@@ -62,6 +62,29 @@ test("two connections of ours carry much in both directions at once", async () =
   }
   await client.drain();
   await expect.poll(() => serverOwner.log.at(-1)).toBe("closed orderly");
+});
+
+test("two ends with wide windows and much under way do not stop reading each other", async () => {
+  const limits = {
+    ...TUNNEL_LIMITS,
+    streamWindowBytes: 32 * 1_048_576,
+    connectionWindowBytes: 64 * 1_048_576,
+  };
+  const bytes = Buffer.alloc(30 * 1_048_576);
+  const [serverOwner, owner] = [new Owner(), new Owner()];
+  serverOwner.onAccept = (stream) => {
+    stream.respond(OK, false);
+    stream.write(bytes, 0, bytes.length, null);
+    stream.end();
+  };
+  const client = dial(await serve(serverOwner, limits), owner, limits);
+  await expect.poll(() => owner.log).toContain("ready");
+  const near = new Recorder();
+  near.of(client.open(CONNECT, false, near));
+  near.stream!.write(bytes, 0, bytes.length, null);
+  near.stream!.end();
+  await expect.poll(() => near.log.at(-1), { timeout: 10_000 }).toBe("closed orderly");
+  expect(near.bytes).toHaveLength(bytes.length);
 });
 
 describe("Node's client", () => {
