@@ -28,29 +28,60 @@ interface Message {
 
 const set = conformanceJson<{ cases: LlhttpCase[] }>("http", "llhttp.json");
 
-/** By the end of the case's name, within its file. */
-const DEVIATIONS: readonly [name: string, why: string][] = [];
+const NOT_READ = "what follows a message that ends its connection is not looked at, nor answered";
+const ONLY_HTTP = "RTSP is not HTTP";
+const CODINGS = "codings other than chunked are refused, as RFC 9112 §6.1 allows";
+const EMPTY_LINE = "RFC 9112 §2.2 allows an empty line before a request, not before a response";
+
+/** Why we differ, by the case's name. */
+const DEVIATIONS: Record<string, string> = {
+  "request/connection.md: `keep-alive` / `close` / CRLF between requests, explicit `close` followed by tab":
+    NOT_READ,
+  "request/invalid.md: ICE protocol and GET method / ICE protocol, but not really / HTTP protocol and ANNOUNCE method":
+    "any token is a method: to know them all is the backend's business",
+  "request/method.md: REPORT request / CONNECT request / OPTIONS request with RTSP": ONLY_HTTP,
+  "request/method.md: REPORT request / CONNECT request / ANNOUNCE request with RTSP": ONLY_HTTP,
+  "request/sample.md: Simple request / No HTTP version": "HTTP/0.9 is not spoken here",
+  "request/transfer-encoding.md: `chunked` / POST with `chunked` as last transfer-encoding": CODINGS,
+  "request/transfer-encoding.md: `chunked` / POST with `chunked` as last transfer-encoding (multiple headers)":
+    CODINGS,
+  "response/connection.md: Proxy-Connection / HTTP/1.1 with keep-alive disabled and 204 status":
+    NOT_READ,
+  "response/connection.md: Proxy-Connection / HTTP 304 with Content-Length": EMPTY_LINE,
+  "response/connection.md: Proxy-Connection / HTTP 100 first, then 400": EMPTY_LINE,
+  "response/pipelining.md: Should parse multiple events": EMPTY_LINE,
+  "response/sample.md: Simple response / Response starting with CRLF": EMPTY_LINE,
+  "response/transfer-encoding.md: Trailing space on chunked body / `chunked` before other transfer-encoding":
+    CODINGS,
+};
 
 const START_SPANS = new Set(["method", "url", "status"]);
 
-/** The messages that llhttp reported, up to where its head was complete. */
+/**
+ * The messages that llhttp reported, up to where its head was complete. Trailers are left out.
+ * Its offsets count a byte above 127 as UTF-8 would write the character.
+ */
 function expected(bytes: Buffer, events: readonly string[]): Message[] {
   const found: Message[] = [];
-  let message: Message | undefined;
+  const utf8 = Buffer.from(bytes.toString("latin1"));
+  let message: Message = { start: "", headers: [], body: "" };
   for (const event of events) {
-    const span = /^off=(\d+) len=(\d+) span\[(\w+)\]/.exec(event);
     if (event.endsWith("message begin")) message = { start: "", headers: [], body: "" };
-    else if (event.includes("headers complete")) found.push(message!);
+    else if (event.includes("headers complete")) found.push(message);
+    const span = /^off=(\d+) len=(\d+) span\[(\w+)\]/.exec(event);
     if (span === null) continue;
-    const start = Number(span[1]);
-    const text = bytes.toString("latin1", start, start + Number(span[2]));
-    const [kind = ""] = span.slice(3);
-    if (START_SPANS.has(kind)) message!.start += `${text} `;
-    else if (kind === "header_field") message!.headers.push(text.toLowerCase());
-    else if (kind === "header_value") message!.headers.push(text.replace(/[ \t]+$/, ""));
-    else if (kind === "body") message!.body += text;
+    const [start, length] = [Number(span[1]), Number(span[2])];
+    addSpan(message, span[3]!, utf8.toString("utf8", start, start + length), found.includes(message));
   }
   return found;
+}
+
+function addSpan(message: Message, kind: string, text: string, isBehindHead: boolean): void {
+  if (START_SPANS.has(kind)) message.start += `${text} `;
+  else if (kind === "body") message.body += text;
+  else if (isBehindHead) return;
+  else if (kind === "header_field") message.headers.push(text.toLowerCase());
+  else if (kind === "header_value") message.headers.push(text.replace(/[ \t]+$/, ""));
 }
 
 function startOf(head: Http1Head, isRequest: boolean): string {
@@ -97,7 +128,7 @@ function completed({ rawBase64, type }: LlhttpCase): Buffer {
   let text = Buffer.from(rawBase64, "base64").toString("latin1");
   if (text.endsWith("\r\n")) text += "\r\n";
   if (type === "request" && !/\r\nhost:/i.test(text)) {
-    text = text.replaceAll(/( HTTP\/1\.1\r\n[^]*?)\r\n\r\n/g, "$1\r\nHost: a\r\n\r\n");
+    text = text.replaceAll(/( HTTP\/1\.1(?:\r\n[^]*?)??)\r\n\r\n/g, "$1\r\nHost: a\r\n\r\n");
   }
   return Buffer.from(text, "latin1");
 }
@@ -116,12 +147,11 @@ function difference(one: LlhttpCase): unknown {
 }
 
 test.skipIf(set === undefined)("the codec reads llhttp's cases as llhttp does", () => {
-  const known = new Map(DEVIATIONS);
   const differing = new Map(set!.cases.map((one) => [one.name, difference(one)] as const));
   const unexplained = [...differing].filter(([name, found]) => {
-    return found !== undefined && !known.has(name.slice("test/".length));
+    return found !== undefined && DEVIATIONS[name.slice("test/".length)] === undefined;
   });
   expect(unexplained).toEqual([]);
-  const stale = [...known.keys()].filter((name) => differing.get(`test/${name}`) === undefined);
+  const stale = Object.keys(DEVIATIONS).filter((name) => differing.get(`test/${name}`) === undefined);
   expect(stale).toEqual([]);
 });

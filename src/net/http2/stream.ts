@@ -16,8 +16,9 @@
  * stands for afterwards is `StreamTable`'s.) Within a direction: HEADERS, DATA …, then trailers or
  * END_STREAM; of a CONNECT stream only HEADERS and DATA (§8.5).
  *
- * Sending: bytes go straight into the connection's output as far as both windows and the transport
- * allow; the rest is copied into a queue, and the stream waits its turn with the connection.
+ * Sending: bytes go straight into the connection's output as far as both windows allow; the rest is
+ * copied into a queue, and the stream waits its turn with the connection. `Sender` gives sources
+ * their credit, later when the transport is behind.
  * Receiving: the window is given back as the consumer credits bytes, in steps of half a window.
  */
 import { assert } from "../../kit/assert.ts";
