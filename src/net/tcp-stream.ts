@@ -7,6 +7,7 @@
 import net from "node:net";
 import { Failure } from "../kit/failure.ts";
 import { ByteStream, type ResetReason, type StreamReset } from "./byte-stream.ts";
+import { onSocketBytes } from "./socket-reads.ts";
 
 const HIGH_WATER_BYTES = 262_144;
 const CHUNK_BYTES = 65_536;
@@ -31,6 +32,7 @@ export class TcpStream extends ByteStream {
   #queuedBytes = 0;
   /** Received bytes without credit. */
   #owedBytes = 0;
+  #isReading = false;
   #isFlushScheduled = false;
   #isEnding = false;
   #hasReceivedEnd = false;
@@ -47,7 +49,6 @@ export class TcpStream extends ByteStream {
     socket.allowHalfOpen = true;
     socket.on("error", this.#onError);
     socket.on("close", this.#onClose);
-    socket.on("data", this.#onData);
     socket.on("end", this.#onEnd);
     if (socket.destroyed) {
       this.#isClosed = true;
@@ -55,7 +56,15 @@ export class TcpStream extends ByteStream {
       setImmediate(this.#onClose);
       return;
     }
-    socket.resume();
+    // The consumer is set behind the constructor, and there may be bytes already.
+    queueMicrotask(() => this.#startReading());
+  }
+
+  #startReading(): void {
+    if (this.#isClosed) return;
+    this.#isReading = true;
+    onSocketBytes(this.#socket, this.#onBytes);
+    if (this.#owedBytes < this.#highWaterBytes) this.#socket.resume();
   }
 
   get isClosed(): boolean {
@@ -99,7 +108,7 @@ export class TcpStream extends ByteStream {
   credit(count: number): void {
     // Bytes that were read before the stream was there are credited too, but never counted.
     this.#owedBytes = Math.max(0, this.#owedBytes - count);
-    if (this.#isClosed || !this.#socket.isPaused()) return;
+    if (this.#isClosed || !this.#isReading || !this.#socket.isPaused()) return;
     if (this.#owedBytes <= this.#highWaterBytes / 2) this.#socket.resume();
   }
 
@@ -158,10 +167,10 @@ export class TcpStream extends ByteStream {
     if (this.#hasReceivedEnd) this.#isClosed = true;
   }
 
-  readonly #onData = (bytes: Buffer): void => {
+  readonly #onBytes = (bytes: Buffer, start: number, end: number): void => {
     if (this.#isClosed) return;
-    this.#owedBytes += bytes.length;
-    this.consumer.onData(bytes, 0, bytes.length);
+    this.#owedBytes += end - start;
+    this.consumer.onData(bytes, start, end);
     if (!this.#isClosed && this.#owedBytes >= this.#highWaterBytes) this.#socket.pause();
   };
 

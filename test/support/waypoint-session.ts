@@ -15,7 +15,7 @@ import { Http1Session } from "../../src/waypoint/http1-session.ts";
 import type { LocalReply } from "../../src/waypoint/local-replies.ts";
 import { forward } from "../../src/waypoint/stages/forward.ts";
 import { type Target, Targets } from "../../src/waypoint/target.ts";
-import { MemoryPeer, MemoryStream, type MemoryPairOptions } from "./memory-stream.ts";
+import { type MemoryPairOptions, MemoryPeer, MemoryStream } from "./memory-stream.ts";
 import { indexOf, makeWorkload, smallMesh } from "./small-mesh.ts";
 
 export const REVIEWS_HOST = "reviews.default.svc.cluster.local";
@@ -66,9 +66,7 @@ export function withRequestTimeout(base: Snapshot, requestTimeoutMs: number): Sn
     name: "0",
     index: 0,
     matches: [],
-    backends: [
-      { weight: 1, service: REVIEWS, port: 80, problem: undefined, position: POSITION },
-    ],
+    backends: [{ weight: 1, service: REVIEWS, port: 80, problem: undefined, position: POSITION }],
     requestTimeoutMs,
     position: POSITION,
   };

@@ -35,14 +35,19 @@ function read(text: string | Buffer, framing: Framing = "chunked", length = 0, p
 }
 
 test("a body of known length ends there", () => {
-  expect(read("hello+rest", "length", 5)).toMatchObject({ payload: "hello", isDone: true, left: 5 });
+  expect(read("hello+rest", "length", 5)).toMatchObject({
+    payload: "hello",
+    isDone: true,
+    left: 5,
+  });
   expect(read("hel", "length", 5)).toMatchObject({ payload: "hel", isDone: false });
   expect(read("all of it", "close")).toMatchObject({ payload: "all of it", isDone: false });
   expect(read("nothing", "none")).toMatchObject({ payload: "", isDone: true, left: 7 });
 });
 
 test("chunked: extensions are dropped, allowed trailers kept", () => {
-  const text = '5;a="b c"\r\nhello\r\n00A\r\n0123456789\r\n0;x\r\nX-Sum:\t7 \r\nHost: evil\r\n\r\nGET';
+  const text =
+    '5;a="b c"\r\nhello\r\n00A\r\n0123456789\r\n0;x\r\nX-Sum:\t7 \r\nHost: evil\r\n\r\nGET';
   expect(read(text)).toEqual({
     payload: "hello0123456789",
     isDone: true,

@@ -37,12 +37,13 @@ function readLines(head: Http1Head): HeadProblem | undefined {
   lines.hasKeepAlive = false;
   lines.hasUpgrade = false;
   head.expectsContinue = false;
+  head.hasNominations = false;
   for (let i = 0; i < head.count; i++) {
     const id = head.ids[i]!;
     let problem: HeadProblem | undefined;
     if (id === H.contentLength) problem = readContentLength(head, i);
     else if (id === H.transferEncoding) problem = readTransferEncoding(head, i);
-    else if (id === H.connection) readConnection(head.value(i));
+    else if (id === H.connection) readConnection(head, head.value(i));
     else if (id === H.expect) head.expectsContinue = head.value(i).toLowerCase() === "100-continue";
     if (problem !== undefined) return problem;
   }
@@ -88,18 +89,22 @@ function readTransferEncoding(head: Http1Head, line: number): HeadProblem | unde
     return undefined;
   }
   // Chunked must come last and once; other codings are not known here (RFC 9112 §6.1: 501).
-  const codings = coding.split(",").map((part) => part.trim());
+  const codings = coding.split(/[ \t]*,[ \t]*/);
   const isLast = codings.indexOf("chunked") === codings.length - 1;
   return isLast ? bad("a transfer coding other than chunked", 501) : bad("chunked is not last");
 }
 
-function readConnection(value: string): void {
-  for (const part of value.toLowerCase().split(",")) {
-    const option = part.trim();
-    if (option === "close") lines.hasClose = true;
-    else if (option === "keep-alive") lines.hasKeepAlive = true;
-    else if (option === "upgrade") lines.hasUpgrade = true;
-  }
+function readConnection(head: Http1Head, value: string): void {
+  // What most clients send, without taking it apart.
+  if (value === "keep-alive") lines.hasKeepAlive = true;
+  else for (const part of value.toLowerCase().split(",")) readOption(head, part.trim());
+}
+
+function readOption(head: Http1Head, option: string): void {
+  if (option === "close") lines.hasClose = true;
+  else if (option === "keep-alive") lines.hasKeepAlive = true;
+  else if (option === "upgrade") lines.hasUpgrade = true;
+  else head.hasNominations = true;
 }
 
 export function readRequestFraming(head: Http1Head): HeadProblem | undefined {

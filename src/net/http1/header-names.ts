@@ -7,7 +7,8 @@
  */
 import { latin1 } from "../../kit/bytes.ts";
 
-const NAMES_MAX = 4096;
+/** Numbers are below this. */
+export const NAMES_MAX = 4096;
 const SLOTS = 16_384;
 const PROBES_MAX = 8;
 

@@ -9,9 +9,11 @@
 import { assert } from "../../kit/assert.ts";
 import { FIELD } from "./characters.ts";
 import type { Http1Head } from "./head.ts";
-import { H, headerName, knownHeaderId } from "./header-names.ts";
+import { H, headerName, knownHeaderId, NAMES_MAX } from "./header-names.ts";
 
-const HOP_BY_HOP = new Set<number>([
+/** 1 at the id of each. A table and not a set: it is asked for every line of every head. */
+const HOP_BY_HOP = new Uint8Array(NAMES_MAX);
+for (const id of [
   H.connection,
   H.contentLength,
   H.keepAlive,
@@ -20,7 +22,9 @@ const HOP_BY_HOP = new Set<number>([
   H.trailer,
   H.transferEncoding,
   H.upgrade,
-]);
+]) {
+  HOP_BY_HOP[id] = 1;
+}
 
 const NOT_NOMINABLE = new Set<number>([
   H.authorization,
@@ -42,24 +46,27 @@ const NOT_NOMINABLE = new Set<number>([
 
 /** Changes to a head. One object serves one head after the other. */
 export class HeadEdits {
-  /** Ids whose lines are dropped. */
-  readonly #dropped = new Set<number>();
+  /** Ids whose lines are dropped, and the same as a table. */
+  readonly #dropped: number[] = [];
+  readonly #isDropped = new Uint8Array(NAMES_MAX);
   #added = "";
   #target: string | undefined;
 
   reset(): void {
-    this.#dropped.clear();
+    for (let i = 0; i < this.#dropped.length; i++) this.#isDropped[this.#dropped[i]!] = 0;
+    this.#dropped.length = 0;
     this.#added = "";
     this.#target = undefined;
   }
 
   remove(id: number): void {
-    this.#dropped.add(id);
+    this.#dropped.push(id);
+    this.#isDropped[id] = 1;
   }
 
   /** Replaces all lines of that name by one. */
   set(id: number, value: string): void {
-    this.#dropped.add(id);
+    this.remove(id);
     this.add(id, value);
   }
 
@@ -74,7 +81,7 @@ export class HeadEdits {
   }
 
   drops(id: number): boolean {
-    return this.#dropped.has(id);
+    return this.#isDropped[id] === 1;
   }
 
   get added(): string {
@@ -107,6 +114,7 @@ const nominated = new Set<string>();
 
 function readNominations(head: Http1Head): void {
   if (nominated.size > 0) nominated.clear();
+  if (!head.hasNominations) return;
   for (let i = 0; i < head.count; i++) {
     if (head.ids[i] !== H.connection) continue;
     for (const part of head.value(i).toLowerCase().split(",")) {
@@ -118,7 +126,7 @@ function readNominations(head: Http1Head): void {
 
 function isDropped(head: Http1Head, edits: HeadEdits, line: number): boolean {
   const id = head.ids[line]!;
-  if (id >= 0 && (HOP_BY_HOP.has(id) || edits.drops(id))) return true;
+  if (id >= 0 && (HOP_BY_HOP[id] === 1 || edits.drops(id))) return true;
   // By name, for a name beyond the bounded table has no number.
   return nominated.size > 0 && nominated.has(head.name(line));
 }
@@ -140,8 +148,10 @@ function copyLines(head: Http1Head, edits: HeadEdits, out: Buffer, position: num
   return at;
 }
 
+/** Lines are short: a loop is done before a call of `write` has found out what to do. */
 function writeText(text: string, out: Buffer, position: number): number {
-  return position + out.write(text, position, "latin1");
+  for (let i = 0; i < text.length; i++) out[position + i] = text.charCodeAt(i);
+  return position + text.length;
 }
 
 /** A request's head for the next hop. Returns the position behind it. */

@@ -61,7 +61,13 @@ function readHost(head: Http1Head): string | HeadProblem {
 }
 
 function isHost(text: string): boolean {
-  for (let i = 0; i < text.length; i++) if (HOST[text.charCodeAt(i)] !== 1) return false;
+  let isPlain = true;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (HOST[code] !== 1) return false;
+    if (code === 0x3a || code === 0x5b || code === 0x5d) isPlain = false;
+  }
+  if (isPlain) return true;
   const port = /^(?:\[[^\]]*\]|[^:[\]]*)(?::([0-9]*))?$/.exec(text);
   return port !== null && Number(port[1] ?? 0) <= 65_535;
 }

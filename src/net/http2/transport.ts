@@ -3,6 +3,7 @@
  * is spoken inside a tunnel.
  */
 import type net from "node:net";
+import { onSocketBytes } from "../socket-reads.ts";
 
 export interface TransportReceiver {
   /** Valid during the call only. */
@@ -59,7 +60,7 @@ export class SocketTransport implements Transport {
       setImmediate(() => receiver.onClosed(undefined));
       return;
     }
-    socket.on("data", (bytes: Buffer) => receiver.onBytes(bytes, 0, bytes.length));
+    onSocketBytes(socket, (bytes, start, end) => receiver.onBytes(bytes, start, end));
     socket.on("end", () => receiver.onEnd());
     socket.on("error", (error) => {
       failure = error;
