@@ -1,6 +1,6 @@
 /**
  * What a waypoint's port shows to a stranger, and to a client of the mesh who asks for what is not
- * this waypoint's: TLS 1.3 with ALPN h2, a client certificate demanded, foreign authorities refused.
+ * this waypoint's: TLS 1.3, ALPN h2, a client certificate demanded, foreign authorities refused.
  */
 import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -133,7 +133,7 @@ test("a client of the mesh gets to the waypoint's own services", async () => {
 });
 
 test("a valid client is refused every authority that is not this waypoint's", async () => {
-  // Of another waypoint, of nobody, of a workload (this waypoint is for services), and no authority.
+  // Of another waypoint, of nobody, of a workload (this waypoint serves services), of no port.
   expect(await connect(`${serviceAddress("mlflow")}:5000`, "bookinfo-productpage")).toBe(404);
   expect(await connect("192.0.2.1:80", "bookinfo-productpage")).toBe(404);
   expect(await connect(`${waypointAddress("reviews-v1")}:9080`, "bookinfo-productpage")).toBe(404);
