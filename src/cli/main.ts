@@ -1,7 +1,10 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=4
 /**
  * The binary. Does only what has to be done before the rest loads, so that `--help` is quick:
  * each command's code is imported when the command runs.
+ *
+ * The young generation is held small: under load a proxy then takes 165 MiB instead of 270, at the
+ * same CPU per request (measured, Node 24; Envoy: 114).
  */
 import module from "node:module";
 

@@ -8,15 +8,21 @@ import { latin1 } from "../../kit/bytes.ts";
 import { FIELD, HEX, TOKEN } from "./characters.ts";
 import type { Framing } from "./head.ts";
 
-/** A chunk's size line: the size and what extensions there are. */
-const SIZE_LINE_BYTES_MAX = 4096;
+/** One chunk's extensions. */
+const EXTENSION_BYTES_MAX = 4096;
+/**
+ * All extensions of a body, beyond the bytes of its payload: who sends one byte a chunk behind
+ * kilobytes of extension wants us to work for nothing (RFC 9112 §7.1.1).
+ */
+const EXCESS_BYTES_MAX = 16 * 1024;
 const TRAILER_BYTES_MAX = 16 * 1024;
 /** 2^40: more hexadecimal digits than that are a lie. */
 const CHUNK_BYTES_MAX = 2 ** 40;
 
-/** Fields that must not come behind a body: framing, routing, authentication. */
+/** Fields that must not come behind a body: framing, routing, authentication, who sent it. */
 const FORBIDDEN_TRAILERS = new Set([
   "authorization",
+  "cache-control",
   "connection",
   "content-encoding",
   "content-length",
@@ -24,16 +30,26 @@ const FORBIDDEN_TRAILERS = new Set([
   "content-type",
   "cookie",
   "expect",
+  "forwarded",
   "host",
   "keep-alive",
+  "location",
+  "max-forwards",
+  "proxy-authenticate",
   "proxy-authorization",
   "proxy-connection",
+  "range",
   "set-cookie",
   "te",
   "trailer",
   "transfer-encoding",
   "upgrade",
+  "www-authenticate",
   "x-forwarded-client-cert",
+  "x-forwarded-for",
+  "x-forwarded-host",
+  "x-forwarded-proto",
+  "x-request-id",
 ]);
 
 const NO_TRAILERS: readonly (readonly [string, string])[] = [];
@@ -53,7 +69,9 @@ export class BodyReader {
   #state = NONE;
   #leftBytes = 0;
   #digits = 0;
-  #lineBytes = 0;
+  #extensionBytes = 0;
+  /** Bytes of extensions so far, less those of payload; not below 0. */
+  #excessBytes = 0;
   #trailerText = "";
   /** The run of payload that the last `read` found: [start, end) of its bytes. */
   payloadStart = 0;
@@ -65,7 +83,8 @@ export class BodyReader {
   reset(framing: Framing, contentLength: number): void {
     this.#leftBytes = contentLength;
     this.#digits = 0;
-    this.#lineBytes = 0;
+    this.#extensionBytes = 0;
+    this.#excessBytes = 0;
     this.isDone = framing === "none";
     this.problem = undefined;
     this.trailers = NO_TRAILERS;
@@ -80,7 +99,7 @@ export class BodyReader {
     this.#state = SIZE;
     this.#leftBytes = 0;
     this.#digits = 0;
-    this.#lineBytes = 0;
+    this.#extensionBytes = 0;
   }
 
   /**
@@ -133,16 +152,11 @@ export class BodyReader {
         return;
       case EXTENSION:
         if (byte === 0x0d) this.#state = SIZE_FEED;
-        else if (FIELD[byte] !== 1) this.problem = "malformed chunk extension";
-        else if (++this.#lineBytes > SIZE_LINE_BYTES_MAX) this.problem = "chunk extension too long";
+        else this.#extensionByte(byte);
         return;
       case SIZE_FEED:
-        if (byte !== 0x0a) this.problem = "malformed end of a chunk's size";
-        else if (this.#leftBytes > 0) this.#state = CHUNK;
-        else {
-          this.#state = TRAILERS;
-          this.#trailerText = "";
-        }
+        if (byte === 0x0a) this.#endSize();
+        else this.problem = "malformed end of a chunk's size";
         return;
       case CHUNK_RETURN:
         if (byte === 0x0d) this.#state = CHUNK_FEED;
@@ -169,6 +183,25 @@ export class BodyReader {
     else this.problem = "malformed chunk size";
   }
 
+  #extensionByte(byte: number): void {
+    if (FIELD[byte] !== 1) this.problem = "malformed chunk extension";
+    this.#extensionBytes++;
+    this.#excessBytes++;
+    const isTooLong =
+      this.#extensionBytes > EXTENSION_BYTES_MAX || this.#excessBytes > EXCESS_BYTES_MAX;
+    if (isTooLong) this.problem = "chunk extensions too long";
+  }
+
+  #endSize(): void {
+    if (this.#leftBytes > 0) {
+      this.#excessBytes = Math.max(0, this.#excessBytes - this.#leftBytes);
+      this.#state = CHUNK;
+      return;
+    }
+    this.#state = TRAILERS;
+    this.#trailerText = "";
+  }
+
   #trailerByte(byte: number): void {
     this.#trailerText += String.fromCharCode(byte);
     if (this.#trailerText.length > TRAILER_BYTES_MAX) {
@@ -183,7 +216,6 @@ export class BodyReader {
   }
 
   #finish(lines: readonly string[]): void {
-    this.isDone = true;
     const trailers: [string, string][] = [];
     for (const line of lines) {
       const trailer = parseTrailer(line);
@@ -194,6 +226,7 @@ export class BodyReader {
       if (!FORBIDDEN_TRAILERS.has(trailer[0])) trailers.push(trailer);
     }
     if (trailers.length > 0) this.trailers = trailers;
+    this.isDone = true;
   }
 }
 

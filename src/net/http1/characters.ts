@@ -19,9 +19,9 @@ export const FIELD = table((byte) => byte === 0x09 || (byte >= 0x20 && byte !== 
 /** Request targets: visible ASCII; a fragment is never sent (RFC 9112 §3.2). */
 export const TARGET = table((byte) => byte > 0x20 && byte < 0x7f && byte !== 0x23);
 
-/** Host and authority: reg-name, IP literals and port (RFC 3986 §3.2). */
+/** Names and IPv4 addresses: reg-name (RFC 3986 §3.2.2) without percent-encoding. */
 export const HOST = table(
-  (byte) => isAlphanumeric(byte) || "-._~%!$&'()*+,;=:[]".includes(String.fromCharCode(byte)),
+  (byte) => isAlphanumeric(byte) || "-._~!$&'()*+,;=".includes(String.fromCharCode(byte)),
 );
 
 /** Hexadecimal digit → value, 255 for others. */

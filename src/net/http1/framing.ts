@@ -6,11 +6,14 @@
  */
 import type { HeadProblem, Http1Head } from "./head.ts";
 import { H } from "./header-names.ts";
+import { bad } from "./problem.ts";
 
-const bad = (detail: string, status: HeadProblem["status"] = 400): HeadProblem => ({
-  status,
-  detail,
-});
+/** Options of one head's Connection; more are not honest. */
+const CONNECTION_OPTIONS_MAX = 64;
+
+/** Headers that are looked at here, as bits of `Http1Head.present`. */
+const LOOKED_AT =
+  (1 << H.contentLength) | (1 << H.transferEncoding) | (1 << H.connection) | (1 << H.expect);
 
 /** What the framing lines of a head say, taken together. */
 interface FramingLines {
@@ -36,22 +39,31 @@ function readLines(head: Http1Head): HeadProblem | undefined {
   lines.hasClose = false;
   lines.hasKeepAlive = false;
   lines.hasUpgrade = false;
-  head.expectsContinue = false;
-  head.hasNominations = false;
-  for (let i = 0; i < head.count; i++) {
-    const id = head.ids[i]!;
-    let problem: HeadProblem | undefined;
-    if (id === H.contentLength) problem = readContentLength(head, i);
-    else if (id === H.transferEncoding) problem = readTransferEncoding(head, i);
-    else if (id === H.connection) readConnection(head, head.value(i));
-    else if (id === H.expect) head.expectsContinue = head.value(i).toLowerCase() === "100-continue";
-    if (problem !== undefined) return problem;
+  if ((head.present & LOOKED_AT) !== 0) {
+    for (let i = 0; i < head.count; i++) {
+      const problem = readLine(head, i);
+      if (problem !== undefined) return problem;
+    }
   }
   if (lines.isChunked && lines.contentLength >= 0) {
     return bad("Content-Length beside Transfer-Encoding");
   }
-  head.upgrade = lines.hasUpgrade && head.minorVersion === 1 ? forwardedUpgrade(head) : "";
-  head.isPersistent = head.minorVersion === 1 ? !lines.hasClose : lines.hasKeepAlive;
+  const isVersion11 = head.minorVersion === 1;
+  head.upgrade = lines.hasUpgrade && isVersion11 ? forwardedUpgrade(head) : "";
+  // RFC 9112 §9.3: `close` comes first, whatever stands beside it.
+  head.isPersistent = !lines.hasClose && (isVersion11 || lines.hasKeepAlive);
+  return undefined;
+}
+
+function readLine(head: Http1Head, line: number): HeadProblem | undefined {
+  const id = head.ids[line]!;
+  if (id === H.contentLength) return readContentLength(head, line);
+  if (id === H.transferEncoding) return readTransferEncoding(head, line);
+  if (id === H.connection) return readConnection(head, line);
+  // RFC 9110 §10.1.1: in an HTTP/1.0 request it is ignored.
+  if (id === H.expect && head.minorVersion === 1) {
+    head.expectsContinue = head.value(line).toLowerCase() === "100-continue";
+  }
   return undefined;
 }
 
@@ -94,17 +106,36 @@ function readTransferEncoding(head: Http1Head, line: number): HeadProblem | unde
   return isLast ? bad("a transfer coding other than chunked", 501) : bad("chunked is not last");
 }
 
-function readConnection(head: Http1Head, value: string): void {
-  // What most clients send, without taking it apart.
-  if (value === "keep-alive") lines.hasKeepAlive = true;
-  else for (const part of value.toLowerCase().split(",")) readOption(head, part.trim());
+function readConnection(head: Http1Head, line: number): HeadProblem | undefined {
+  if (isValue(head, line, "keep-alive")) {
+    lines.hasKeepAlive = true;
+    return undefined;
+  }
+  const options = head
+    .value(line)
+    .toLowerCase()
+    .split(",", CONNECTION_OPTIONS_MAX + 1);
+  for (const part of options) {
+    const option = part.trim();
+    if (option === "close") lines.hasClose = true;
+    else if (option === "keep-alive") lines.hasKeepAlive = true;
+    else if (option === "upgrade") lines.hasUpgrade = true;
+    else if (option !== "" && option !== "te") head.nominations = [...head.nominations, option];
+  }
+  const isTooMany = Math.max(options.length, head.nominations.length) > CONNECTION_OPTIONS_MAX;
+  return isTooMany ? bad("too many Connection options") : undefined;
 }
 
-function readOption(head: Http1Head, option: string): void {
-  if (option === "close") lines.hasClose = true;
-  else if (option === "keep-alive") lines.hasKeepAlive = true;
-  else if (option === "upgrade") lines.hasUpgrade = true;
-  else head.hasNominations = true;
+/** Without making a string: nearly every Connection says just this. */
+function isValue(head: Http1Head, line: number, lowerCase: string): boolean {
+  const start = head.valueStarts[line]!;
+  if (head.valueEnds[line]! - start !== lowerCase.length) return false;
+  for (let i = 0; i < lowerCase.length; i++) {
+    const byte = head.bytes[start + i]!;
+    const isUpper = byte >= 0x41 && byte <= 0x5a;
+    if ((isUpper ? byte | 0x20 : byte) !== lowerCase.charCodeAt(i)) return false;
+  }
+  return true;
 }
 
 export function readRequestFraming(head: Http1Head): HeadProblem | undefined {

@@ -9,12 +9,24 @@
 import { latin1 } from "../../kit/bytes.ts";
 import { FIELD, TARGET, TOKEN } from "./characters.ts";
 import { readRequestFraming, readResponseFraming } from "./framing.ts";
-import { hashByte, internHeader, knownHeaderId } from "./header-names.ts";
+import { headerName, isBesideTable, knownHeaderId } from "./header-names.ts";
+import { parseLines } from "./lines.ts";
+import { bad } from "./problem.ts";
 import { splitTarget } from "./target.ts";
 
 /** A head larger than this is refused with 431. */
 export const HEAD_BYTES_MAX = 64 * 1024;
 export const HEADER_LINES_MAX = 256;
+
+export interface HeadLimits {
+  readonly headBytesMax: number;
+  readonly headerLinesMax: number;
+}
+
+export const HEAD_LIMITS: HeadLimits = {
+  headBytesMax: HEAD_BYTES_MAX,
+  headerLinesMax: HEADER_LINES_MAX,
+};
 
 /** How a body's end is found: `close` is the end of the connection (responses only). */
 export type Framing = "none" | "length" | "chunked" | "close";
@@ -25,8 +37,10 @@ export interface HeadProblem {
 }
 
 const NO_BYTES = Buffer.alloc(0);
+const NO_OPTIONS: readonly string[] = [];
 
 export class Http1Head {
+  readonly limits: HeadLimits;
   /** Valid until the buffer is used again. */
   bytes: Buffer = NO_BYTES;
   start = 0;
@@ -45,6 +59,8 @@ export class Http1Head {
   /** Host, or that of an absolute target, which comes first (RFC 9112 §3.2.2). */
   authority = "";
   isAbsoluteTarget = false;
+  /** The last Host that was found well-formed; kept from message to message. */
+  checkedHost = "";
   // Response
   status = 0;
 
@@ -53,43 +69,99 @@ export class Http1Head {
   contentLength = 0;
   isPersistent = true;
   expectsContinue = false;
-  /** Connection names something besides close, keep-alive and upgrade. */
-  hasNominations = false;
   /** `websocket` when it is asked for and Connection names Upgrade; else "". */
   upgrade = "";
+  /** Options of Connection that are names of headers: lower case, without the hop-by-hop ones. */
+  nominations: readonly string[] = NO_OPTIONS;
 
   /** Header lines. */
   count = 0;
-  readonly ids = new Int32Array(HEADER_LINES_MAX);
-  readonly lineStarts = new Int32Array(HEADER_LINES_MAX);
-  readonly valueStarts = new Int32Array(HEADER_LINES_MAX);
-  readonly valueEnds = new Int32Array(HEADER_LINES_MAX);
+  /** Bit n: there is a line whose name has the number n. */
+  present = 0;
+  /** Some line's name has no number (-1). */
+  hasUnnumbered = false;
+  readonly ids: Int32Array;
+  readonly lineStarts: Int32Array;
+  readonly valueStarts: Int32Array;
+  readonly valueEnds: Int32Array;
+
+  constructor(limits: HeadLimits = HEAD_LIMITS) {
+    this.limits = limits;
+    this.ids = new Int32Array(limits.headerLinesMax).fill(-1);
+    this.lineStarts = new Int32Array(limits.headerLinesMax);
+    this.valueStarts = new Int32Array(limits.headerLinesMax);
+    this.valueEnds = new Int32Array(limits.headerLinesMax);
+  }
+
+  /** Nothing of an earlier message is left, so that one refused half-way shows none of it. */
+  begin(bytes: Buffer, start: number, end: number): void {
+    this.bytes = bytes;
+    this.start = start;
+    this.end = end;
+    this.headersStart = end - 2;
+    this.method = "";
+    this.target = "";
+    this.path = "";
+    this.query = "";
+    this.authority = "";
+    this.isAbsoluteTarget = false;
+    this.status = 0;
+    this.minorVersion = 1;
+    this.framing = "none";
+    this.contentLength = 0;
+    this.isPersistent = true;
+    this.expectsContinue = false;
+    this.upgrade = "";
+    this.nominations = NO_OPTIONS;
+    this.count = 0;
+    this.present = 0;
+    this.hasUnnumbered = false;
+  }
 
   has(id: number): boolean {
-    for (let i = 0; i < this.count; i++) if (this.ids[i] === id) return true;
-    return false;
+    if (id >= 0 && id < 32) return ((this.present >>> id) & 1) === 1;
+    return this.find(id, 0) >= 0;
+  }
+
+  /** The first line at or behind `from` that has that name, or -1. */
+  find(id: number, from: number): number {
+    const { ids, count } = this;
+    if (id < 0) return -1;
+    for (let i = from; i < count; i++) if (ids[i] === id) return i;
+    if (!this.hasUnnumbered || !isBesideTable(id)) return -1;
+    return this.#findByName(headerName(id), from);
+  }
+
+  /** For a name that has a number, but not in the table of names on the wire. */
+  #findByName(name: string, from: number): number {
+    for (let i = from; i < this.count; i++) {
+      if (this.ids[i] === -1 && this.name(i) === name) return i;
+    }
+    return -1;
   }
 
   /** The values of all lines of that name, joined with "," (RFC 9110 §5.3). */
   get(id: number): string | undefined {
-    let value: string | undefined;
-    for (let i = 0; i < this.count; i++) {
-      if (this.ids[i] !== id) continue;
-      value = value === undefined ? this.value(i) : `${value},${this.value(i)}`;
+    let line = this.has(id) ? this.find(id, 0) : -1;
+    if (line < 0) return undefined;
+    let value = this.value(line);
+    for (;;) {
+      line = this.find(id, line + 1);
+      if (line < 0) return value;
+      value += `,${this.value(line)}`;
     }
-    return value;
   }
 
   /** `name` is in lower case. */
   getByName(name: string): string | undefined {
     const id = knownHeaderId(name);
     if (id >= 0) return this.get(id);
-    let value: string | undefined;
-    for (let i = 0; i < this.count; i++) {
-      if (this.ids[i] !== -1 || this.name(i) !== name) continue;
-      value = value === undefined ? this.value(i) : `${value},${this.value(i)}`;
+    if (!this.hasUnnumbered) return undefined;
+    const values: string[] = [];
+    for (let i = this.#findByName(name, 0); i >= 0; i = this.#findByName(name, i + 1)) {
+      values.push(this.value(i));
     }
-    return value;
+    return values.length === 0 ? undefined : values.join(",");
   }
 
   /** The value of one line. */
@@ -99,6 +171,8 @@ export class Http1Head {
 
   /** The name of one line, in lower case. */
   name(index: number): string {
+    const id = this.ids[index]!;
+    if (id >= 0) return headerName(id);
     const start = this.lineStarts[index]!;
     return latin1(this.bytes, start, this.bytes.indexOf(0x3a, start)).toLowerCase();
   }
@@ -121,23 +195,33 @@ export const NO_HEAD = new Http1Head();
 
 /**
  * Behind the empty line that ends a head, or -1. `scanned` bytes from `start` were searched before.
- * Looks for LF LF with an optional CR between, so that a head with bare line feeds is found and
- * refused at once and not waited for.
+ * An empty line after bare line feeds ends a head too, so that it is refused at once and not
+ * waited for; it is looked for only when there is no proper end.
  */
 export function findHeadEnd(bytes: Buffer, start: number, end: number, scanned: number): number {
-  // A loop of our own: a call of `indexOf` for each line costs more than all the bytes between.
-  for (let position = start + Math.max(0, scanned - 3); position < end; position++) {
-    if (bytes[position] !== 0x0a) continue;
-    const next = bytes[position + 1] === 0x0d ? position + 2 : position + 1;
-    if (next < end && bytes[next] === 0x0a) return next + 1;
+  // Where the last byte of CR LF CR LF may stand. Another byte there rules out the next three too.
+  let position = start + Math.max(3, scanned);
+  while (position < end) {
+    const byte = bytes[position]!;
+    if (byte === 0x0a) {
+      const isEmptyLine = bytes[position - 1] === 0x0d && bytes[position - 2] === 0x0a;
+      if (isEmptyLine && bytes[position - 3] === 0x0d) return position + 1;
+      position += 2;
+    } else position += byte === 0x0d ? 1 : 4;
+  }
+  return findBareEnd(bytes, start, end, scanned);
+}
+
+function findBareEnd(bytes: Buffer, start: number, end: number, scanned: number): number {
+  for (let i = start + Math.max(1, scanned); i < end; i++) {
+    if (bytes[i] !== 0x0a) continue;
+    const before = bytes[i - 1];
+    if (before === 0x0a || (before === 0x0d && i - 2 >= start && bytes[i - 2] === 0x0a)) {
+      return i + 1;
+    }
   }
   return -1;
 }
-
-const bad = (detail: string, status: HeadProblem["status"] = 400): HeadProblem => ({
-  status,
-  detail,
-});
 
 /** Reads a request's head from `bytes[start..end)`, which `findHeadEnd` has found. */
 export function parseRequestHead(
@@ -146,28 +230,24 @@ export function parseRequestHead(
   start: number,
   end: number,
 ): HeadProblem | undefined {
-  head.bytes = bytes;
-  head.start = start;
-  head.end = end;
-  if (end - start > HEAD_BYTES_MAX) return bad("head too large", 431);
-  const problem = parseRequestLine(head, bytes, start) ?? parseHeaders(head);
-  if (problem !== undefined) return problem;
-  return splitTarget(head) ?? readRequestFraming(head);
+  head.begin(bytes, start, end);
+  if (end - start > head.limits.headBytesMax) return bad("head too large", 431);
+  return (
+    parseRequestLine(head, bytes, start) ??
+    parseLines(head) ??
+    splitTarget(head) ??
+    readRequestFraming(head)
+  );
 }
 
-/** Methods as one string each: making them anew for every request costs a tenth of the parse. */
-const methods = new Map<number, string>();
+/** The usual methods, as one string each: making them anew costs a tenth of the parse. */
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT"];
 
 function methodAt(bytes: Buffer, start: number, end: number): string {
-  const length = end - start;
-  if (length < 3 || length > 7) return latin1(bytes, start, end);
-  // First, third and last letter and the length tell the registered methods apart.
-  const key = (bytes[start]! << 24) | (bytes[start + 2]! << 16) | (bytes[end - 1]! << 8) | length;
-  const known = methods.get(key);
-  if (known !== undefined && isText(known, bytes, start)) return known;
-  const method = latin1(bytes, start, end);
-  if (methods.size < 64) methods.set(key, method);
-  return method;
+  for (const method of METHODS) {
+    if (method.length === end - start && isText(method, bytes, start)) return method;
+  }
+  return latin1(bytes, start, end);
 }
 
 function isText(text: string, bytes: Buffer, start: number): boolean {
@@ -222,70 +302,34 @@ export function parseResponseHead(
   end: number,
   requestMethod: string,
 ): HeadProblem | undefined {
-  head.bytes = bytes;
-  head.start = start;
-  head.end = end;
-  if (end - start > HEAD_BYTES_MAX) return bad("head too large", 431);
-  const version = parseVersion(head, bytes, start, false);
-  if (version !== undefined) return version;
-  const status = statusAt(bytes, start + 8);
-  if (status < 100) return bad("malformed status");
-  head.status = status;
-  // The reason phrase may be missing, and with it (leniently, as everybody) the space before it.
-  let position = start + 12;
-  if (bytes[position] === 0x20) position++;
-  while (FIELD[bytes[position]!] === 1) position++;
-  if (bytes[position] !== 0x0d || bytes[position + 1] !== 0x0a) return bad("malformed status line");
-  head.headersStart = position + 2;
-  return parseHeaders(head) ?? readResponseFraming(head, requestMethod);
+  head.begin(bytes, start, end);
+  if (end - start > head.limits.headBytesMax) return bad("head too large", 431);
+  return (
+    parseVersion(head, bytes, start, false) ??
+    parseStatus(head, bytes, start + 8) ??
+    parseLines(head) ??
+    readResponseFraming(head, requestMethod)
+  );
 }
 
-/** SP and three digits, or 0. */
-function statusAt(bytes: Buffer, position: number): number {
+/**
+ * SP, three digits, SP, reason phrase. The phrase may be missing, and with it (leniently, as
+ * everybody is) the space before it.
+ */
+function parseStatus(head: Http1Head, bytes: Buffer, start: number): HeadProblem | undefined {
   let status = 0;
   for (let i = 1; i <= 3; i++) {
-    const digit = bytes[position + i]! - 0x30;
-    if (!(digit >= 0 && digit <= 9)) return 0;
+    const digit = bytes[start + i]! - 0x30;
+    if (!(digit >= 0 && digit <= 9)) return bad("malformed status");
     status = status * 10 + digit;
   }
-  return bytes[position] === 0x20 ? status : 0;
-}
-
-function parseHeaders(head: Http1Head): HeadProblem | undefined {
-  const { bytes, ids, lineStarts, valueStarts, valueEnds } = head;
-  const stop = head.end - 2;
-  let position = head.headersStart;
-  let count = 0;
-  while (position < stop) {
-    const lineStart = position;
-    let hash = 0;
-    let byte = bytes[position]!;
-    while (TOKEN[byte] === 1) {
-      hash = hashByte(hash, byte);
-      byte = bytes[++position]!;
-    }
-    if (byte !== 0x3a || position === lineStart) return bad("malformed header name");
-    const nameEnd = position++;
-    while (bytes[position] === 0x20 || bytes[position] === 0x09) position++;
-    const valueStart = position;
+  let position = start + 4;
+  if (bytes[start] !== 0x20 || status < 100) return bad("malformed status");
+  if (bytes[position] === 0x20) {
     while (FIELD[bytes[position]!] === 1) position++;
-    if (bytes[position] !== 0x0d || bytes[position + 1] !== 0x0a)
-      return bad("malformed header value");
-    if (count === HEADER_LINES_MAX) return bad("too many header lines", 431);
-    let valueEnd = position;
-    while (valueEnd > valueStart && isBlank(bytes[valueEnd - 1]!)) valueEnd--;
-    ids[count] = internHeader(bytes, lineStart, nameEnd, hash);
-    lineStarts[count] = lineStart;
-    valueStarts[count] = valueStart;
-    valueEnds[count] = valueEnd;
-    count++;
-    position += 2;
   }
-  head.count = count;
-  if (position !== stop || bytes[stop] !== 0x0d) return bad("malformed end of head");
+  if (bytes[position] !== 0x0d || bytes[position + 1] !== 0x0a) return bad("malformed status line");
+  head.status = status;
+  head.headersStart = position + 2;
   return undefined;
-}
-
-function isBlank(byte: number): boolean {
-  return byte === 0x20 || byte === 0x09;
 }

@@ -1,5 +1,7 @@
 /** Responses that the proxy makes itself. */
 import { STATUS_CODES } from "node:http";
+import { assert } from "../../kit/assert.ts";
+import { isFieldValue } from "./rewrite.ts";
 
 export type HeaderPairs = readonly (readonly [string, string])[];
 
@@ -12,11 +14,16 @@ export function localResponse(
   isClosing: boolean,
 ): Buffer {
   let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n`;
-  head += `content-length: ${Buffer.byteLength(body)}\r\n`;
-  for (const [name, value] of headers) head += `${name}: ${value}\r\n`;
+  // RFC 9110 §8.6, §15.4.5: these have no body, and 204 never says a length.
+  const isBodiless = status < 200 || status === 204 || status === 304;
+  if (!isBodiless) head += `content-length: ${Buffer.byteLength(body)}\r\n`;
+  for (const [name, value] of headers) {
+    assert(isFieldValue(value), "a line break in the value of a header");
+    head += `${name}: ${value}\r\n`;
+  }
   head += `date: ${httpDate()}\r\n`;
   if (isClosing) head += "connection: close\r\n";
-  return Buffer.from(`${head}\r\n${isHead ? "" : body}`);
+  return Buffer.from(`${head}\r\n${isHead || isBodiless ? "" : body}`);
 }
 
 let dateText = "";

@@ -7,27 +7,25 @@
  * client could have its credentials' checks or our own headers taken out on the way.
  */
 import { assert } from "../../kit/assert.ts";
-import { FIELD } from "./characters.ts";
+import { FIELD, TARGET } from "./characters.ts";
 import type { Http1Head } from "./head.ts";
-import { H, headerName, knownHeaderId, NAMES_MAX } from "./header-names.ts";
+import { H, headerName, isBesideTable, knownHeaderId } from "./header-names.ts";
 
-/** 1 at the id of each. A table and not a set: it is asked for every line of every head. */
-const HOP_BY_HOP = new Uint8Array(NAMES_MAX);
-for (const id of [
-  H.connection,
-  H.contentLength,
-  H.keepAlive,
-  H.proxyConnection,
-  H.te,
-  H.trailer,
-  H.transferEncoding,
-  H.upgrade,
-]) {
-  HOP_BY_HOP[id] = 1;
-}
+/** As bits of `Http1Head.present`. */
+const HOP_BY_HOP =
+  (1 << H.connection) |
+  (1 << H.contentLength) |
+  (1 << H.keepAlive) |
+  (1 << H.proxyConnection) |
+  (1 << H.te) |
+  (1 << H.trailer) |
+  (1 << H.transferEncoding) |
+  (1 << H.upgrade);
 
 const NOT_NOMINABLE = new Set<number>([
   H.authorization,
+  H.baggage,
+  H.cacheControl,
   H.contentLength,
   H.contentType,
   H.cookie,
@@ -36,32 +34,50 @@ const NOT_NOMINABLE = new Set<number>([
   H.forwarded,
   H.host,
   H.server,
+  H.setCookie,
   H.traceparent,
+  H.tracestate,
   H.transferEncoding,
   H.xForwardedClientCert,
   H.xForwardedFor,
+  H.xForwardedHost,
   H.xForwardedProto,
   H.xRequestId,
 ]);
 
-/** Changes to a head. One object serves one head after the other. */
+function isHopByHop(id: number): boolean {
+  return id >= 0 && id < 32 && ((HOP_BY_HOP >>> id) & 1) === 1;
+}
+
+/**
+ * Changes to a head. One object serves one head after the other.
+ *
+ * Framing and the connection belong to the codec: setting or adding a hop-by-hop header does
+ * nothing, or a route's header filter could make the next hop see another message than was judged.
+ */
 export class HeadEdits {
-  /** Ids whose lines are dropped, and the same as a table. */
+  /** Whose lines are dropped: the first `#droppedCount`. Emptying arrays would cost more. */
   readonly #dropped: number[] = [];
-  readonly #isDropped = new Uint8Array(NAMES_MAX);
-  #added = "";
+  #droppedCount = 0;
+  readonly #addedIds: number[] = [];
+  readonly #addedValues: string[] = [];
+  #addedCount = 0;
   #target: string | undefined;
 
   reset(): void {
-    for (let i = 0; i < this.#dropped.length; i++) this.#isDropped[this.#dropped[i]!] = 0;
-    this.#dropped.length = 0;
-    this.#added = "";
+    this.#droppedCount = 0;
+    this.#addedCount = 0;
     this.#target = undefined;
   }
 
+  /** Drops all lines of that name, also those that were added before. */
   remove(id: number): void {
-    this.#dropped.push(id);
-    this.#isDropped[id] = 1;
+    if (!this.drops(id)) this.#dropped[this.#droppedCount++] = id;
+    const count = this.#addedCount;
+    this.#addedCount = 0;
+    for (let i = 0; i < count; i++) {
+      if (this.#addedIds[i] !== id) this.#push(this.#addedIds[i]!, this.#addedValues[i]!);
+    }
   }
 
   /** Replaces all lines of that name by one. */
@@ -71,34 +87,76 @@ export class HeadEdits {
   }
 
   add(id: number, value: string): void {
-    assert(isFieldValue(value), `a line break in the value of ${headerName(id)}`);
-    this.#added += `${headerName(id)}: ${value}\r\n`;
+    assert(id >= 0, "a header without a number, see ownHeaderId()");
+    assert(isFieldValue(value), "a line break in the value of a header");
+    if (!isHopByHop(id)) this.#push(id, value);
+  }
+
+  #push(id: number, value: string): void {
+    this.#addedIds[this.#addedCount] = id;
+    this.#addedValues[this.#addedCount] = value;
+    this.#addedCount++;
   }
 
   /** Another request target, in origin form. */
   replaceTarget(target: string): void {
+    assert(isTarget(target), "a blank or line break in a request target");
     this.#target = target;
-  }
-
-  drops(id: number): boolean {
-    return this.#isDropped[id] === 1;
-  }
-
-  get added(): string {
-    return this.#added;
   }
 
   get target(): string | undefined {
     return this.#target;
   }
+
+  /** Lines of that name in the head are dropped. */
+  drops(id: number): boolean {
+    for (let i = 0; i < this.#droppedCount; i++) if (this.#dropped[i] === id) return true;
+    return false;
+  }
+
+  get dropsAny(): boolean {
+    return this.#droppedCount > 0;
+  }
+
+  /** Some have to be looked for by name. */
+  get dropsBeside(): boolean {
+    for (let i = 0; i < this.#droppedCount; i++) if (isBesideTable(this.#dropped[i]!)) return true;
+    return false;
+  }
+
+  /** Of the lines that are added. */
+  get addedBytes(): number {
+    let bytes = 0;
+    for (let i = 0; i < this.#addedCount; i++) {
+      bytes += headerName(this.#addedIds[i]!).length + this.#addedValues[i]!.length + 4;
+    }
+    return bytes;
+  }
+
+  /** Writes the lines that are added. Returns the position behind them. */
+  writeAdded(out: Buffer, position: number): number {
+    let at = position;
+    for (let i = 0; i < this.#addedCount; i++) {
+      at = writeText(headerName(this.#addedIds[i]!), out, at);
+      out[at++] = 0x3a;
+      out[at++] = 0x20;
+      at = writeText(this.#addedValues[i]!, out, at);
+      out[at++] = 0x0d;
+      out[at++] = 0x0a;
+    }
+    return at;
+  }
 }
 
-function isFieldValue(value: string): boolean {
-  for (let i = 0; i < value.length; i++) {
-    const code = value.charCodeAt(i);
-    if (code > 255 || FIELD[code] !== 1) return false;
-  }
+/** Characters of a header's value, each one byte. */
+export function isFieldValue(value: string): boolean {
+  for (let i = 0; i < value.length; i++) if (FIELD[value.charCodeAt(i)] !== 1) return false;
   return true;
+}
+
+function isTarget(target: string): boolean {
+  for (let i = 0; i < target.length; i++) if (TARGET[target.charCodeAt(i)] !== 1) return false;
+  return target.length > 0;
 }
 
 /** What is written beyond lines of the head: start line, framing, Connection. */
@@ -106,50 +164,68 @@ const OWN_LINES_BYTES = 256;
 
 /** Room that the written head needs at most. */
 export function headBytesMax(head: Http1Head, edits: HeadEdits): number {
-  return head.end - head.start + edits.added.length + (edits.target?.length ?? 0) + OWN_LINES_BYTES;
+  return head.end - head.start + edits.addedBytes + (edits.target?.length ?? 0) + OWN_LINES_BYTES;
 }
 
-/** Names that the present head's Connection nominates; few heads have any. */
-const nominated = new Set<string>();
-
-function readNominations(head: Http1Head): void {
-  if (nominated.size > 0) nominated.clear();
-  if (!head.hasNominations) return;
-  for (let i = 0; i < head.count; i++) {
-    if (head.ids[i] !== H.connection) continue;
-    for (const part of head.value(i).toLowerCase().split(",")) {
-      const name = part.trim();
-      if (!NOT_NOMINABLE.has(knownHeaderId(name))) nominated.add(name);
-    }
-  }
+function isNominated(head: Http1Head, line: number): boolean {
+  // By name, for a name beyond the bounded table has no number.
+  const name = head.name(line);
+  return head.nominations.includes(name) && !NOT_NOMINABLE.has(knownHeaderId(name));
 }
+
+/** What goes from the present head. One is enough: a head is written within one call. */
+const drops = {
+  /** Bits, as in `Http1Head.present`. */
+  hopByHop: 0,
+  /** Edits or nominations have to be asked, too. */
+  hasMore: false,
+};
 
 function isDropped(head: Http1Head, edits: HeadEdits, line: number): boolean {
   const id = head.ids[line]!;
-  if (id >= 0 && (HOP_BY_HOP[id] === 1 || edits.drops(id))) return true;
-  // By name, for a name beyond the bounded table has no number.
-  return nominated.size > 0 && nominated.has(head.name(line));
+  if (id >= 0 && id < 32 && ((drops.hopByHop >>> id) & 1) === 1) return true;
+  if (!drops.hasMore) return false;
+  if (id >= 0 ? edits.drops(id) : edits.dropsBeside && edits.drops(numberOf(head, line)))
+    return true;
+  return head.nominations.length > 0 && isNominated(head, line);
 }
 
-/** Copies the lines that stay; returns the new position. */
-function copyLines(head: Http1Head, edits: HeadEdits, out: Buffer, position: number): number {
+function numberOf(head: Http1Head, line: number): number {
+  return knownHeaderId(head.name(line));
+}
+
+/** Copies what stays from `from` on, be it the start line; returns the new position. */
+function copyLines(
+  head: Http1Head,
+  edits: HeadEdits,
+  start: number,
+  out: Buffer,
+  position: number,
+): number {
   const { bytes, count } = head;
-  readNominations(head);
+  drops.hasMore = edits.dropsAny || head.nominations.length > 0;
   let at = position;
-  let from = head.headersStart;
+  let from = start;
   for (let i = 0; i < count; i++) {
     if (!isDropped(head, edits, i)) continue;
-    const line = head.lineStarts[i]!;
-    if (line > from) at += bytes.copy(out, at, from, line);
+    at = copy(bytes, from, head.lineStarts[i]!, out, at);
     from = head.lineEnd(i);
   }
-  const end = head.end - 2;
-  if (end > from) at += bytes.copy(out, at, from, end);
-  return at;
+  return copy(bytes, from, head.end - 2, out, at);
 }
 
-/** Lines are short: a loop is done before a call of `write` has found out what to do. */
+/** Below this a loop is faster than a call out of JavaScript. */
+const SHORT_BYTES = 96;
+
+function copy(bytes: Buffer, start: number, end: number, out: Buffer, position: number): number {
+  const count = end - start;
+  if (count > SHORT_BYTES) return position + bytes.copy(out, position, start, end);
+  for (let i = 0; i < count; i++) out[position + i] = bytes[start + i]!;
+  return position + count;
+}
+
 function writeText(text: string, out: Buffer, position: number): number {
+  if (text.length > SHORT_BYTES) return position + out.write(text, position, "latin1");
   for (let i = 0; i < text.length; i++) out[position + i] = text.charCodeAt(i);
   return position + text.length;
 }
@@ -161,18 +237,30 @@ export function writeRequestHead(
   out: Buffer,
   position: number,
 ): number {
-  const target = edits.target ?? head.target;
-  let at = writeText(`${head.method} ${target} HTTP/1.1\r\n`, out, position);
-  // RFC 9112 §3.2.2: Host is made to agree with an absolute target.
-  const isHostReplaced = head.isAbsoluteTarget || (head.minorVersion === 0 && !head.has(H.host));
-  if (isHostReplaced) edits.remove(H.host);
-  at = copyLines(head, edits, out, at);
-  let own = edits.added;
+  // RFC 9112 §3.2.2: Host is made to agree with an absolute target, unless it was set.
+  const isHostMissing = head.isAbsoluteTarget || (head.minorVersion === 0 && !head.has(H.host));
+  const isHostReplaced = isHostMissing && !edits.drops(H.host);
+  drops.hopByHop = HOP_BY_HOP | (isHostReplaced ? 1 << H.host : 0);
+  const target = edits.target ?? (head.isAbsoluteTarget ? originForm(head) : undefined);
+  let at = position;
+  let from = head.start;
+  if (target !== undefined || head.minorVersion === 0) {
+    at = writeText(`${head.method} ${target ?? head.target} HTTP/1.1\r\n`, out, at);
+    from = head.headersStart;
+  }
+  at = copyLines(head, edits, from, out, at);
+  at = edits.writeAdded(out, at);
+  let own = "";
   if (isHostReplaced) own += `host: ${head.authority}\r\n`;
   if (head.upgrade !== "") own += `connection: upgrade\r\nupgrade: ${head.upgrade}\r\n`;
   if (acceptsTrailers(head)) own += "te: trailers\r\n";
   own += framingLine(head.framing === "chunked", head.has(H.contentLength), head.contentLength);
   return writeText(`${own}\r\n`, out, at);
+}
+
+/** RFC 9112 §3.2.1: what a server is sent. */
+function originForm(head: Http1Head): string {
+  return head.query === "" ? head.path : `${head.path}?${head.query}`;
 }
 
 function framingLine(isChunked: boolean, hasLength: boolean, length: number): string {
@@ -181,7 +269,7 @@ function framingLine(isChunked: boolean, hasLength: boolean, length: number): st
 }
 
 function acceptsTrailers(head: Http1Head): boolean {
-  return head.has(H.te) && /(^|,)\s*trailers\s*(,|$)/i.test(head.get(H.te)!);
+  return head.has(H.te) && /(^|,)[ \t]*trailers[ \t]*(,|$)/i.test(head.get(H.te)!);
 }
 
 export interface ResponseHeadOptions {
@@ -203,11 +291,12 @@ export function writeResponseHead(
   position: number,
   options: ResponseHeadOptions,
 ): number {
-  let at = writeText("HTTP/1.1", out, position);
   // The status and its phrase, as they came.
-  at += head.bytes.copy(out, at, head.start + 8, head.headersStart);
-  at = copyLines(head, edits, out, at);
-  let own = edits.added;
+  let at = writeText("HTTP/1.1", out, position);
+  drops.hopByHop = HOP_BY_HOP;
+  at = copyLines(head, edits, head.start + 8, out, at);
+  at = edits.writeAdded(out, at);
+  let own = "";
   if (options.isUpgrade) own += `connection: upgrade\r\nupgrade: ${head.get(H.upgrade) ?? ""}\r\n`;
   else if (options.isClosing) own += "connection: close\r\n";
   else if (options.isKeptAlive) own += "connection: keep-alive\r\n";
