@@ -4,8 +4,10 @@
  * `node tools/docs.ts` writes them (Node ≥ 22.18); so does `npx vitest run test/docs -u`.
  * `test/docs/reference.test.ts` fails when a page and its table differ.
  */
+
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { registerControlMetrics } from "../src/control/control-metrics.ts";
 import { DIAGNOSTICS } from "../src/kit/diagnostic.ts";
 import { FAILURES } from "../src/kit/failure.ts";
 import { droppedLines } from "../src/telemetry/access-log.ts";
@@ -71,6 +73,7 @@ function registerWaypointMetrics(registry: MetricRegistry): void {
 export function fullRegistry(): MetricRegistry {
   const registry = new MetricRegistry();
   registerWaypointMetrics(registry);
+  registerControlMetrics(registry, { recomputedObjects: 0, current: { revision: 0 } });
   new RequestMetrics(registry, "waypoint");
   new TcpMetrics(registry);
   recordBuild(registry, "", "");

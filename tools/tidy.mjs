@@ -19,7 +19,7 @@ export const LAYERS = {
   translate: ["kit", "model", "api"],
   telemetry: ["kit", "model"],
   agent: ["kit", "model", "net", "policy", "telemetry"],
-  control: ["kit", "model", "api", "translate", "agent"],
+  control: ["kit", "model", "api", "translate", "telemetry", "agent"],
   ztunnel: ["kit", "model", "net", "policy", "telemetry", "agent"],
   waypoint: ["kit", "model", "net", "policy", "telemetry", "agent"],
   local: [

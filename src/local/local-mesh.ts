@@ -24,6 +24,7 @@ import { Certificates } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import { Readiness } from "../agent/readiness.ts";
 import { MeshCertificateAuthority } from "../control/certificate-authority.ts";
+import { registerControlMetrics } from "../control/control-metrics.ts";
 import type { ControlPlane } from "../control/control-plane.ts";
 import type { Diagnostic } from "../kit/diagnostic.ts";
 import { Drain } from "../kit/drain.ts";
@@ -146,6 +147,7 @@ export class LocalMesh {
       ttlMs: CERTIFICATE_TTL_MS,
       log: log("certificates"),
     });
+    registerControlMetrics(this.#registry, control);
     const { settings } = control.current;
     this.#accessLog = new AccessLog({
       file: settings.accessLogFile,

@@ -13,6 +13,8 @@ import { fileURLToPath } from "node:url";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const NODE = process.env.BENCH_NODE ?? process.execPath;
+/** As the binary runs itself (src/cli/main.ts). */
+const FLAGS = "--max-semi-space-size=4";
 
 /** Upper bounds of the ratio to Envoy, by scenario of run.py. */
 const BUDGETS = {
@@ -85,7 +87,7 @@ if (!hasEnvoy()) {
       "--contestant",
       "envoy=envoy/start.sh {port} {certs} {hbone} stats",
       "--contestant",
-      `waystone=${NODE} ${join(HERE, "waypoint.mjs")} --port {port} --certs {certs} --hbone {hbone}`,
+      `waystone=${NODE} ${FLAGS} ${join(HERE, "waypoint.mjs")} --port {port} --certs {certs} --hbone {hbone}`,
       ...options,
     ],
     { stdio: "inherit" },
