@@ -28,8 +28,12 @@ const isWanted = process.env.WAYSTONE_READS !== "events";
  * Calls back with what the socket receives, from now on; bytes are valid during the call only.
  * `pause()` and `resume()` of the socket work as ever.
  */
-export function onSocketBytes(socket: net.Socket, listener: BytesListener): void {
-  if (!isWanted || !readIntoBuffer(socket, listener)) {
+export function onSocketBytes(
+  socket: net.Socket,
+  listener: BytesListener,
+  intoBuffer = isWanted,
+): void {
+  if (!intoBuffer || !readIntoBuffer(socket, listener)) {
     socket.on("data", (bytes: Buffer) => listener(bytes, 0, bytes.length));
   }
 }
