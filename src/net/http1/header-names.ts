@@ -67,7 +67,9 @@ function startsWithName(bytes: Buffer, start: number, id: number): boolean {
   for (let i = 0; i < name.length; i++) {
     const byte = bytes[start + i]!;
     const wanted = name[i]!;
-    if (byte !== wanted && ((byte | 0x20) !== wanted || byte > 0x5a)) return false;
+    if (byte === wanted) continue;
+    // Letters only: by that bit alone a CR would be a hyphen too, and `Content\rLength` a length.
+    if (byte < 0x41 || byte > 0x5a || (byte | 0x20) !== wanted) return false;
   }
   return true;
 }

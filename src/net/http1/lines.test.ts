@@ -65,3 +65,18 @@ test("limits are the head's own", () => {
   expect(read(head, `${start}a: b\r\nc: d\r\n\r\n`)).toMatchObject({ status: 431 });
   expect(read(head, `${start}a: ${"b".repeat(60)}\r\n\r\n`)).toMatchObject({ status: 431 });
 });
+
+test("a name that was there before is no other name, not even by a control character", () => {
+  for (const [before, after] of [
+    ["Content-Length", "Content\rLength"],
+    ["Content-Length", "content\rlength"],
+    ["X-A.1", "X-A\x0e1"],
+    ["X-A-1", "X-A-\x11"],
+  ]) {
+    const head = new Http1Head();
+    const start = "GET / HTTP/1.1\r\nHost: h\r\n";
+    expect(read(head, `${start}${before}: 3\r\n\r\n`)).not.toHaveProperty("detail");
+    const refused = { status: 400, detail: "malformed header name" };
+    expect(read(head, `${start}${after}: 3\r\n\r\n`)).toEqual(refused);
+  }
+});

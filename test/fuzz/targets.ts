@@ -1,0 +1,15 @@
+/** All targets by name; each in a module of its own or with its kin. */
+import type { Target } from "./target.ts";
+import { hpack, huffman } from "./targets/hpack.ts";
+import { http1Body } from "./targets/http1-body.ts";
+import { http1Request, http1Response } from "./targets/http1-heads.ts";
+import { http1Session } from "./targets/http1-session.ts";
+import { http2Client, http2Server } from "./targets/http2.ts";
+import { accessLogFormat, yamlObjects } from "./targets/operator-texts.ts";
+import { socks5 } from "./targets/socks5.ts";
+import { authority, baggage, path } from "./targets/texts.ts";
+
+export const TARGETS: readonly Target[] = [
+  ...[hpack, huffman, http2Server, http2Client, http1Request, http1Response, http1Body],
+  ...[http1Session, path, authority, baggage, socks5, yamlObjects, accessLogFormat],
+];
