@@ -9,11 +9,12 @@
  * - an endpoint is identified by workload and target port; a new address makes a new endpoint;
  * - an endpoint that left keeps serving the requests it has, and its idle connections are closed.
  */
-import type { Endpoint, Service } from "../model/service.ts";
+import type { AppProtocol, Endpoint, Service } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
 import { type DestinationLabels, destinationLabels } from "../telemetry/istio-metrics.ts";
 import type { Http1Upstream } from "./http1-upstream.ts";
+import { Http2Pool } from "./http2-upstream.ts";
 
 /** How many hosts are drawn, at most, to find one that was not tried before (Envoy's 5). */
 const HOST_SELECTION_ATTEMPTS_MAX = 5;
@@ -31,6 +32,8 @@ export class UpstreamEndpoint {
   active = 0;
   /** Idle HTTP/1.1 connections, last used last. */
   readonly idle: Http1Upstream[] = [];
+  /** HTTP/2 connections; made when first asked for. */
+  http2: Http2Pool | undefined;
   isGone = false;
   #labels: DestinationLabels | undefined;
   #labelsOf: Service | undefined;
@@ -62,10 +65,16 @@ export class UpstreamEndpoint {
     }
   }
 
+  get http2Pool(): Http2Pool {
+    this.http2 ??= new Http2Pool();
+    return this.http2;
+  }
+
   /** It is no longer part of the cluster: nothing new goes there. */
   retire(): void {
     this.isGone = true;
     for (const connection of this.idle.splice(0)) connection.close();
+    this.http2?.drain();
   }
 }
 
@@ -90,6 +99,12 @@ export class Cluster {
   get name(): string {
     if (this.service === undefined) return "encap";
     return `inbound-vip|${this.of.port}|http|${this.service.hostname}`;
+  }
+
+  /** What the port speaks, as its service declares it. */
+  get protocol(): AppProtocol {
+    if (this.service === undefined) return "UNKNOWN";
+    return this.service.ports.find((p) => p.port === this.of.port)?.protocol ?? "UNKNOWN";
   }
 
   /** Takes over what the snapshot says; costs a comparison when it is the one seen last. */

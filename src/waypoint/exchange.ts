@@ -16,25 +16,29 @@ import type { Backend } from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { type Http1Head, NO_HEAD } from "../net/http1/head.ts";
+import { H } from "../net/http1/header-names.ts";
 import type { RouteChoice, Verdict } from "../policy/decider.ts";
 import type { HttpFacts } from "../policy/facts.ts";
 import type { PeerLabels } from "../telemetry/istio-metrics.ts";
-import { writeChunk, writeLastChunk } from "./chunked.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { Dial, DialListener } from "./dial.ts";
-import type { Http1Session } from "./http1-session.ts";
-import { Http1Upstream, type UpstreamFailure } from "./http1-upstream.ts";
+import type { DownstreamSession } from "./downstream-session.ts";
+import { grpcStatusOf, isGrpcType } from "./grpc.ts";
+import { Http1Upstream } from "./http1-upstream.ts";
 import { LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
 import { runStages } from "./pipeline.ts";
 import { labelsOf } from "./source-labels.ts";
 import { balance } from "./stages/balance.ts";
 import { record } from "./stages/record.ts";
-import { releaseHead, sendHead } from "./stages/rewrite.ts";
+import { releaseHead } from "./stages/rewrite.ts";
 import type { Target } from "./target.ts";
+import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
 
 /** May be sent again when it is not known whether the first try arrived (RFC 9110 §9.2.2). */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
+
+const NO_TRAILERS: Trailers = [];
 
 /** First wait before another attempt; it doubles, with full jitter (Envoy's 25 ms). */
 const RETRY_BACKOFF_BASE_MS = 25;
@@ -44,7 +48,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   deadlineNext: DeadlineEntry | null = null;
   deadlineAtMs = 0;
 
-  readonly session: Http1Session;
+  readonly session: DownstreamSession;
   readonly context: WaypointContext;
   readonly target: Target;
 
@@ -76,7 +80,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   decisionHeaders: readonly string[] = [];
 
   // The request on its way
-  upstream: Http1Upstream | null = null;
+  upstream: Upstream | null = null;
   dial: Dial | null = null;
   /** The rewritten head, kept until an answer begins so that it can be sent again. */
   requestHead: Buffer | null = null;
@@ -89,6 +93,8 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   #pending: Buffer[] = [];
   #isRequestDone = false;
   #isBodySent = false;
+  #requestTrailers: Trailers = NO_TRAILERS;
+  isGrpc = false;
   isActive = false;
   isResponseStarted = false;
 
@@ -106,8 +112,10 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   userAgent = "";
   forwardedFor = "";
   transportFailure = "";
+  /** `grpc-status`, of a gRPC request. */
+  grpcStatus = "";
 
-  constructor(session: Http1Session, context: WaypointContext, target: Target) {
+  constructor(session: DownstreamSession, context: WaypointContext, target: Target) {
     this.session = session;
     this.context = context;
     this.target = target;
@@ -136,6 +144,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
     this.authority = head.authority;
     this.isChunked = head.framing === "chunked";
     this.isUpgrade = head.upgrade !== "";
+    this.isGrpc = this.session.isHttp2 && isGrpcType(head.get(H.contentType));
     this.startMs = nowMs;
     this.startWallMs = this.context.accessLog.isOn ? Date.now() : 0;
     this.requestHeaderBytes = head.end - head.start;
@@ -169,6 +178,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
     this.requestBodyBytes = 0;
     this.responseBodyBytes = 0;
     this.transportFailure = "";
+    this.grpcStatus = "";
   }
 
   // ---- the request, from the session
@@ -183,27 +193,27 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
     } else this.#sendBody(this.upstream, bytes, start, end);
   }
 
-  onRequestEnd(): void {
+  onRequestEnd(trailers: Trailers = NO_TRAILERS): void {
     this.#isRequestDone = true;
+    this.#requestTrailers = trailers;
     if (this.upstream !== null) this.#sendEnd(this.upstream);
   }
 
-  #sendBody(upstream: Http1Upstream, bytes: Buffer, start: number, end: number): void {
+  #sendBody(upstream: Upstream, bytes: Buffer, start: number, end: number): void {
     this.#isBodySent = true;
-    if (this.isChunked) writeChunk(upstream.stream, bytes, start, end, this.session.stream);
-    else upstream.stream.write(bytes, start, end, this.session.stream);
+    upstream.sendBody(bytes, start, end, this.session.stream, this.isChunked);
   }
 
-  #sendEnd(upstream: Http1Upstream): void {
-    if (this.isChunked) writeLastChunk(upstream.stream);
-    upstream.endRequest();
+  #sendEnd(upstream: Upstream): void {
+    upstream.endRequest(this.#requestTrailers, this.isChunked);
   }
 
   /** A connection to the endpoint is there: the request goes out. */
-  attach(upstream: Http1Upstream): void {
+  attach(upstream: Upstream): void {
     this.upstream = upstream;
     upstream.begin(this);
-    sendHead(this, upstream.stream);
+    // It may have failed at once.
+    if (this.upstream !== upstream) return;
     if (this.#pending.length > 0) {
       const pending = this.#pending;
       this.#pending = [];
@@ -215,6 +225,12 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   onDialed(stream: ByteStream): void {
     this.dial = null;
     this.attach(new Http1Upstream(stream, this.endpoint!));
+  }
+
+  /** A shared connection has a stream for this exchange. */
+  onConnected(upstream: Upstream): void {
+    this.dial = null;
+    this.attach(upstream);
   }
 
   onDialFailed(failure: Failure): void {
@@ -256,6 +272,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
     this.status = head.status;
     this.isResponseStarted = true;
     this.responseHeaderBytes = head.end - head.start;
+    if (this.isGrpc) this.grpcStatus = head.get(H.grpcStatus) ?? "";
     releaseHead(this);
     this.session.writeHead(head, this.upstreamServiceTimeMs);
   }
@@ -265,8 +282,11 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
     this.session.writeBody(bytes, start, end, source);
   }
 
-  onResponseEnd(trailers: readonly (readonly [string, string])[]): void {
+  onResponseEnd(trailers: Trailers): void {
     this.upstream = null;
+    if (this.isGrpc) {
+      for (const [name, value] of trailers) if (name === "grpc-status") this.grpcStatus = value;
+    }
     this.session.writeEnd(trailers);
     this.#finish();
   }
@@ -345,12 +365,13 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   /** Answers in place of an upstream. */
   answer(reply: LocalReply, details = reply.details): void {
     this.#cancelUpstream();
-    this.status = reply.status;
+    this.status = this.isGrpc ? 200 : reply.status;
+    if (this.isGrpc) this.grpcStatus = grpcStatusOf(reply.status);
     this.flags = reply.flags;
     this.details = details;
     this.isResponseStarted = true;
     this.responseBodyBytes = reply.body.length;
-    this.session.writeLocal(reply, this.method === "HEAD");
+    this.session.writeLocal(reply, this.method === "HEAD", this.isGrpc);
     this.#finish();
   }
 

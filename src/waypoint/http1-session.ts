@@ -21,7 +21,9 @@ import { localResponse } from "../net/http1/responses.ts";
 import { headBytesMax, writeResponseHead } from "../net/http1/rewrite.ts";
 import { writeChunk, writeLastChunk } from "./chunked.ts";
 import type { WaypointContext } from "./context.ts";
+import type { DownstreamSession } from "./downstream-session.ts";
 import { Exchange } from "./exchange.ts";
+import { Http2Session } from "./http2-session.ts";
 import { LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
 import { scratch } from "./scratch.ts";
 import { interimEdits, responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
@@ -43,16 +45,19 @@ const WAIT = 2;
 const RELAY = 3;
 const CLOSED = 4;
 
-export class Http1Session implements ByteConsumer, DeadlineEntry {
+export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEntry {
   deadlinePrevious: DeadlineEntry | null = null;
   deadlineNext: DeadlineEntry | null = null;
   deadlineAtMs = 0;
 
+  readonly isHttp2 = false;
   readonly stream: ByteStream;
   readonly connection: TunnelConnection;
   readonly #exchange: Exchange;
   readonly #body = new BodyReader();
   readonly #context: WaypointContext;
+  readonly #target: Target;
+  #isFirst = true;
   #state = HEAD;
   readonly #stash = new Stash();
   #isReading = false;
@@ -73,6 +78,7 @@ export class Http1Session implements ByteConsumer, DeadlineEntry {
     this.stream = stream;
     this.connection = connection;
     this.#context = context;
+    this.#target = target;
     this.#exchange = new Exchange(this, context, target);
     stream.consumer = this;
     context.sessions.add(this);
@@ -135,10 +141,15 @@ export class Http1Session implements ByteConsumer, DeadlineEntry {
     Deadlines.disarm(this);
     const problem = parseRequestHead(requestHead, bytes, position, headEnd);
     if (problem !== undefined) {
+      if (this.#isFirst && isHttp2Preface(requestHead)) {
+        this.#becomeHttp2(bytes, position, end);
+        return end;
+      }
       this.stream.credit(end - position);
       this.#refuse(replyTo(problem));
       return end;
     }
+    this.#isFirst = false;
     this.#payForHead(headEnd - position);
     this.#isPersistent = requestHead.isPersistent && !this.#context.isDraining;
     this.#minorVersion = requestHead.minorVersion;
@@ -149,6 +160,15 @@ export class Http1Session implements ByteConsumer, DeadlineEntry {
     this.#exchange.begin(requestHead, performance.now());
     if (!hasBody && this.#exchange.isActive) this.#exchange.onRequestEnd();
     return headEnd;
+  }
+
+  /** The client speaks HTTP/2 (RFC 9113 §3.3): its preface begins like a request of version 2.0. */
+  #becomeHttp2(bytes: Buffer, start: number, end: number): void {
+    this.#state = CLOSED;
+    this.#context.sessions.delete(this);
+    const session = new Http2Session(this.stream, this.connection, this.#context, this.#target);
+    session.onData(bytes, start, end);
+    if (this.#isInputEnded) this.stream.consumer.onEnd();
   }
 
   /** RFC 9112 §2.2: empty lines before the request line are ignored. */
@@ -355,6 +375,10 @@ export class Http1Session implements ByteConsumer, DeadlineEntry {
     if (this.#isInputEnded && this.#state === HEAD) this.#endInHead();
     else if (this.#isInputEnded && this.#state === BODY) this.#breakOffAnswered();
   }
+}
+
+function isHttp2Preface(head: Http1Head): boolean {
+  return head.method === "PRI" && head.target === "*" && head.headersStart === head.end - 2;
 }
 
 const PLAIN_HEADERS = [["server", SERVER_NAME]] as const;

@@ -9,9 +9,11 @@ import { type DeadlineEntry, Deadlines } from "../kit/deadlines.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { BodyReader } from "../net/http1/body.ts";
 import { findHeadEnd, HEAD_BYTES_MAX, Http1Head, parseResponseHead } from "../net/http1/head.ts";
+import { writeChunk, writeLastChunk } from "./chunked.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { Exchange } from "./exchange.ts";
 import { Stash } from "./stash.ts";
+import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
 
 /** Idle connections kept for each endpoint; more are closed when they come back. */
 const IDLE_PER_ENDPOINT_MAX = 256;
@@ -26,9 +28,7 @@ const HEAD = 0;
 const BODY = 1;
 const RELAY = 2;
 
-export type UpstreamFailure = "reset" | "refused" | "protocol";
-
-export class Http1Upstream implements ByteConsumer, DeadlineEntry {
+export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
   deadlinePrevious: DeadlineEntry | null = null;
   deadlineNext: DeadlineEntry | null = null;
   deadlineAtMs = 0;
@@ -52,17 +52,30 @@ export class Http1Upstream implements ByteConsumer, DeadlineEntry {
     stream.consumer = this;
   }
 
-  /** Takes an exchange; its request is written by the exchange itself. */
+  /** Takes an exchange, and sends the rewritten head of its request. */
   begin(exchange: Exchange): void {
     Deadlines.disarm(this);
     this.#exchange = exchange;
     this.#state = HEAD;
     this.#isPersistent = true;
     this.#isRequestDone = false;
+    this.stream.write(exchange.requestHead!, 0, exchange.requestHeadBytes, null);
   }
 
-  /** The request has been written to its end. */
-  endRequest(): void {
+  sendBody(
+    bytes: Buffer,
+    start: number,
+    end: number,
+    source: ByteStream,
+    isChunked: boolean,
+  ): void {
+    if (isChunked) writeChunk(this.stream, bytes, start, end, source);
+    else this.stream.write(bytes, start, end, source);
+  }
+
+  /** Trailers of requests are dropped: few servers look at them, and none has to. */
+  endRequest(_trailers: Trailers, isChunked: boolean): void {
+    if (isChunked) writeLastChunk(this.stream);
     this.#isRequestDone = true;
   }
 

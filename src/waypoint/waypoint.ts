@@ -29,6 +29,7 @@ import { Clusters } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import { Dialer } from "./dial.ts";
 import { Http1Session } from "./http1-session.ts";
+import { Http2Session } from "./http2-session.ts";
 import { Sniffer } from "./sniffer.ts";
 import { forward } from "./stages/forward.ts";
 import { type Target, Targets } from "./target.ts";
@@ -166,6 +167,11 @@ export class Waypoint implements TunnelHandler {
       case "HTTP11":
         stream.respond(OK, false);
         new Http1Session(stream, connection, this.#context, target);
+        return;
+      case "HTTP2":
+      case "GRPC":
+        stream.respond(OK, false);
+        new Http2Session(stream, connection, this.#context, target);
         return;
       case "TCP":
       case "TLS":

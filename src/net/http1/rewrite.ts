@@ -133,6 +133,13 @@ export class HeadEdits {
     return bytes;
   }
 
+  /** Appends what is added: name, value, name, value … */
+  listAdded(list: string[]): void {
+    for (let i = 0; i < this.#addedCount; i++) {
+      list.push(headerName(this.#addedIds[i]!), this.#addedValues[i]!);
+    }
+  }
+
   /** Writes the lines that are added. Returns the position behind them. */
   writeAdded(out: Buffer, position: number): number {
     let at = position;
@@ -268,7 +275,7 @@ function framingLine(isChunked: boolean, hasLength: boolean, length: number): st
   return hasLength ? `content-length: ${length}\r\n` : "";
 }
 
-function acceptsTrailers(head: Http1Head): boolean {
+export function acceptsTrailers(head: Http1Head): boolean {
   return head.has(H.te) && /(^|,)[ \t]*trailers[ \t]*(,|$)/i.test(head.get(H.te)!);
 }
 
@@ -304,4 +311,14 @@ export function writeResponseHead(
   const hasLength = head.status >= 200 && head.status !== 204 && head.has(H.contentLength);
   own += framingLine(options.isChunked, hasLength, head.contentLength);
   return writeText(`${own}\r\n`, out, at);
+}
+
+/** What stays of a head, with what is added, for a protocol that frames by itself. */
+export function keptHeaders(head: Http1Head, edits: HeadEdits, list: string[]): void {
+  drops.hopByHop = HOP_BY_HOP;
+  drops.hasMore = edits.dropsAny || head.nominations.length > 0;
+  for (let i = 0; i < head.count; i++) {
+    if (!isDropped(head, edits, i)) list.push(head.name(i), head.value(i));
+  }
+  edits.listAdded(list);
 }

@@ -49,3 +49,13 @@ export const TUNNEL_LIMITS: Http2Limits = {
   maxUnreadReplies: 100,
   floodWindowMs: 10_000,
 };
+
+/** HTTP/2 inside a tunnel: the tunnel's keep-alive is enough, its window bounds ours. */
+export const INNER_LIMITS: Http2Limits = {
+  ...TUNNEL_LIMITS,
+  maxConcurrentStreams: 1024,
+  maxFrameBytes: 16_384,
+  streamWindowBytes: 256 * 1024,
+  connectionWindowBytes: 1024 * 1024,
+  keepaliveIntervalMs: 60_000,
+};

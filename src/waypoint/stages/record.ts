@@ -22,10 +22,11 @@ function recordMetrics(exchange: Exchange, durationMs: number): void {
     .series(
       exchange.sourceLabels,
       destination,
-      "http",
+      exchange.isGrpc ? "grpc" : "http",
       exchange.status,
       exchange.flags,
       "mutual_tls",
+      exchange.grpcStatus,
     )
     .record(
       durationMs,
@@ -41,7 +42,7 @@ function recordAccess(exchange: Exchange, durationMs: number): void {
     startMs: exchange.startWallMs,
     method: exchange.method,
     path: exchange.query === "" ? exchange.path : `${exchange.path}?${exchange.query}`,
-    protocol: "HTTP/1.1",
+    protocol: session.isHttp2 ? "HTTP/2" : "HTTP/1.1",
     responseCode: exchange.status,
     responseFlags: exchange.flags,
     responseCodeDetails: exchange.details,

@@ -5,7 +5,6 @@
  * that another attempt can send the same bytes.
  */
 
-import type { ByteStream } from "../../net/byte-stream.ts";
 import { H } from "../../net/http1/header-names.ts";
 import { HeadEdits, headBytesMax, writeRequestHead } from "../../net/http1/rewrite.ts";
 import { newRequestId } from "../../telemetry/request-id.ts";
@@ -49,11 +48,6 @@ export function rewrite(exchange: Exchange): boolean {
 function takeBuffer(bytes: number): Buffer {
   if (bytes > HEAD_BUFFER_BYTES) return Buffer.allocUnsafe(bytes);
   return freeBuffers.pop() ?? Buffer.allocUnsafeSlow(HEAD_BUFFER_BYTES);
-}
-
-/** Sends the rewritten head. */
-export function sendHead(exchange: Exchange, stream: ByteStream): void {
-  stream.write(exchange.requestHead!, 0, exchange.requestHeadBytes, null);
 }
 
 /** No further attempt will be made: the buffer goes back. */

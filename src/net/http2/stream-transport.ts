@@ -1,0 +1,117 @@
+/**
+ * HTTP/2 inside a byte stream: the transport of a connection that runs in a CONNECT stream.
+ *
+ * What arrives is credited when the connection has processed it; while the connection does not
+ * read, what arrives is kept and not credited, so the outer window bounds it. What is written is
+ * `done` when it has left the outer stream's queue: until then the connection's output counts it as
+ * on its way, and gives nobody credit for more than that.
+ */
+import { Failure } from "../../kit/failure.ts";
+import { type ByteConsumer, ByteStream, type StreamReset } from "../byte-stream.ts";
+import type { Transport, TransportReceiver } from "./transport.ts";
+
+/** Gets the outer stream's credit for written bytes: the way to know when they are out. */
+class WriteReceipts extends ByteStream {
+  readonly isClosed = false;
+  readonly queuedBytes = 0;
+  readonly #dueBytes: number[] = [];
+  readonly #done: (() => void)[] = [];
+
+  expect(bytes: number, done: () => void): void {
+    this.#dueBytes.push(bytes);
+    this.#done.push(done);
+  }
+
+  credit(count: number): void {
+    let left = count;
+    while (left > 0 && this.#dueBytes.length > 0) {
+      const paid = Math.min(left, this.#dueBytes[0]!);
+      left -= paid;
+      this.#dueBytes[0]! -= paid;
+      if (this.#dueBytes[0]! > 0) return;
+      this.#dueBytes.shift();
+      this.#done.shift()!();
+    }
+  }
+
+  write(): void {}
+  end(): void {}
+  reset(): void {}
+}
+
+export class StreamTransport implements Transport, ByteConsumer {
+  readonly #stream: ByteStream;
+  readonly #receipts = new WriteReceipts();
+  #receiver: TransportReceiver | undefined;
+  #isPaused = false;
+  #isEnded = false;
+  #isEndTold = false;
+  /** Arrived while paused; not credited. */
+  #kept: Buffer[] = [];
+
+  constructor(stream: ByteStream) {
+    this.#stream = stream;
+  }
+
+  attach(receiver: TransportReceiver): void {
+    this.#receiver = receiver;
+    this.#stream.consumer = this;
+  }
+
+  write(bytes: Buffer, length: number, done: () => void): void {
+    this.#receipts.expect(length, done);
+    this.#stream.write(bytes, 0, length, this.#receipts);
+  }
+
+  pauseReading(): void {
+    this.#isPaused = true;
+  }
+
+  resumeReading(): void {
+    this.#isPaused = false;
+    while (!this.#isPaused && this.#kept.length > 0) {
+      const bytes = this.#kept.shift()!;
+      this.#deliver(bytes, 0, bytes.length);
+    }
+    this.#tellEnd();
+  }
+
+  end(): void {
+    this.#stream.end();
+    // Nobody reads any more: what is kept gets its credit, so that the outer stream can end.
+    this.resumeReading();
+  }
+
+  destroy(): void {
+    this.#stream.reset("cancel");
+  }
+
+  onData(bytes: Buffer, start: number, end: number): void {
+    if (this.#isPaused || this.#kept.length > 0) {
+      this.#kept.push(Buffer.from(bytes.subarray(start, end)));
+    } else this.#deliver(bytes, start, end);
+  }
+
+  #deliver(bytes: Buffer, start: number, end: number): void {
+    this.#receiver?.onBytes(bytes, start, end);
+    this.#stream.credit(end - start);
+  }
+
+  onEnd(): void {
+    this.#isEnded = true;
+    this.#tellEnd();
+  }
+
+  #tellEnd(): void {
+    if (!this.#isEnded || this.#isEndTold || this.#isPaused || this.#kept.length > 0) return;
+    this.#isEndTold = true;
+    this.#receiver?.onEnd();
+  }
+
+  onClosed(reset: StreamReset | undefined): void {
+    this.#kept = [];
+    this.#receiver?.onClosed(
+      reset === undefined ? undefined : new Failure("DOWNSTREAM_RESET", reset.detail),
+    );
+  }
+}

@@ -1,0 +1,46 @@
+/** gRPC as far as a proxy must know it: its content type, and its status for answers of our own. */
+import type { LocalReply } from "./local-replies.ts";
+
+/** `application/grpc`, with a `+` or `;` behind it or nothing; not `application/grpc-web`. */
+export function isGrpcType(contentType: string | undefined): boolean {
+  return contentType !== undefined && /^application\/grpc(?:$|[+;\s])/i.test(contentType);
+}
+
+/** protocols.md §6.4, the table of gRPC's http-grpc-status-mapping. */
+export function grpcStatusOf(status: number): string {
+  switch (status) {
+    case 400:
+      return "13";
+    case 401:
+      return "16";
+    case 403:
+      return "7";
+    case 404:
+      return "12";
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+      return "14";
+    default:
+      return "2";
+  }
+}
+
+/** Percent-encoded as gRPC over HTTP/2 has it: all but printable ASCII, and the percent sign. */
+export function grpcMessage(text: string): string {
+  return text.replace(/[^ -$&-~]/gu, (character) =>
+    [...Buffer.from(character)]
+      .map((b) => `%${b.toString(16).toUpperCase().padStart(2, "0")}`)
+      .join(""),
+  );
+}
+
+/** A local reply as a trailers-only response. */
+export function grpcReply(reply: LocalReply, server: string): string[] {
+  const list = [":status", "200", "content-type", "application/grpc"];
+  list.push("grpc-status", grpcStatusOf(reply.status));
+  if (reply.body !== "") list.push("grpc-message", grpcMessage(reply.body));
+  list.push("server", server);
+  return list;
+}

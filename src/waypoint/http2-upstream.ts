@@ -1,0 +1,245 @@
+/**
+ * HTTP/2 connections to one endpoint, each inside a stream of its own (a tunnel to its ztunnel,
+ * mostly), shared by as many exchanges as the backend allows.
+ *
+ * Exchanges wait only while a connection is being dialed; one is dialed at a time. A stream that
+ * the backend refused, by RST_STREAM or GOAWAY, is reported as such: it may go elsewhere.
+ */
+import { type DeadlineEntry, Deadlines } from "../kit/deadlines.ts";
+import type { Failure } from "../kit/failure.ts";
+import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
+import { Http1Head } from "../net/http1/head.ts";
+import { type ConnectionHandler, Http2Connection } from "../net/http2/connection.ts";
+import type { HeaderList } from "../net/http2/headers.ts";
+import { INNER_LIMITS } from "../net/http2/limits.ts";
+import type { HeadersListener, Http2Stream } from "../net/http2/stream.ts";
+import { StreamTransport } from "../net/http2/stream-transport.ts";
+import type { Dial, DialListener } from "./dial.ts";
+import type { Exchange } from "./exchange.ts";
+import { readResponseList, requestList, trailerList, trailersOf } from "./http2-heads.ts";
+import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
+
+/** Streams on a connection whose SETTINGS are not here yet. */
+const UNREADY_STREAMS_MAX = 100;
+const LINGER_MS = 1_000;
+const idleDeadlines = new Deadlines(300_000);
+const responseHead = new Http1Head();
+
+export class Http2Pool implements DialListener {
+  readonly #connections: Http2UpstreamConnection[] = [];
+  readonly #waiting = new Set<Exchange>();
+  #dial: Dial | null = null;
+  #isDialing = false;
+
+  /** Gives the exchange a stream: at once, or when there is a connection. */
+  open(exchange: Exchange): void {
+    const connection = this.#connections.find((c) => c.hasRoom);
+    if (connection !== undefined) {
+      exchange.attach(connection.stream());
+      return;
+    }
+    this.#waiting.add(exchange);
+    exchange.dial = { abort: () => this.#leave(exchange) };
+    this.#dialFor(exchange);
+  }
+
+  #dialFor(exchange: Exchange): void {
+    if (this.#isDialing) return;
+    this.#isDialing = true;
+    this.#dial = exchange.context.dialer.dial(exchange.endpoint!, [], this);
+  }
+
+  #leave(exchange: Exchange): void {
+    this.#waiting.delete(exchange);
+    if (this.#waiting.size > 0 || !this.#isDialing) return;
+    this.#isDialing = false;
+    this.#dial?.abort();
+    this.#dial = null;
+  }
+
+  onDialed(stream: ByteStream): void {
+    this.#isDialing = false;
+    this.#dial = null;
+    const connection = new Http2UpstreamConnection(stream, (gone) => this.#forget(gone));
+    this.#connections.push(connection);
+    for (const exchange of this.#waiting) {
+      if (!connection.hasRoom) break;
+      this.#waiting.delete(exchange);
+      exchange.onConnected(connection.stream());
+    }
+    for (const exchange of this.#waiting) {
+      this.#dialFor(exchange);
+      break;
+    }
+  }
+
+  onDialFailed(failure: Failure): void {
+    this.#isDialing = false;
+    this.#dial = null;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const exchange of waiting) exchange.onDialFailed(failure);
+  }
+
+  #forget(connection: Http2UpstreamConnection): void {
+    const index = this.#connections.indexOf(connection);
+    if (index >= 0) this.#connections.splice(index, 1);
+  }
+
+  /** Ends each connection with its last stream. */
+  drain(): void {
+    for (const connection of [...this.#connections]) connection.drain();
+  }
+}
+
+class Http2UpstreamConnection implements ConnectionHandler, DeadlineEntry {
+  deadlinePrevious: DeadlineEntry | null = null;
+  deadlineNext: DeadlineEntry | null = null;
+  deadlineAtMs = 0;
+
+  readonly http2: Http2Connection;
+  readonly #stream: ByteStream;
+  readonly #forget: (connection: Http2UpstreamConnection) => void;
+  #isReady = false;
+  served = 0;
+
+  constructor(stream: ByteStream, forget: (connection: Http2UpstreamConnection) => void) {
+    this.#stream = stream;
+    this.#forget = forget;
+    this.http2 = new Http2Connection(new StreamTransport(stream), "client", this, INNER_LIMITS);
+  }
+
+  get hasRoom(): boolean {
+    if (!this.http2.canOpen) return false;
+    return this.#isReady || this.http2.streamCount < UNREADY_STREAMS_MAX;
+  }
+
+  stream(): Http2Upstream {
+    Deadlines.disarm(this);
+    return new Http2Upstream(this);
+  }
+
+  drain(): void {
+    void this.http2.drain();
+  }
+
+  onReady(): void {
+    this.#isReady = true;
+  }
+
+  onGoaway(): void {
+    this.#forget(this);
+  }
+
+  onIdle(): void {
+    idleDeadlines.arm(this, performance.now());
+  }
+
+  onDeadline(): void {
+    this.drain();
+  }
+
+  onClosed(): void {
+    Deadlines.disarm(this);
+    this.#forget(this);
+    if (!this.#stream.isClosed) setTimeout(() => this.#stream.reset("cancel"), LINGER_MS).unref();
+  }
+}
+
+/** One stream to the backend. */
+class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
+  readonly #connection: Http2UpstreamConnection;
+  #stream: Http2Stream | null = null;
+  #exchange: Exchange | null = null;
+  #hasHead = false;
+  #trailers: Trailers = [];
+  #isRequestDone = false;
+  #wasReused = false;
+
+  constructor(connection: Http2UpstreamConnection) {
+    this.#connection = connection;
+  }
+
+  get stream(): ByteStream {
+    return this.#stream!;
+  }
+
+  begin(exchange: Exchange): void {
+    this.#exchange = exchange;
+    const { list, hasBody } = requestList(exchange.requestHead!, exchange.requestHeadBytes);
+    this.#isRequestDone = !hasBody;
+    this.#wasReused = this.#connection.served++ > 0;
+    this.#stream = this.#connection.http2.open(list, !hasBody, this);
+    this.#stream.consumer = this;
+  }
+
+  sendBody(bytes: Buffer, start: number, end: number, source: ByteStream): void {
+    this.#stream!.write(bytes, start, end, source);
+  }
+
+  endRequest(trailers: Trailers): void {
+    if (this.#isRequestDone) return;
+    this.#isRequestDone = true;
+    if (trailers.length > 0) this.#stream!.sendTrailers(trailerList(trailers));
+    else this.#stream!.end();
+  }
+
+  cancel(): void {
+    this.#exchange = null;
+    this.#stream?.reset("cancel");
+  }
+
+  onHeaders(headers: HeaderList, endStream: boolean, isTrailers: boolean): void {
+    const exchange = this.#exchange;
+    if (exchange === null) return;
+    if (isTrailers) {
+      this.#trailers = trailersOf(headers);
+      return;
+    }
+    const isForHttp1 = !exchange.session.isHttp2;
+    const { method } = exchange;
+    const problem = readResponseList(responseHead, headers, endStream, method, isForHttp1);
+    if (problem !== undefined || responseHead.status === 101) {
+      this.#fail("protocol");
+      return;
+    }
+    if (responseHead.status < 200) {
+      exchange.onInterimHead(responseHead);
+      return;
+    }
+    this.#hasHead = true;
+    exchange.onResponseHead(responseHead);
+  }
+
+  onData(bytes: Buffer, start: number, end: number): void {
+    if (this.#exchange === null) this.#stream!.credit(end - start);
+    else this.#exchange.onResponseBody(bytes, start, end, this.#stream!);
+  }
+
+  onEnd(): void {
+    const exchange = this.#exchange;
+    if (exchange === null) return;
+    this.#exchange = null;
+    if (!this.#hasHead) {
+      exchange.onUpstreamFailed("protocol", this.#wasReused);
+      return;
+    }
+    exchange.onResponseEnd(this.#trailers);
+    // An answer before the request's end: what is left of the request goes nowhere.
+    if (!this.#isRequestDone) this.#stream!.reset("cancel");
+  }
+
+  #fail(kind: UpstreamFailure): void {
+    const exchange = this.#exchange;
+    this.#exchange = null;
+    this.#stream!.reset("protocol");
+    exchange?.onUpstreamFailed(kind, this.#wasReused);
+  }
+
+  onClosed(reset: StreamReset | undefined): void {
+    const exchange = this.#exchange;
+    this.#exchange = null;
+    if (exchange === null) return;
+    exchange.onUpstreamFailed(reset?.isRefused ? "refused" : "reset", this.#wasReused);
+  }
+}

@@ -1,0 +1,19 @@
+/** What an exchange needs of a connection to a backend, whatever protocol that speaks. */
+import type { ByteStream } from "../net/byte-stream.ts";
+import type { Exchange } from "./exchange.ts";
+
+export type UpstreamFailure = "reset" | "refused" | "protocol";
+
+export type Trailers = readonly (readonly [string, string])[];
+
+export interface Upstream {
+  /** Where relayed bytes go after an upgrade. */
+  readonly stream: ByteStream;
+  /** Takes an exchange and sends its request's head. */
+  begin(exchange: Exchange): void;
+  /** `isChunked`: the body's length is not known. */
+  sendBody(bytes: Buffer, start: number, end: number, source: ByteStream, isChunked: boolean): void;
+  endRequest(trailers: Trailers, isChunked: boolean): void;
+  /** The exchange has no more use for it, in the middle of things. */
+  cancel(): void;
+}
