@@ -24,10 +24,11 @@ import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { Dial, DialListener } from "./dial.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
-import { grpcStatusOf, isGrpcType } from "./grpc.ts";
+import { grpcStatusIn, grpcStatusOf, isGrpcType } from "./grpc.ts";
 import { Http1Upstream } from "./http1-upstream.ts";
 import { LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
 import { runStages } from "./pipeline.ts";
+import { backoffMs, isIdempotent } from "./retry.ts";
 import { labelsOf } from "./source-labels.ts";
 import { balance } from "./stages/balance.ts";
 import { record } from "./stages/record.ts";
@@ -35,13 +36,7 @@ import { releaseHead } from "./stages/rewrite.ts";
 import type { Target } from "./target.ts";
 import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
 
-/** May be sent again when it is not known whether the first try arrived (RFC 9110 §9.2.2). */
-const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
-
 const NO_TRAILERS: Trailers = [];
-
-/** First wait before another attempt; it doubles, with full jitter (Envoy's 25 ms). */
-const RETRY_BACKOFF_BASE_MS = 25;
 
 export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   deadlinePrevious: DeadlineEntry | null = null;
@@ -196,7 +191,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   onRequestEnd(trailers: Trailers = NO_TRAILERS): void {
     this.#isRequestDone = true;
     this.#requestTrailers = trailers;
-    if (this.upstream !== null) this.#sendEnd(this.upstream);
+    if (this.upstream !== null) this.upstream.endRequest(this.#requestTrailers, this.isChunked);
   }
 
   #sendBody(upstream: Upstream, bytes: Buffer, start: number, end: number): void {
@@ -204,22 +199,17 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
     upstream.sendBody(bytes, start, end, this.session.stream, this.isChunked);
   }
 
-  #sendEnd(upstream: Upstream): void {
-    upstream.endRequest(this.#requestTrailers, this.isChunked);
-  }
-
   /** A connection to the endpoint is there: the request goes out. */
   attach(upstream: Upstream): void {
     this.upstream = upstream;
     upstream.begin(this);
-    // It may have failed at once.
     if (this.upstream !== upstream) return;
     if (this.#pending.length > 0) {
       const pending = this.#pending;
       this.#pending = [];
       for (const bytes of pending) this.#sendBody(upstream, bytes, 0, bytes.length);
     }
-    if (this.#isRequestDone) this.#sendEnd(upstream);
+    if (this.#isRequestDone) upstream.endRequest(this.#requestTrailers, this.isChunked);
   }
 
   onDialed(stream: ByteStream): void {
@@ -242,8 +232,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
       this.answer(retryAttempts > 0 ? LOCAL_REPLIES.retriesExhausted : LOCAL_REPLIES.connectFailed);
       return;
     }
-    const waitMs = Math.random() * RETRY_BACKOFF_BASE_MS * 2 ** (this.attempt - 1);
-    this.#retryTimer = setTimeout(() => this.#tryAgain(), waitMs);
+    this.#retryTimer = setTimeout(() => this.#tryAgain(), backoffMs(this.attempt));
   }
 
   #tryAgain(): void {
@@ -284,9 +273,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
 
   onResponseEnd(trailers: Trailers): void {
     this.upstream = null;
-    if (this.isGrpc) {
-      for (const [name, value] of trailers) if (name === "grpc-status") this.grpcStatus = value;
-    }
+    if (this.isGrpc) this.grpcStatus = grpcStatusIn(trailers) ?? this.grpcStatus;
     this.session.writeEnd(trailers);
     this.#finish();
   }
@@ -346,7 +333,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   #mayReplay(kind: UpstreamFailure, wasReused: boolean): boolean {
     if (this.#isBodySent || this.attempt > this.snapshot.settings.retryAttempts + 1) return false;
     if (kind === "refused") return true;
-    return kind === "reset" && wasReused && IDEMPOTENT.has(this.method);
+    return kind === "reset" && wasReused && isIdempotent(this.method);
   }
 
   #fail(reply: LocalReply): void {

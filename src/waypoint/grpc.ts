@@ -1,9 +1,14 @@
 /** gRPC as far as a proxy must know it: its content type, and its status for answers of our own. */
 import type { LocalReply } from "./local-replies.ts";
+import type { Trailers } from "./upstream.ts";
 
 /** `application/grpc`, with a `+` or `;` behind it or nothing; not `application/grpc-web`. */
 export function isGrpcType(contentType: string | undefined): boolean {
   return contentType !== undefined && /^application\/grpc(?:$|[+;\s])/i.test(contentType);
+}
+
+export function grpcStatusIn(trailers: Trailers): string | undefined {
+  return trailers.find(([name]) => name === "grpc-status")?.[1];
 }
 
 /** protocols.md §6.4, the table of gRPC's http-grpc-status-mapping. */

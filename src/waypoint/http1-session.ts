@@ -10,13 +10,7 @@ import { type DeadlineEntry, Deadlines } from "../kit/deadlines.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import { BodyReader } from "../net/http1/body.ts";
-import {
-  findHeadEnd,
-  HEAD_BYTES_MAX,
-  type HeadProblem,
-  Http1Head,
-  parseRequestHead,
-} from "../net/http1/head.ts";
+import { findHeadEnd, HEAD_BYTES_MAX, Http1Head, parseRequestHead } from "../net/http1/head.ts";
 import { localResponse } from "../net/http1/responses.ts";
 import { headBytesMax, writeResponseHead } from "../net/http1/rewrite.ts";
 import { writeChunk, writeLastChunk } from "./chunked.ts";
@@ -24,7 +18,7 @@ import type { WaypointContext } from "./context.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
 import { Exchange } from "./exchange.ts";
 import { Http2Session } from "./http2-session.ts";
-import { LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
+import { LOCAL_REPLIES, type LocalReply, replyTo } from "./local-replies.ts";
 import { scratch } from "./scratch.ts";
 import { interimEdits, responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
 import { Stash } from "./stash.ts";
@@ -386,16 +380,3 @@ const TEXT_HEADERS = [
   ["content-type", "text/plain"],
   ["server", SERVER_NAME],
 ] as const;
-
-function replyTo(problem: HeadProblem): LocalReply {
-  switch (problem.status) {
-    case 431:
-      return LOCAL_REPLIES.headTooLarge;
-    case 501:
-      return LOCAL_REPLIES.notImplemented;
-    case 505:
-      return LOCAL_REPLIES.unsupportedVersion;
-    default:
-      return LOCAL_REPLIES.badRequest;
-  }
-}

@@ -240,6 +240,9 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
     const exchange = this.#exchange;
     this.#exchange = null;
     if (exchange === null) return;
-    exchange.onUpstreamFailed(reset?.isRefused ? "refused" : "reset", this.#wasReused);
+    // A stream that the server reset was looked at; only a connection that broke may have been
+    // closed while the request was on its way.
+    const wasReused = this.#wasReused && reset?.by === "connection";
+    exchange.onUpstreamFailed(reset?.isRefused ? "refused" : "reset", wasReused);
   }
 }

@@ -2,6 +2,8 @@
  * The answers that a waypoint gives itself: status, body, response flag and details, as Envoy and
  * Istio have them (protocols.md §6.4), so that users and dashboards recognise them.
  */
+import type { HeadProblem } from "../net/http1/head.ts";
+
 export interface LocalReply {
   readonly status: number;
   readonly body: string;
@@ -59,3 +61,16 @@ export const LOCAL_REPLIES = {
   ),
   requestTimeout: reply(504, "upstream request timeout", "UT", "response_timeout"),
 } as const satisfies Record<string, LocalReply>;
+
+export function replyTo(problem: HeadProblem): LocalReply {
+  switch (problem.status) {
+    case 431:
+      return LOCAL_REPLIES.headTooLarge;
+    case 501:
+      return LOCAL_REPLIES.notImplemented;
+    case 505:
+      return LOCAL_REPLIES.unsupportedVersion;
+    default:
+      return LOCAL_REPLIES.badRequest;
+  }
+}

@@ -3,8 +3,10 @@
  * this waypoint's: TLS 1.3, ALPN h2, a client certificate demanded, foreign authorities refused.
  */
 import { cp, mkdtemp, rm } from "node:fs/promises";
+import http2 from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Duplex } from "node:stream";
 import tls from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Certificates } from "../../src/agent/certificates.ts";
@@ -14,6 +16,7 @@ import { log, setLogLevel } from "../../src/kit/log.ts";
 import { LocalMesh } from "../../src/local/local-mesh.ts";
 import { TunnelPool } from "../../src/net/hbone/tunnel-pool.ts";
 import { TUNNEL_LIMITS } from "../../src/net/http2/limits.ts";
+import type { Http2Stream } from "../../src/net/http2/stream.ts";
 import { makeTlsIdentity } from "../../src/net/tls.ts";
 
 setLogLevel("silent");
@@ -172,4 +175,57 @@ test("a client that was certified by somebody else is refused", async () => {
   expect(failure).toBeInstanceOf(Failure);
   others.close();
   await rm(elsewhere, { recursive: true });
+});
+
+/** A CONNECT stream as Node has streams, for node:http2. */
+function duplexOver(stream: Http2Stream): Duplex {
+  const duplex = new Duplex({
+    read() {},
+    write(chunk: Buffer, _encoding, done) {
+      stream.write(chunk, 0, chunk.length, null);
+      done();
+    },
+    destroy(error, done) {
+      stream.reset("cancel");
+      done(error);
+    },
+  });
+  stream.consumer = {
+    onData(bytes, start, end) {
+      duplex.push(Buffer.from(bytes.subarray(start, end)));
+      stream.credit(end - start);
+    },
+    onEnd: () => duplex.push(null),
+    onClosed: () => duplex.destroy(),
+  };
+  return duplex;
+}
+
+test("HTTP/2 inside the tunnel, to a port that declares HTTP/1.1", async () => {
+  const spiffeId = "spiffe://cluster.local/ns/bookinfo/sa/bookinfo-productpage";
+  const identity = await certificates.get(spiffeId);
+  const target = {
+    host: waypointAddress("bookinfo-waypoint"),
+    port: 15008,
+    expected: ["spiffe://cluster.local/ns/bookinfo/sa/bookinfo-waypoint"],
+    identity: () => identity,
+    sourceAddress: undefined,
+    poolKey: spiffeId,
+  };
+  const request = { authority: `${serviceAddress("reviews")}:9080`, headers: [] };
+  const duplex = await new Promise<Duplex>((resolve, reject) => {
+    const onOpen = (stream: Http2Stream) => resolve(duplexOver(stream));
+    pool.open(target, request, { onOpen, onRefused: reject });
+  });
+  const client = http2.connect("http://reviews:9080", { createConnection: () => duplex });
+  const ask = () =>
+    new Promise<unknown>((resolve, reject) => {
+      const stream = client.request({ ":path": "/reviews/1" });
+      stream.on("response", (headers) => resolve([headers[":status"], headers.server]));
+      stream.on("error", reject);
+      stream.resume();
+    });
+  const answers = await Promise.all([ask(), ask(), ask()]);
+  expect(answers).toEqual(Array.from({ length: 3 }, () => [200, "istio-envoy"]));
+  client.destroy();
 });
