@@ -217,12 +217,6 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
     this.attach(new Http1Upstream(stream, this.endpoint!));
   }
 
-  /** A shared connection has a stream for this exchange. */
-  onConnected(upstream: Upstream): void {
-    this.dial = null;
-    this.attach(upstream);
-  }
-
   onDialFailed(failure: Failure): void {
     this.dial = null;
     this.transportFailure = failure.message;

@@ -65,7 +65,8 @@ export class Http2Pool implements DialListener {
     for (const exchange of this.#waiting) {
       if (!connection.hasRoom) break;
       this.#waiting.delete(exchange);
-      exchange.onConnected(connection.stream());
+      exchange.dial = null;
+      exchange.attach(connection.stream());
     }
     for (const exchange of this.#waiting) {
       this.#dialFor(exchange);
