@@ -24,6 +24,17 @@ test("parseYaml() says where a syntax error stands, and reads the other document
   expect(objects.map((o) => o.value)).toEqual([{ a: 1 }, { d: 4 }]);
 });
 
+test("parseYaml() tells the first of many syntax errors, and how many follow", () => {
+  const { diagnostics } = parseYaml("{ a: [".repeat(300), "many.yaml");
+  expect(diagnostics).toHaveLength(6);
+  expect(diagnostics[5]!.message).toMatch(/^\d+ more syntax errors follow$/);
+});
+
+test("parseYaml() says of a text that is nested too deeply just that", () => {
+  const { diagnostics } = parseYaml("[".repeat(20_000), "deep.yaml");
+  expect(diagnostics.map(({ message }) => message)).toEqual(["the values are nested too deeply"]);
+});
+
 test("parseYaml() refuses duplicate keys, at the second", () => {
   const { diagnostics } = parseYaml("a: 1\nb:\n  c: 1\n  c: 2\n", "a.yaml");
   expect(diagnostics).toEqual([expect.objectContaining({ code: "WS0001", line: 4, column: 3 })]);

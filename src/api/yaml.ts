@@ -20,6 +20,10 @@ import type { FieldPath, Position } from "./object.ts";
 
 export const FILE_BYTES_MAX = 10 * 1024 * 1024;
 const DOCUMENTS_MAX = 20_000;
+/** Errors told of one document: those behind them mostly follow from the first. */
+const ERRORS_MAX = 5;
+/** What a parser says that has run out of stack on nested brackets. */
+const TOO_DEEP = /call stack/i;
 /** How often one anchor may be used in all (the `yaml` library's guard against "billion laughs"). */
 const ALIASES_MAX = 1000;
 
@@ -81,11 +85,10 @@ function readDocument(
   objects: RawObject[],
   diagnostics: Diagnostic[],
 ): void {
-  for (const error of document.errors) {
-    const message = error.message.replace(/\s+at line \d+.*$/s, "");
-    diagnostics.push(diagnostic("WS0001", message, places.atOffset(error.pos[0])));
+  if (document.errors.length > 0) {
+    diagnostics.push(...syntaxErrors(document, places));
+    return;
   }
-  if (document.errors.length > 0) return;
   const endless = hasAnchors ? endlessAlias(document) : undefined;
   if (endless !== undefined) {
     const message = "the alias stands inside of what it names";
@@ -96,7 +99,8 @@ function readDocument(
   try {
     value = document.toJS({ maxAliasCount: ALIASES_MAX });
   } catch (caught) {
-    const message = caught instanceof Error ? caught.message : String(caught);
+    const said = caught instanceof Error ? caught.message : String(caught);
+    const message = TOO_DEEP.test(said) ? "the values are nested too deeply" : said;
     diagnostics.push(diagnostic("WS0001", message, places.of([])));
     return;
   }
@@ -109,6 +113,26 @@ function readDocument(
       positionOfKey: (inner) => places.ofKey([...path, ...inner]),
     });
   }
+}
+
+/** The first errors of a document, one for a place; of one that is nested too deeply only that. */
+function syntaxErrors({ errors }: Document.Parsed, places: Places): Diagnostic[] {
+  const tooDeep = errors.find(({ message }) => TOO_DEEP.test(message));
+  if (tooDeep !== undefined) {
+    const message = "the values are nested too deeply";
+    return [diagnostic("WS0001", message, places.atOffset(tooDeep.pos[0]))];
+  }
+  const told = errors
+    .slice(0, ERRORS_MAX)
+    .map(({ message, pos }) =>
+      diagnostic("WS0001", message.replace(/\s+at line \d+.*$/s, ""), places.atOffset(pos[0])),
+    );
+  const more = errors.length - told.length;
+  if (more > 0) {
+    const message = `${more} more syntax errors follow`;
+    told.push(diagnostic("WS0001", message, places.atOffset(errors[ERRORS_MAX]!.pos[0])));
+  }
+  return told;
 }
 
 /** Where an alias makes the document contain itself: no object of Kubernetes does. */

@@ -26,5 +26,6 @@ test("meshTables() prints what is there, and what is wrong with it", () => {
 
 test("requestHint() writes a request that this mesh can answer", () => {
   expect(requestHint(REPORT)).toBe("Ask it: waystone request --from client GET http://reviews:80/");
+  expect(requestHint(REPORT, "/var/mesh")).toContain("request --state /var/mesh --from client");
   expect(requestHint({ ...REPORT, services: [] })).toBe("");
 });

@@ -64,8 +64,8 @@ function portText(service: ServiceReport, { port, dial }: PortReport): string {
   return dial.host === service.address ? String(port) : `${port}→${dial.host}:${dial.port}`;
 }
 
-/** How to send a request, with names of this mesh. */
-export function requestHint(report: MeshReport): string {
+/** How to send a request, with names of this mesh; `state` is the folder that was named for it. */
+export function requestHint(report: MeshReport, state?: string): string {
   const service = report.services.find((s) => s.waypoint !== "" && s.ports.length > 0);
   const target = service ?? report.services.find((s) => s.ports.length > 0);
   const from = report.workloads.find(
@@ -74,5 +74,6 @@ export function requestHint(report: MeshReport): string {
   if (target === undefined || from === undefined) return "";
   const url = `http://${target.name}:${target.ports[0]!.port}/`;
   const name = shortName(from, report.workloads);
-  return `Ask it: waystone request --from ${name} GET ${url}`;
+  const where = state === undefined ? "" : `--state ${state} `;
+  return `Ask it: waystone request ${where}--from ${name} GET ${url}`;
 }

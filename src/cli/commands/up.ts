@@ -80,7 +80,7 @@ function announce(mesh: LocalMesh, options: UpOptions, output: Output): void {
     `\nReady ${readyMs} ms after the start of node.` +
       ` Admin ${adminUrl}, metrics ${metricsUrl}/metrics, SOCKS5 ${socks.host}:${socks.port}.`,
   );
-  const hint = requestHint(report);
+  const hint = requestHint(report, options.state);
   if (hint) output.print(hint);
 }
 
