@@ -69,3 +69,15 @@ export class Deadlines {
     }
   }
 }
+
+const byLength = new Map<number, Deadlines>();
+
+/** The one list of that length, for lengths that come from settings. */
+export function deadlinesOf(lengthMs: number): Deadlines {
+  let deadlines = byLength.get(lengthMs);
+  if (deadlines === undefined) {
+    deadlines = new Deadlines(lengthMs);
+    byLength.set(lengthMs, deadlines);
+  }
+  return deadlines;
+}

@@ -6,8 +6,8 @@
  * promise for "nothing left". After the deadline `onForce` callbacks cut what remains.
  */
 export interface Drainable {
-  /** Stop taking work; resolve when nothing is left. */
-  drain(): Promise<void>;
+  /** Stop taking work; resolve when nothing is left. After `deadlineMs` comes `destroy()`. */
+  drain(deadlineMs: number): Promise<void>;
   /** The deadline has passed: cut everything now. */
   destroy(): void;
 }
@@ -38,7 +38,7 @@ export class Drain {
       timer = setTimeout(resolve, deadlineMs);
     });
     // Async, so that one that throws at once does not keep the others from it.
-    const draining = [...this.#members].map(async (member) => member.drain());
+    const draining = [...this.#members].map(async (member) => member.drain(deadlineMs));
     await Promise.race([Promise.allSettled(draining), deadline]);
     clearTimeout(timer);
     // Also those that came while the others were finishing.

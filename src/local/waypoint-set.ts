@@ -75,7 +75,10 @@ export class WaypointSet implements Drainable {
     const spiffeId = workloadIdentity(instance);
     const drain = new Drain();
     const sourceAddress = addresses.sourceAddress(instance.addresses[0]);
-    const waypoint = new Waypoint({ ...shared, key, spiffeId, drain, sourceAddress });
+    const waypoint = new Waypoint({
+      ...shared,
+      ...{ key, spiffeId, drain, sourceAddress, acceptsWhileDraining: false },
+    });
     return { waypoint, drain, spiffeId };
   }
 

@@ -12,18 +12,20 @@ import type { Gauge } from "../telemetry/metrics.ts";
 import type { Clusters } from "./cluster.ts";
 import type { Dialer } from "./dial.ts";
 import type { Exchange } from "./exchange.ts";
+import type { WaypointLimits } from "./limits.ts";
 import type { LocalReply } from "./local-replies.ts";
 
 /** A session that can be asked to end. */
 export interface Drainable {
-  drain(): void;
-  readonly isIdle: boolean;
+  /** Ends with what it has in hand; where that is nothing, after the grace. Callable again. */
+  drain(graceMs: number): void;
 }
 
 export interface WaypointContext {
   /** `<namespace>/<name>` of the Gateway. */
   readonly waypoint: string;
   readonly snapshots: SnapshotSource;
+  readonly limits: WaypointLimits;
   readonly clusters: Clusters;
   readonly dialer: Pick<Dialer, "dial">;
   readonly accessLog: AccessLog;

@@ -15,7 +15,7 @@ function start(snapshot = meshWith(1)): FakeWaypoint {
 /** Whatever a test does: in the end all is credited, and nothing counts as in flight. */
 afterEach(async () => {
   await settle();
-  for (const session of waypoint.context.sessions) session.drain();
+  for (const session of waypoint.context.sessions) session.drain(0);
   for (const stream of waypoint.backends.streams) {
     if (!stream.isClosed) expect(stream.heldBytes).toBe(0);
     stream.reset("cancel");

@@ -6,29 +6,20 @@
  * status that RFC 9112 names and ends the connection: after an error in framing nothing that
  * follows can be trusted.
  */
-import { type DeadlineEntry, Deadlines } from "../kit/deadlines.ts";
+import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import { BodyReader } from "../net/http1/body.ts";
 import { findHeadEnd, HEAD_BYTES_MAX, Http1Head, parseRequestHead } from "../net/http1/head.ts";
-import { localResponse } from "../net/http1/responses.ts";
-import { headBytesMax, writeResponseHead } from "../net/http1/rewrite.ts";
-import { writeChunk, writeLastChunk } from "./chunked.ts";
-import type { WaypointContext } from "./context.ts";
+import type { Drainable, WaypointContext } from "./context.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
 import { Exchange } from "./exchange.ts";
-import { Http2Session } from "./http2-session.ts";
+import { Http1Output } from "./http1-output.ts";
+import { Http2Session, isHttp2Preface } from "./http2-session.ts";
 import { LOCAL_REPLIES, type LocalReply, replyTo } from "./local-replies.ts";
-import { scratch } from "./scratch.ts";
-import { interimEdits, responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
 import { Stash } from "./stash.ts";
 import type { Target } from "./target.ts";
-
-/** From the first byte of a head to its last. A client that stalls longer gets 408. */
-const headDeadlines = new Deadlines(60_000);
-
-/** More than this unsent towards a client that does not read, and its requests are not credited. */
-const QUEUED_BYTES_MAX = 64 * 1024;
+import type { Trailers } from "./upstream.ts";
 
 /** The head being read. One is enough: the stages run within the callback that completes it. */
 const requestHead = new Http1Head();
@@ -39,7 +30,13 @@ const WAIT = 2;
 const RELAY = 3;
 const CLOSED = 4;
 
-export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEntry {
+/** What a deadline is armed for. */
+const IDLE = 0;
+const WHOLE_HEAD = 1;
+const GRACE = 2;
+const LINGER = 3;
+
+export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEntry, Drainable {
   deadlinePrevious: DeadlineEntry | null = null;
   deadlineNext: DeadlineEntry | null = null;
   deadlineAtMs = 0;
@@ -49,6 +46,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
   readonly connection: TunnelConnection;
   readonly #exchange: Exchange;
   readonly #body = new BodyReader();
+  readonly #output: Http1Output;
   readonly #context: WaypointContext;
   readonly #target: Target;
   #isFirst = true;
@@ -59,9 +57,12 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
   #isInputEnded = false;
   #minorVersion = 1;
   #expectsContinue = false;
-  #isResponseChunked = false;
-  /** Bytes of request heads that get their credit when an answer has left (see `#payForHead`). */
-  #owedBytes = 0;
+  #awaits = IDLE;
+  /** Requests have come since the idle time-out was armed. */
+  #wasActive = false;
+  /** Since `drain()`: how long a next request is waited for; -1 before. */
+  #graceMs = -1;
+  #lingeringBytes = 0;
 
   constructor(
     stream: ByteStream,
@@ -74,8 +75,10 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     this.#context = context;
     this.#target = target;
     this.#exchange = new Exchange(this, context, target);
+    this.#output = new Http1Output(stream);
     stream.consumer = this;
     context.sessions.add(this);
+    this.#await(IDLE);
   }
 
   // ---- reading
@@ -118,7 +121,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
   #readHead(bytes: Buffer, start: number, end: number, scanned: number): number {
     const position = this.#skipEmptyLines(bytes, start, end);
     if (position === end) {
-      Deadlines.disarm(this);
+      if (this.#awaits === WHOLE_HEAD) this.#await(this.#graceMs < 0 ? IDLE : GRACE);
       return end;
     }
     const headEnd = findHeadEnd(bytes, position, end, position === start ? scanned : 0);
@@ -128,11 +131,12 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
         this.#refuse(LOCAL_REPLIES.headTooLarge);
       } else {
         this.#stash.append(bytes, position, end);
-        if (this.deadlineNext === null) headDeadlines.arm(this, performance.now());
+        if (this.#awaits !== WHOLE_HEAD) this.#await(WHOLE_HEAD);
       }
       return end;
     }
-    Deadlines.disarm(this);
+    if (this.#awaits === WHOLE_HEAD) this.#await(IDLE);
+    this.#wasActive = true;
     const problem = parseRequestHead(requestHead, bytes, position, headEnd);
     if (problem !== undefined) {
       if (this.#isFirst && isHttp2Preface(requestHead)) {
@@ -144,8 +148,8 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
       return end;
     }
     this.#isFirst = false;
-    this.#payForHead(headEnd - position);
-    this.#isPersistent = requestHead.isPersistent && !this.#context.isDraining;
+    this.#output.payForHead(headEnd - position);
+    this.#isPersistent = requestHead.isPersistent;
     this.#minorVersion = requestHead.minorVersion;
     this.#expectsContinue = requestHead.expectsContinue;
     this.#body.reset(requestHead.framing, requestHead.contentLength);
@@ -175,23 +179,6 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     return position;
   }
 
-  /**
-   * Credit for a head, at once or, when the client reads no answers, with the next answer: else
-   * pipelined requests would fill our memory with answers that never leave.
-   */
-  #payForHead(bytes: number): void {
-    if (this.stream.queuedBytes > QUEUED_BYTES_MAX) this.#owedBytes += bytes;
-    else this.stream.credit(bytes);
-  }
-
-  /** Sends bytes of our own; what is owed is paid when they have left. */
-  #write(bytes: Buffer, start: number, end: number): void {
-    const paid = Math.min(this.#owedBytes, end - start);
-    this.#owedBytes -= paid;
-    if (start < end - paid) this.stream.write(bytes, start, end - paid, null);
-    if (paid > 0) this.stream.write(bytes, end - paid, end, this.stream);
-  }
-
   #readBody(bytes: Buffer, start: number, end: number): number {
     const body = this.#body;
     const next = body.read(bytes, start, end);
@@ -209,7 +196,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
       if (this.#exchange.isActive) {
         this.#state = WAIT;
         this.#exchange.onRequestEnd();
-      } else this.#state = HEAD;
+      } else this.#becomeIdle();
     }
     return next;
   }
@@ -227,23 +214,94 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
   #breakOffAnswered(): void {
     this.#state = CLOSED;
     if (this.#exchange.isActive) this.abort();
-    else this.stream.end();
+    else this.#end();
   }
 
   /** Answers a request that never became one, and ends the connection. */
   #refuse(reply: LocalReply): void {
     this.#isPersistent = false;
-    this.#state = CLOSED;
-    Deadlines.disarm(this);
     this.stream.credit(this.#stash.length);
     this.#stash.clear();
     this.#context.countRefused(reply);
-    this.writeLocal(reply, false);
-    this.stream.end();
+    this.#output.local(reply, false, true);
+    this.#end();
+  }
+
+  // ---- waiting
+
+  #await(what: number): void {
+    this.#awaits = what;
+    deadlinesOf(this.#waitMs(what)).arm(this, performance.now());
+  }
+
+  #waitMs(what: number): number {
+    const { limits, snapshots } = this.#context;
+    if (what === WHOLE_HEAD) return limits.requestHeadTimeoutMs;
+    if (what === GRACE) return this.#graceMs;
+    if (what === IDLE) return snapshots.current.settings.hboneIdleTimeoutMs;
+    return this.#lingeringBytes > 0 ? limits.requestBodyIdleTimeoutMs : limits.lingerMs;
+  }
+
+  /** The idle time-out stays armed through requests, which costs them nothing. */
+  #becomeIdle(): void {
+    this.#state = HEAD;
+    if (this.#graceMs < 0) return;
+    this.#wasActive = false;
+    this.#await(GRACE);
   }
 
   onDeadline(): void {
-    this.#refuse(LOCAL_REPLIES.headTimeout);
+    if (this.#awaits === WHOLE_HEAD) this.#refuse(LOCAL_REPLIES.headTimeout);
+    else if (this.#awaits === LINGER) this.#onLinger();
+    else if (!this.#exchange.isActive && !this.#wasActive) this.#end();
+    else if (this.#awaits === IDLE) {
+      this.#wasActive = false;
+      this.#await(IDLE);
+    }
+  }
+
+  /** Our side has nothing more to say; the client's should end soon, too. */
+  #end(): void {
+    this.#state = CLOSED;
+    this.stream.end();
+    if (this.stream.isClosed) return;
+    this.#lingeringBytes = this.stream.queuedBytes;
+    this.#await(LINGER);
+  }
+
+  /** A client that reads what is left for it gets it all. */
+  #onLinger(): void {
+    const before = this.#lingeringBytes;
+    const now = this.stream.queuedBytes;
+    if (now === 0 || now === before) {
+      this.stream.reset("cancel");
+      return;
+    }
+    this.#lingeringBytes = now;
+    this.#await(LINGER);
+  }
+
+  /** True between requests. */
+  get isIdle(): boolean {
+    return this.#state === HEAD && this.#stash.length === 0;
+  }
+
+  /**
+   * The next answer says that it is the last. Where none is due the client may have sent a request
+   * that is still on its way to us: it gets the grace to arrive.
+   */
+  drain(graceMs: number): void {
+    this.#graceMs = graceMs;
+    this.#wasActive = false;
+    if (!this.isIdle) return;
+    if (graceMs === 0) this.#end();
+    else this.#await(GRACE);
+  }
+
+  /** In the next head that goes out: is it the connection's last? */
+  #decidePersistence(): void {
+    if (this.#graceMs >= 0 || this.#context.isDraining) this.#isPersistent = false;
+    this.#closeIfBodyIsUncertain();
   }
 
   onEnd(): void {
@@ -255,11 +313,9 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
 
   /** No more requests. The beginning of one is of no use to anybody. */
   #endInHead(): void {
-    this.#state = CLOSED;
-    Deadlines.disarm(this);
     this.stream.credit(this.#stash.length);
     this.#stash.clear();
-    this.stream.end();
+    this.#end();
   }
 
   onClosed(reset: StreamReset | undefined): void {
@@ -272,40 +328,23 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
 
   // ---- writing
 
-  /** True between requests: nothing is lost when the connection ends now. */
-  get isIdle(): boolean {
-    return this.#state === HEAD && this.#stash.length === 0;
-  }
-
-  /** Ends an idle connection; a busy one ends with its answer. */
-  drain(): void {
-    this.#isPersistent = false;
-    if (this.isIdle) this.stream.end();
-  }
-
   writeHead(head: Http1Head, upstreamServiceTimeMs: number): void {
     const isLengthUnknown = head.framing === "chunked" || head.framing === "close";
-    this.#isResponseChunked = isLengthUnknown && this.#minorVersion >= 1;
-    if (isLengthUnknown && !this.#isResponseChunked) this.#isPersistent = false;
-    this.#closeIfBodyIsUncertain();
-    const edits = responseEdits(upstreamServiceTimeMs);
-    const out = scratch(headBytesMax(head, edits));
-    const bytes = writeResponseHead(head, edits, out, 0, {
-      isChunked: this.#isResponseChunked,
+    const isChunked = isLengthUnknown && this.#minorVersion >= 1;
+    if (isLengthUnknown && !isChunked) this.#isPersistent = false;
+    this.#decidePersistence();
+    this.#output.head(head, upstreamServiceTimeMs, {
+      isChunked,
       isClosing: !this.#isPersistent,
       isKeptAlive: this.#minorVersion < 1,
     });
-    this.#write(out, 0, bytes);
   }
 
   /** To a client that does not read they are not sent: nothing bounds how many there are. */
   writeInterim(head: Http1Head): void {
-    if (this.#minorVersion < 1 || this.stream.queuedBytes > QUEUED_BYTES_MAX) return;
+    if (this.#minorVersion < 1 || this.#output.isBehind) return;
     if (head.status === 100) this.#expectsContinue = false;
-    const edits = interimEdits();
-    const out = scratch(headBytesMax(head, edits));
-    const options = { isChunked: false, isClosing: false };
-    this.#write(out, 0, writeResponseHead(head, edits, out, 0, options));
+    this.#output.interim(head);
   }
 
   /**
@@ -318,31 +357,25 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
 
   writeUpgrade(head: Http1Head): void {
     this.#state = RELAY;
-    const out = scratch(headBytesMax(head, responseEdits(-1)));
-    const options = { isChunked: false, isClosing: false, isUpgrade: true };
-    this.#write(out, 0, writeResponseHead(head, responseEdits(-1), out, 0, options));
+    this.#output.upgrade(head);
     const early = this.#stash.take();
     if (early.length > 0) this.#exchange.relayUp(early, 0, early.length);
     if (this.#isInputEnded) this.#exchange.relayUpEnd();
   }
 
   writeBody(bytes: Buffer, start: number, end: number, source: ByteStream): void {
-    if (this.#isResponseChunked) writeChunk(this.stream, bytes, start, end, source);
-    else this.stream.write(bytes, start, end, source);
+    this.#output.body(bytes, start, end, source);
   }
 
-  writeEnd(trailers: readonly (readonly [string, string])[]): void {
-    if (this.#isResponseChunked) writeLastChunk(this.stream, trailers);
-    this.#isResponseChunked = false;
+  writeEnd(trailers: Trailers): void {
+    this.#output.bodyEnd(trailers);
   }
 
   writeLocal(reply: LocalReply, isHead: boolean): void {
-    this.#closeIfBodyIsUncertain();
+    this.#decidePersistence();
     // An HTTP/1.0 client would have to be told that the connection stays; it is simpler to end it.
     if (this.#minorVersion < 1) this.#isPersistent = false;
-    const headers = reply.body === "" ? PLAIN_HEADERS : TEXT_HEADERS;
-    const bytes = localResponse(reply.status, headers, reply.body, isHead, !this.#isPersistent);
-    this.#write(bytes, 0, bytes.length);
+    this.#output.local(reply, isHead, !this.#isPersistent);
   }
 
   /** Breaks an answer off in the middle: the client must not take it for complete. */
@@ -353,30 +386,15 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
 
   /** The answer is out; what comes next? */
   onExchangeEnd(): void {
-    if (this.#state === CLOSED) {
-      this.stream.end();
-      return;
-    }
-    if (!this.#isPersistent || this.#state === RELAY) {
-      this.#state = CLOSED;
-      this.stream.end();
-      return;
-    }
-    if (this.#state !== WAIT) return;
-    this.#state = HEAD;
+    if (!this.#isPersistent || this.#state === RELAY || this.#state === CLOSED) this.#end();
+    else if (this.#state === WAIT) this.#readOn();
+  }
+
+  #readOn(): void {
+    this.#becomeIdle();
     if (this.#isReading) return;
     if (this.#stash.length > 0) this.#readStash(0);
     if (this.#isInputEnded && this.#state === HEAD) this.#endInHead();
     else if (this.#isInputEnded && this.#state === BODY) this.#breakOffAnswered();
   }
 }
-
-function isHttp2Preface(head: Http1Head): boolean {
-  return head.method === "PRI" && head.target === "*" && head.headersStart === head.end - 2;
-}
-
-const PLAIN_HEADERS = [["server", SERVER_NAME]] as const;
-const TEXT_HEADERS = [
-  ["content-type", "text/plain"],
-  ["server", SERVER_NAME],
-] as const;

@@ -57,10 +57,7 @@ export class Http2Session implements ConnectionHandler, Drainable {
     this.#transport.onData(bytes, start, end);
   }
 
-  get isIdle(): boolean {
-    return this.#http2.streamCount === 0;
-  }
-
+  /** GOAWAY in two steps (RFC 9113 §6.8) loses nothing; there is no need of a grace. */
   drain(): void {
     void this.#http2.drain();
   }
@@ -74,6 +71,11 @@ export class Http2Session implements ConnectionHandler, Drainable {
     this.#context.sessions.delete(this);
     if (!this.#stream.isClosed) setTimeout(() => this.#stream.reset("cancel"), LINGER_MS).unref();
   }
+}
+
+/** The beginning of HTTP/2's preface, read as a request (RFC 9113 §3.4). */
+export function isHttp2Preface(head: Http1Head): boolean {
+  return head.method === "PRI" && head.target === "*" && head.headersStart === head.end - 2;
 }
 
 /** One stream of the client's: a request and its answer. */

@@ -1,14 +1,21 @@
 import { expect, test } from "vitest";
 import { MemoryPeer, MemoryStream, settle, until } from "../../test/support/memory-stream.ts";
+import type { Drainable } from "./context.ts";
 import { Sniffer } from "./sniffer.ts";
 
-function sniff(timeoutMs = 0, pieceBytes = 1 << 16) {
+function sniff(detectionMs = 0, pieceBytes = 1 << 16, idleMs = 60_000) {
+  const sessions = new Set<Drainable>();
   const [stream, remote] = MemoryStream.pair({ pieceBytes });
   const found: string[] = [];
-  const sniffer = new Sniffer(stream, timeoutMs, (protocol, bytes, isEnded) => {
-    found.push(`${protocol} ${JSON.stringify(bytes.toString("latin1"))} ${isEnded}`);
-  });
-  return { stream, client: new MemoryPeer(remote), found, sniffer };
+  const sniffer = new Sniffer(
+    stream,
+    sessions,
+    { detectionMs, idleMs },
+    (protocol, bytes, isEnded) => {
+      found.push(`${protocol} ${JSON.stringify(bytes.toString("latin1"))} ${isEnded}`);
+    },
+  );
+  return { stream, client: new MemoryPeer(remote), found, sniffer, sessions };
 }
 
 test.each([
@@ -52,9 +59,28 @@ test("after the time-out a silent client is taken for TCP", async () => {
   expect(found).toEqual(['tcp "" false']);
 });
 
+test("a client that never says anything is cut after the idle time-out", async () => {
+  const { client, found, sessions } = sniff(0, 1, 10);
+  expect(sessions.size).toBe(1);
+  await until(() => client.isClosed);
+  expect(found).toEqual([]);
+  expect(sessions.size).toBe(0);
+});
+
+test("a drain cuts who has said nothing behind the grace", async () => {
+  const { client, sniffer } = sniff();
+  sniffer.drain(1000);
+  await settle();
+  expect(client.isClosed).toBe(false);
+  sniffer.drain(0);
+  await settle();
+  expect(client.isClosed).toBe(true);
+});
+
 test("a stream that closes before is nothing", async () => {
-  const { client, found } = sniff(20);
+  const { client, found, sessions } = sniff(20);
   client.stream.reset("cancel");
   await new Promise((resolve) => setTimeout(resolve, 40));
   expect(found).toEqual([]);
+  expect(sessions.size).toBe(0);
 });

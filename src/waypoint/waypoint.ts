@@ -30,6 +30,7 @@ import type { WaypointContext } from "./context.ts";
 import { Dialer } from "./dial.ts";
 import { Http1Session } from "./http1-session.ts";
 import { Http2Session } from "./http2-session.ts";
+import { DEFAULT_LIMITS, type WaypointLimits } from "./limits.ts";
 import { Sniffer } from "./sniffer.ts";
 import { forward } from "./stages/forward.ts";
 import { type Target, Targets } from "./target.ts";
@@ -45,6 +46,10 @@ export interface WaypointOptions {
   readonly accessLog: AccessLog;
   readonly decisions: DecisionLog<DecisionPayload>;
   readonly drain: Drain;
+  /** Other limits than the usual. */
+  readonly limits?: Partial<WaypointLimits>;
+  /** False: its port is closed as soon as it drains. */
+  readonly acceptsWhileDraining?: boolean;
   /** The address to dial from; undefined leaves it to the system. */
   readonly sourceAddress: string | undefined;
   /** Where the ztunnel of an address accepts tunnels. */
@@ -117,6 +122,7 @@ export class Waypoint implements TunnelHandler {
     return {
       waypoint: key,
       snapshots,
+      limits: { ...DEFAULT_LIMITS, ...this.#options.limits },
       clusters: new Clusters(),
       dialer: new Dialer({
         pool,
@@ -192,8 +198,12 @@ export class Waypoint implements TunnelHandler {
   }
 
   #sniff(stream: Http2Stream, connection: TunnelConnection, target: Target): void {
-    const timeoutMs = this.#options.snapshots.current.settings.protocolDetectionTimeoutMs;
-    new Sniffer(stream, timeoutMs, (protocol, bytes, isEnded) => {
+    const { settings } = this.#options.snapshots.current;
+    const timeouts = {
+      detectionMs: settings.protocolDetectionTimeoutMs,
+      idleMs: settings.hboneIdleTimeoutMs,
+    };
+    new Sniffer(stream, this.#context.sessions, timeouts, (protocol, bytes, isEnded) => {
       if (protocol === "http1") {
         const session = new Http1Session(stream, connection, this.#context, target);
         session.onData(bytes, 0, bytes.length);
@@ -219,11 +229,22 @@ export class Waypoint implements TunnelHandler {
     stream.reset("cancel");
   }
 
-  /** D10: GOAWAY, `connection: close` on what still runs, and wait. */
-  async drain(): Promise<void> {
-    for (const session of this.#context.sessions) session.drain();
-    await this.#server.drain();
-    this.#context.clusters.closeIdle();
+  /**
+   * D10, from the outside in: GOAWAY to tunnels and to HTTP/2 inside them, `connection: close` in
+   * the next answer of each HTTP/1.1 connection; behind the grace what is idle still, and what has
+   * come since. Then the ways upstream, which nobody needs any more.
+   */
+  async drain(deadlineMs: number): Promise<void> {
+    const { sessions, limits, clusters } = this.#context;
+    const graceMs = Math.min(limits.drainGraceMs, deadlineMs / 3);
+    const acceptMs = this.#options.acceptsWhileDraining === false ? 0 : graceMs;
+    for (const session of sessions) session.drain(graceMs);
+    const timer = setTimeout(() => {
+      for (const session of sessions) session.drain(0);
+    }, graceMs);
+    await this.#server.drain(this.#server.connectionCount > 0 ? acceptMs : 0);
+    clearTimeout(timer);
+    clusters.closeIdle();
     await this.#pool.drain();
   }
 

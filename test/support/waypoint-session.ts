@@ -12,6 +12,7 @@ import { Clusters, type UpstreamEndpoint } from "../../src/waypoint/cluster.ts";
 import type { WaypointContext } from "../../src/waypoint/context.ts";
 import type { DialListener } from "../../src/waypoint/dial.ts";
 import { Http1Session } from "../../src/waypoint/http1-session.ts";
+import { DEFAULT_LIMITS, type WaypointLimits } from "../../src/waypoint/limits.ts";
 import type { LocalReply } from "../../src/waypoint/local-replies.ts";
 import { forward } from "../../src/waypoint/stages/forward.ts";
 import { type Target, Targets } from "../../src/waypoint/target.ts";
@@ -146,7 +147,7 @@ export class FakeWaypoint {
   readonly #targets: Targets;
   snapshot: Snapshot;
 
-  constructor(snapshot: Snapshot = meshWith(1)) {
+  constructor(snapshot: Snapshot = meshWith(1), limits: Partial<WaypointLimits> = {}) {
     this.snapshot = snapshot;
     const active = this.registry.gauge("active", "Requests in progress.", []);
     const self = this;
@@ -158,6 +159,7 @@ export class FakeWaypoint {
         },
         subscribe: () => () => {},
       },
+      limits: { ...DEFAULT_LIMITS, ...limits },
       clusters: new Clusters(),
       dialer: this.backends,
       accessLog: new AccessLog({ file: "", encoding: "TEXT", format: "" }),

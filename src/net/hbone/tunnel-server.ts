@@ -143,8 +143,18 @@ export class TunnelServer {
     return this.#sessions.size;
   }
 
-  /** GOAWAY on every connection; resolves when their last streams have ended. */
-  async drain(): Promise<void> {
+  /**
+   * GOAWAY on every connection; resolves when their last streams have ended.
+   *
+   * Clients hear late that this server is leaving, and a tunnel that is refused costs their user a
+   * connection (protocols.md §3.4). So who comes within the grace is served like before, and asked
+   * to leave behind it.
+   */
+  async drain(graceMs = 0): Promise<void> {
+    if (graceMs > 0) {
+      for (const session of this.#sessions) void session.drain();
+      await new Promise((resolve) => setTimeout(resolve, graceMs));
+    }
     this.#isDraining = true;
     this.#listener?.close();
     for (const socket of this.#handshakes) socket.destroy();

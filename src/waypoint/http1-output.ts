@@ -1,0 +1,95 @@
+/**
+ * What an HTTP/1.1 client is sent: heads, bodies framed anew, interim answers, answers of our own.
+ *
+ * Credit for request heads is paid here, too: at once, or when answers have left. Else a client
+ * that pipelines and reads nothing would fill our memory with answers.
+ */
+import type { ByteStream } from "../net/byte-stream.ts";
+import type { Http1Head } from "../net/http1/head.ts";
+import { localResponse } from "../net/http1/responses.ts";
+import { headBytesMax, writeResponseHead } from "../net/http1/rewrite.ts";
+import { writeChunk, writeLastChunk } from "./chunked.ts";
+import type { LocalReply } from "./local-replies.ts";
+import { scratch } from "./scratch.ts";
+import { interimEdits, responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
+import type { Trailers } from "./upstream.ts";
+
+/** More than this unsent towards a client that does not read, and its requests are not credited. */
+const QUEUED_BYTES_MAX = 64 * 1024;
+
+export class Http1Output {
+  readonly #stream: ByteStream;
+  /** Bytes of request heads that get their credit when an answer has left. */
+  #owedBytes = 0;
+  #isChunked = false;
+
+  constructor(stream: ByteStream) {
+    this.#stream = stream;
+  }
+
+  /** The client reads none of what it is sent. */
+  get isBehind(): boolean {
+    return this.#stream.queuedBytes > QUEUED_BYTES_MAX;
+  }
+
+  /** Credit for a head. */
+  payForHead(bytes: number): void {
+    if (this.isBehind) this.#owedBytes += bytes;
+    else this.#stream.credit(bytes);
+  }
+
+  /** Sends bytes of our own; what is owed is paid when they have left. */
+  #write(bytes: Buffer, start: number, end: number): void {
+    const paid = Math.min(this.#owedBytes, end - start);
+    this.#owedBytes -= paid;
+    if (start < end - paid) this.#stream.write(bytes, start, end - paid, null);
+    if (paid > 0) this.#stream.write(bytes, end - paid, end, this.#stream);
+  }
+
+  head(
+    head: Http1Head,
+    upstreamServiceTimeMs: number,
+    options: { isChunked: boolean; isClosing: boolean; isKeptAlive: boolean },
+  ): void {
+    this.#isChunked = options.isChunked;
+    const edits = responseEdits(upstreamServiceTimeMs);
+    const out = scratch(headBytesMax(head, edits));
+    this.#write(out, 0, writeResponseHead(head, edits, out, 0, options));
+  }
+
+  interim(head: Http1Head): void {
+    const edits = interimEdits();
+    const out = scratch(headBytesMax(head, edits));
+    const options = { isChunked: false, isClosing: false };
+    this.#write(out, 0, writeResponseHead(head, edits, out, 0, options));
+  }
+
+  upgrade(head: Http1Head): void {
+    const edits = responseEdits(-1);
+    const out = scratch(headBytesMax(head, edits));
+    const options = { isChunked: false, isClosing: false, isUpgrade: true };
+    this.#write(out, 0, writeResponseHead(head, edits, out, 0, options));
+  }
+
+  body(bytes: Buffer, start: number, end: number, source: ByteStream): void {
+    if (this.#isChunked) writeChunk(this.#stream, bytes, start, end, source);
+    else this.#stream.write(bytes, start, end, source);
+  }
+
+  bodyEnd(trailers: Trailers): void {
+    if (this.#isChunked) writeLastChunk(this.#stream, trailers);
+    this.#isChunked = false;
+  }
+
+  local(reply: LocalReply, isHead: boolean, isClosing: boolean): void {
+    const headers = reply.body === "" ? PLAIN_HEADERS : TEXT_HEADERS;
+    const bytes = localResponse(reply.status, headers, reply.body, isHead, isClosing);
+    this.#write(bytes, 0, bytes.length);
+  }
+}
+
+const PLAIN_HEADERS = [["server", SERVER_NAME]] as const;
+const TEXT_HEADERS = [
+  ["content-type", "text/plain"],
+  ["server", SERVER_NAME],
+] as const;

@@ -1,0 +1,30 @@
+/**
+ * How long a waypoint waits for whom (D10). docs/reference/limits.md says the same to users, with
+ * the metric and the answer of each.
+ *
+ * `hboneIdleTimeout` of the mesh settings bounds what is silent but whole: tunnels, connections
+ * between requests, upgraded and TCP connections, and requests of which no byte moves either way.
+ */
+export interface WaypointLimits {
+  /** From the first byte of a request's head to its last. */
+  readonly requestHeadTimeoutMs: number;
+  /** A client's silence in the middle of a body whose answer has not begun (not gRPC). */
+  readonly requestBodyIdleTimeoutMs: number;
+  /** From the first byte of a response's head to its last. */
+  readonly responseHeadTimeoutMs: number;
+  /** An HTTP/1.1 connection to a backend rests this long; most servers would close it soon after. */
+  readonly upstreamIdleTimeoutMs: number;
+  /** For the peer to close its side of a stream when we have closed ours. */
+  readonly lingerMs: number;
+  /** A drain lets idle connections, and late tunnels, come and go this long. */
+  readonly drainGraceMs: number;
+}
+
+export const DEFAULT_LIMITS: WaypointLimits = {
+  requestHeadTimeoutMs: 60_000,
+  requestBodyIdleTimeoutMs: 300_000,
+  responseHeadTimeoutMs: 60_000,
+  upstreamIdleTimeoutMs: 60_000,
+  lingerMs: 5_000,
+  drainGraceMs: 5_000,
+};
