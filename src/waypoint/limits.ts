@@ -12,11 +12,11 @@ export interface WaypointLimits {
   readonly requestBodyIdleTimeoutMs: number;
   /** From the first byte of a response's head to its last. */
   readonly responseHeadTimeoutMs: number;
-  /** An HTTP/1.1 connection to a backend rests this long; most servers would close it soon after. */
+  /** An HTTP/1.1 connection to a backend rests this long; most servers close it soon after. */
   readonly upstreamIdleTimeoutMs: number;
   /** For the peer to close its side of a stream when we have closed ours. */
   readonly lingerMs: number;
-  /** A drain lets idle connections, and late tunnels, come and go this long. */
+  /** A drain lets idle connections, and late tunnels come and go this long. */
   readonly drainGraceMs: number;
 }
 

@@ -41,7 +41,7 @@ export interface WaypointOptions {
   readonly key: string;
   readonly spiffeId: string;
   readonly snapshots: SnapshotSource;
-  readonly certificates: Certificates;
+  readonly certificates: Pick<Certificates, "current">;
   readonly registry: MetricRegistry;
   readonly accessLog: AccessLog;
   readonly decisions: DecisionLog<DecisionPayload>;
