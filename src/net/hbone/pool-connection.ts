@@ -92,8 +92,10 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
       this.destroy();
       return Promise.resolve();
     }
+    const drained = new Promise<void>((resolve) => this.#onDrained.push(resolve));
+    // One without streams is over within this call.
     this.#startDrain();
-    return new Promise((resolve) => this.#onDrained.push(resolve));
+    return drained;
   }
 
   destroy(): void {
