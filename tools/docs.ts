@@ -54,6 +54,7 @@ const LABELS: Readonly<Record<string, string>> = {
   metric: "the name of the full metric",
   waypoint: "`namespace/name` of the waypoint's Gateway",
   status: "the HTTP status that was answered",
+  protocol: "what was spoken: `http1`, `http2` or `tcp`",
 };
 
 /** Metrics that a waypoint makes when it starts; the test compares the names with the source. */
@@ -66,6 +67,11 @@ function registerWaypointMetrics(registry: MetricRegistry): void {
   for (const [name, help] of counters) {
     registry.counter(`waystone_waypoint_${name}_total`, help, labels);
   }
+  registry.counter(
+    "waystone_waypoint_idle_closed_total",
+    "Connections closed after hboneIdleTimeout without a byte, by what they were.",
+    ["waypoint", "protocol"],
+  );
   registry.gauge("waystone_waypoint_active_requests", "Requests in progress.", ["waypoint"]);
 }
 

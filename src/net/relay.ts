@@ -50,6 +50,11 @@ export class Relay {
     upstream.consumer = this.#up;
   }
 
+  /** Both ways so far. */
+  get bytes(): number {
+    return this.#up.bytes + this.#down.bytes;
+  }
+
   /** Bytes that arrived from downstream before the relay was there; credited as any others. */
   pushEarly(bytes: Buffer): void {
     this.#down.onData(bytes, 0, bytes.length);

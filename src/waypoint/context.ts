@@ -4,6 +4,7 @@
  */
 
 import type { DecisionPayload } from "../agent/decision-record.ts";
+import type { Deadlines } from "../kit/deadlines.ts";
 import type { SnapshotSource } from "../model/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
@@ -26,6 +27,8 @@ export interface WaypointContext {
   readonly waypoint: string;
   readonly snapshots: SnapshotSource;
   readonly limits: WaypointLimits;
+  /** When requests in progress are looked at for whether anything moves. */
+  readonly stalls: Deadlines;
   readonly clusters: Clusters;
   readonly dialer: Pick<Dialer, "dial">;
   readonly accessLog: AccessLog;
@@ -33,6 +36,8 @@ export interface WaypointContext {
   readonly requests: RequestMetrics;
   readonly tcp: TcpMetrics;
   readonly activeRequests: Gauge;
+  /** Something that was silent for too long was closed: `http1`, `http2`, `tcp`, … */
+  countTimeout(what: string): void;
   /** Requests refused before they were one (malformed heads): by status. */
   countRefused(reply: LocalReply): void;
   readonly sessions: Set<Drainable>;

@@ -10,20 +10,13 @@
  *                     │ answer()         │ dial failed: balance again    │ reset
  *                     └──────────────────┴───────────────────────────────┴──────────→ idle
  */
-import { type DeadlineEntry, Deadlines } from "../kit/deadlines.ts";
+import { Deadlines, deadlinesOf } from "../kit/deadlines.ts";
 import type { Failure } from "../kit/failure.ts";
-import type { Backend } from "../model/route.ts";
-import type { Snapshot } from "../model/snapshot.ts";
 import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { type Http1Head, NO_HEAD } from "../net/http1/head.ts";
 import { H } from "../net/http1/header-names.ts";
-import type { RouteChoice, Verdict } from "../policy/decider.ts";
-import type { HttpFacts } from "../policy/facts.ts";
-import type { PeerLabels } from "../telemetry/istio-metrics.ts";
-import type { UpstreamEndpoint } from "./cluster.ts";
-import type { WaypointContext } from "./context.ts";
 import type { Dial, DialListener } from "./dial.ts";
-import type { DownstreamSession } from "./downstream-session.ts";
+import { ExchangeState } from "./exchange-state.ts";
 import { grpcStatusIn, grpcStatusOf, isGrpcType } from "./grpc.ts";
 import { Http1Upstream } from "./http1-upstream.ts";
 import { LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
@@ -33,47 +26,18 @@ import { labelsOf } from "./source-labels.ts";
 import { balance } from "./stages/balance.ts";
 import { record } from "./stages/record.ts";
 import { releaseHead } from "./stages/rewrite.ts";
-import type { Target } from "./target.ts";
 import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
 
 const NO_TRAILERS: Trailers = [];
 
-export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
-  deadlinePrevious: DeadlineEntry | null = null;
-  deadlineNext: DeadlineEntry | null = null;
-  deadlineAtMs = 0;
+const FAILURE_REPLIES: Record<UpstreamFailure, LocalReply> = {
+  reset: LOCAL_REPLIES.upstreamReset,
+  refused: LOCAL_REPLIES.upstreamReset,
+  protocol: LOCAL_REPLIES.upstreamProtocolError,
+  timeout: LOCAL_REPLIES.requestTimeout,
+};
 
-  readonly session: DownstreamSession;
-  readonly context: WaypointContext;
-  readonly target: Target;
-
-  // Facts (policy/facts.ts)
-  readonly sourceIdentity: string | undefined;
-  readonly sourceAddress: string;
-  readonly destinationAddress: string;
-  readonly destinationPort: number;
-  method = "";
-  path = "";
-  query = "";
-  authority = "";
-  /** The request's head; only valid while the stages run. */
-  head: Http1Head = NO_HEAD;
-  snapshot: Snapshot;
-  /** Who the client is in metrics; looked up anew with each snapshot. */
-  sourceLabels: PeerLabels;
-  /** The random draw of the weighted choice: a fact, so that the decision can be replayed. */
-  draw = 0;
-
-  // What the stages found
-  verdict: Verdict | undefined = undefined;
-  choice: RouteChoice | undefined = undefined;
-  backend: Backend | undefined = undefined;
-  cluster: UpstreamEndpoint["cluster"] | undefined = undefined;
-  endpoint: UpstreamEndpoint | undefined = undefined;
-  requestId = "";
-  decisionId = "";
-  decisionHeaders: readonly string[] = [];
-
+export class Exchange extends ExchangeState implements DialListener {
   // The request on its way
   upstream: Upstream | null = null;
   dial: Dial | null = null;
@@ -81,50 +45,17 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   requestHead: Buffer | null = null;
   requestHeadBytes = 0;
   isChunked = false;
-  isUpgrade = false;
-  attempt = 0;
-  tried: UpstreamEndpoint[] = [];
+  /** The route's time-out is armed; it comes instead of the watch for stalls. */
+  hasTimeout = false;
+  #movedBytes = 0;
+  #movedAtMs = 0;
+  /** Of an upgraded connection one side has ended. */
+  #isHalfEnded = false;
   #retryTimer: NodeJS.Timeout | undefined = undefined;
   #pending: Buffer[] = [];
   #isRequestDone = false;
   #isBodySent = false;
   #requestTrailers: Trailers = NO_TRAILERS;
-  isGrpc = false;
-  isActive = false;
-  isResponseStarted = false;
-
-  // For the record
-  startMs = 0;
-  startWallMs = 0;
-  upstreamServiceTimeMs = -1;
-  status = 0;
-  flags = "-";
-  details = "via_upstream";
-  requestHeaderBytes = 0;
-  responseHeaderBytes = 0;
-  requestBodyBytes = 0;
-  responseBodyBytes = 0;
-  userAgent = "";
-  forwardedFor = "";
-  transportFailure = "";
-  /** `grpc-status`, of a gRPC request. */
-  grpcStatus = "";
-
-  constructor(session: DownstreamSession, context: WaypointContext, target: Target) {
-    this.session = session;
-    this.context = context;
-    this.target = target;
-    this.snapshot = context.snapshots.current;
-    this.sourceLabels = labelsOf(this.snapshot, session.connection);
-    this.sourceIdentity = session.connection.peer;
-    this.sourceAddress = session.connection.remoteAddress;
-    this.destinationAddress = target.address;
-    this.destinationPort = target.port;
-  }
-
-  header(name: string): string | undefined {
-    return this.head.getByName(name);
-  }
 
   /** A request head has arrived: runs the stages on it. */
   begin(head: Http1Head, nowMs: number): void {
@@ -150,30 +81,16 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   }
 
   #reset(): void {
-    this.verdict = undefined;
-    this.choice = undefined;
-    this.backend = undefined;
-    this.cluster = undefined;
-    this.endpoint = undefined;
-    this.decisionId = "";
-    this.requestId = "";
+    this.resetState();
     this.upstream = null;
     this.dial = null;
-    this.attempt = 0;
-    if (this.tried.length > 0) this.tried = [];
+    this.hasTimeout = false;
     this.#isRequestDone = false;
     this.#isBodySent = false;
-    this.isActive = true;
-    this.isResponseStarted = false;
-    this.upstreamServiceTimeMs = -1;
-    this.status = 0;
-    this.flags = "-";
-    this.details = "via_upstream";
-    this.responseHeaderBytes = 0;
-    this.requestBodyBytes = 0;
-    this.responseBodyBytes = 0;
-    this.transportFailure = "";
-    this.grpcStatus = "";
+    this.#isHalfEnded = false;
+    this.#movedBytes = 0;
+    this.#movedAtMs = this.startMs;
+    this.context.stalls.arm(this, this.startMs);
   }
 
   // ---- the request, from the session
@@ -277,6 +194,9 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
     if (!this.isUpgrade || head.upgrade === "") return false;
     this.status = 101;
     this.isResponseStarted = true;
+    // What a route allows for an answer is no limit for a conversation.
+    this.hasTimeout = false;
+    this.context.stalls.arm(this, performance.now());
     releaseHead(this);
     this.session.writeUpgrade(head);
     return true;
@@ -290,6 +210,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
 
   relayUpEnd(): void {
     this.upstream?.stream.end();
+    this.#halfEnd();
   }
 
   relayDown(bytes: Buffer, start: number, end: number, source: ByteStream): void {
@@ -299,6 +220,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
 
   relayDownEnd(): void {
     this.session.stream.end();
+    this.#halfEnd();
   }
 
   relayClosed(reset: StreamReset | undefined): void {
@@ -315,9 +237,7 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
       this.#tryAgain();
       return;
     }
-    this.#fail(
-      kind === "protocol" ? LOCAL_REPLIES.upstreamProtocolError : LOCAL_REPLIES.upstreamReset,
-    );
+    this.#fail(FAILURE_REPLIES[kind]);
   }
 
   /**
@@ -357,8 +277,53 @@ export class Exchange implements HttpFacts, DialListener, DeadlineEntry {
   }
 
   onDeadline(): void {
+    if (!this.hasTimeout && !this.#isStalled()) return;
+    const stalled = this.#isClientsTurn ? LOCAL_REPLIES.clientStalled : LOCAL_REPLIES.stalled;
     this.#cancelUpstream();
-    this.#fail(LOCAL_REPLIES.requestTimeout);
+    if (this.#isHalfEnded) this.#cutRelay();
+    else this.#fail(this.hasTimeout ? LOCAL_REPLIES.requestTimeout : stalled);
+  }
+
+  /** Nothing has moved for too long; otherwise it is looked at again later. */
+  #isStalled(): boolean {
+    const movedBytes = this.requestBodyBytes + this.responseBodyBytes;
+    const nowMs = performance.now();
+    if (movedBytes !== this.#movedBytes) {
+      this.#movedBytes = movedBytes;
+      this.#movedAtMs = nowMs;
+    }
+    const { limits, stalls } = this.context;
+    let limitMs = this.snapshot.settings.hboneIdleTimeoutMs;
+    if (this.#isHalfEnded) limitMs = this.#isQueued ? limitMs : limits.lingerMs;
+    else if (this.#isClientsTurn) limitMs = limits.requestBodyIdleTimeoutMs;
+    if (nowMs - this.#movedAtMs >= limitMs) return true;
+    if (this.#isHalfEnded) deadlinesOf(limits.lingerMs).arm(this, nowMs);
+    else stalls.arm(this, nowMs);
+    return false;
+  }
+
+  /** Somebody has not read yet what is there for them. */
+  get #isQueued(): boolean {
+    return this.session.stream.queuedBytes + (this.upstream?.stream.queuedBytes ?? 0) > 0;
+  }
+
+  /** It owes us the rest of a body. (In HTTP/2 both may be waiting for the other to speak.) */
+  get #isClientsTurn(): boolean {
+    if (this.#isRequestDone || this.isResponseStarted || this.session.isHttp2) return false;
+    return this.upstream !== null && this.upstream.stream.queuedBytes === 0;
+  }
+
+  /** One side of an upgraded connection has ended; the other gets a moment to do so, too. */
+  #halfEnd(): void {
+    if (this.#isHalfEnded || !this.isActive) return;
+    this.#isHalfEnded = true;
+    this.#movedAtMs = performance.now();
+    deadlinesOf(this.context.limits.lingerMs).arm(this, this.#movedAtMs);
+  }
+
+  #cutRelay(): void {
+    this.session.abort();
+    this.#finish();
   }
 
   /** The client went away, or this exchange has broken it off: then the flags say why. */

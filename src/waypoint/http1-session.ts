@@ -16,6 +16,7 @@ import type { DownstreamSession } from "./downstream-session.ts";
 import { Exchange } from "./exchange.ts";
 import { Http1Output } from "./http1-output.ts";
 import { Http2Session, isHttp2Preface } from "./http2-session.ts";
+import { Linger } from "./linger.ts";
 import { LOCAL_REPLIES, type LocalReply, replyTo } from "./local-replies.ts";
 import { Stash } from "./stash.ts";
 import type { Target } from "./target.ts";
@@ -34,7 +35,6 @@ const CLOSED = 4;
 const IDLE = 0;
 const WHOLE_HEAD = 1;
 const GRACE = 2;
-const LINGER = 3;
 
 export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEntry, Drainable {
   deadlinePrevious: DeadlineEntry | null = null;
@@ -62,7 +62,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
   #wasActive = false;
   /** Since `drain()`: how long a next request is waited for; -1 before. */
   #graceMs = -1;
-  #lingeringBytes = 0;
+  #linger: Linger | undefined;
 
   constructor(
     stream: ByteStream,
@@ -238,8 +238,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     const { limits, snapshots } = this.#context;
     if (what === WHOLE_HEAD) return limits.requestHeadTimeoutMs;
     if (what === GRACE) return this.#graceMs;
-    if (what === IDLE) return snapshots.current.settings.hboneIdleTimeoutMs;
-    return this.#lingeringBytes > 0 ? limits.requestBodyIdleTimeoutMs : limits.lingerMs;
+    return snapshots.current.settings.hboneIdleTimeoutMs;
   }
 
   /** The idle time-out stays armed through requests, which costs them nothing. */
@@ -252,33 +251,24 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
 
   onDeadline(): void {
     if (this.#awaits === WHOLE_HEAD) this.#refuse(LOCAL_REPLIES.headTimeout);
-    else if (this.#awaits === LINGER) this.#onLinger();
-    else if (!this.#exchange.isActive && !this.#wasActive) this.#end();
+    else if (!this.#exchange.isActive && !this.#wasActive) this.#endIdle();
     else if (this.#awaits === IDLE) {
       this.#wasActive = false;
       this.#await(IDLE);
     }
   }
 
+  #endIdle(): void {
+    if (this.#awaits === IDLE) this.#context.countTimeout("http1");
+    this.#end();
+  }
+
   /** Our side has nothing more to say; the client's should end soon, too. */
   #end(): void {
     this.#state = CLOSED;
     this.stream.end();
-    if (this.stream.isClosed) return;
-    this.#lingeringBytes = this.stream.queuedBytes;
-    this.#await(LINGER);
-  }
-
-  /** A client that reads what is left for it gets it all. */
-  #onLinger(): void {
-    const before = this.#lingeringBytes;
-    const now = this.stream.queuedBytes;
-    if (now === 0 || now === before) {
-      this.stream.reset("cancel");
-      return;
-    }
-    this.#lingeringBytes = now;
-    this.#await(LINGER);
+    Deadlines.disarm(this);
+    if (!this.stream.isClosed) this.#linger ??= new Linger(this.stream, this.#context.limits);
   }
 
   /** True between requests. */
@@ -322,6 +312,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     this.#state = CLOSED;
     this.#stash.clear();
     Deadlines.disarm(this);
+    this.#linger?.stop();
     this.#context.sessions.delete(this);
     this.#exchange.onDownstreamClosed(reset);
   }
@@ -374,7 +365,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
   writeLocal(reply: LocalReply, isHead: boolean): void {
     this.#decidePersistence();
     // An HTTP/1.0 client would have to be told that the connection stays; it is simpler to end it.
-    if (this.#minorVersion < 1) this.#isPersistent = false;
+    if (this.#minorVersion < 1 || reply.status === 408) this.#isPersistent = false;
     this.#output.local(reply, isHead, !this.#isPersistent);
   }
 

@@ -5,7 +5,7 @@
  * It reads responses strictly and reports them to the exchange it serves. When it breaks, it says
  * so once; whether the request may be tried again is the exchange's to judge.
  */
-import { type DeadlineEntry, Deadlines } from "../kit/deadlines.ts";
+import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { BodyReader } from "../net/http1/body.ts";
 import { findHeadEnd, HEAD_BYTES_MAX, Http1Head, parseResponseHead } from "../net/http1/head.ts";
@@ -17,9 +17,6 @@ import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
 
 /** Idle connections kept for each endpoint; more are closed when they come back. */
 const IDLE_PER_ENDPOINT_MAX = 256;
-
-/** An idle connection is closed after this time: most servers would close it soon after anyway. */
-const idleDeadlines = new Deadlines(60_000);
 
 /** The head being read. One is enough: a head is parsed and handed on within one callback. */
 const responseHead = new Http1Head();
@@ -92,7 +89,12 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     this.stream.reset("cancel");
   }
 
+  /** At rest for long enough, or in the middle of a head for too long. */
   onDeadline(): void {
+    if (this.#exchange !== null) {
+      this.#fail("timeout");
+      return;
+    }
     this.#leaveIdle();
     this.close();
   }
@@ -119,9 +121,10 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
         const headEnd = findHeadEnd(bytes, position, end, position === start ? scanned : 0);
         if (headEnd < 0) {
           if (end - position > HEAD_BYTES_MAX) this.#fail("protocol");
-          else this.#stash.append(bytes, position, end);
+          else this.#keep(bytes, position, end);
           return;
         }
+        if (this.deadlineNext !== null) Deadlines.disarm(this);
         this.stream.credit(headEnd - position);
         if (!this.#readHead(bytes, position, headEnd, end)) return;
         position = headEnd;
@@ -132,6 +135,14 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     }
     // Bytes behind the end of a response; the connection was closed for it.
     if (position < end) this.stream.credit(end - position);
+  }
+
+  /** The beginning of a head. */
+  #keep(bytes: Buffer, start: number, end: number): void {
+    this.#stash.append(bytes, start, end);
+    if (this.deadlineNext !== null) return;
+    const { responseHeadTimeoutMs } = this.#exchange!.context.limits;
+    deadlinesOf(responseHeadTimeoutMs).arm(this, performance.now());
   }
 
   /** False when the reading must stop. */
@@ -190,19 +201,20 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     this.#exchange = null;
     this.served++;
     // An answer before the request's end: what is left of the request goes nowhere.
-    if (this.#isPersistent && this.#isRequestDone && !isMoreThere) this.#rest();
-    else this.close();
+    if (this.#isPersistent && this.#isRequestDone && !isMoreThere) {
+      this.#rest(exchange.context.limits.upstreamIdleTimeoutMs);
+    } else this.close();
     exchange.onResponseEnd(this.#body.trailers);
   }
 
-  #rest(): void {
+  #rest(idleTimeoutMs: number): void {
     const { idle, isGone } = this.endpoint;
     if (isGone || idle.length >= IDLE_PER_ENDPOINT_MAX) {
       this.close();
       return;
     }
     idle.push(this);
-    idleDeadlines.arm(this, performance.now());
+    deadlinesOf(idleTimeoutMs).arm(this, performance.now());
   }
 
   #leaveIdle(): void {

@@ -2,6 +2,7 @@
  * The downstream half in HTTP/2: one connection of a client inside a CONNECT stream, and for each
  * of its streams an exchange of its own.
  */
+import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import { Http1Head } from "../net/http1/head.ts";
@@ -29,7 +30,10 @@ const QUEUED_BYTES_MAX = 64 * 1024;
 /** The head being read. One is enough: the stages run within the callback. */
 const requestHead = new Http1Head();
 
-export class Http2Session implements ConnectionHandler, Drainable {
+export class Http2Session implements ConnectionHandler, Drainable, DeadlineEntry {
+  deadlinePrevious: DeadlineEntry | null = null;
+  deadlineNext: DeadlineEntry | null = null;
+  deadlineAtMs = 0;
   readonly #stream: ByteStream;
   readonly #connection: TunnelConnection;
   readonly #context: WaypointContext;
@@ -50,6 +54,7 @@ export class Http2Session implements ConnectionHandler, Drainable {
     this.#transport = new StreamTransport(stream);
     this.#http2 = new Http2Connection(this.#transport, "server", this, INNER_LIMITS);
     context.sessions.add(this);
+    this.onIdle();
   }
 
   /** Bytes that were read before this session was there. */
@@ -62,13 +67,25 @@ export class Http2Session implements ConnectionHandler, Drainable {
     void this.#http2.drain();
   }
 
+  onIdle(): void {
+    const { hboneIdleTimeoutMs } = this.#context.snapshots.current.settings;
+    deadlinesOf(hboneIdleTimeoutMs).arm(this, performance.now());
+  }
+
+  onDeadline(): void {
+    this.#context.countTimeout("http2");
+    this.drain();
+  }
+
   onStream(stream: Http2Stream, headers: HeaderList, endStream: boolean): void {
+    if (this.deadlineNext !== null) Deadlines.disarm(this);
     const request = new Http2Request(stream, this.#connection, this.#context, this.#target);
     request.begin(headers, endStream);
   }
 
   onClosed(): void {
     this.#context.sessions.delete(this);
+    Deadlines.disarm(this);
     if (!this.#stream.isClosed) setTimeout(() => this.#stream.reset("cancel"), LINGER_MS).unref();
   }
 }

@@ -16,6 +16,8 @@ export interface WaypointLimits {
   readonly upstreamIdleTimeoutMs: number;
   /** For the peer to close its side of a stream when we have closed ours. */
   readonly lingerMs: number;
+  /** For a client to read on, when the last answer's rest is all that keeps its stream. */
+  readonly unreadTimeoutMs: number;
   /** A drain lets idle connections, and late tunnels come and go this long. */
   readonly drainGraceMs: number;
 }
@@ -26,5 +28,6 @@ export const DEFAULT_LIMITS: WaypointLimits = {
   responseHeadTimeoutMs: 60_000,
   upstreamIdleTimeoutMs: 60_000,
   lingerMs: 5_000,
+  unreadTimeoutMs: 300_000,
   drainGraceMs: 5_000,
 };

@@ -59,6 +59,8 @@ export const LOCAL_REPLIES = {
     "UPE",
     "upstream_reset_before_response_started{protocol_error}",
   ),
+  clientStalled: reply(408, "stream timeout", "SI", "stream_idle_timeout"),
+  stalled: reply(504, "stream timeout", "SI", "stream_idle_timeout"),
   requestTimeout: reply(504, "upstream request timeout", "UT", "response_timeout"),
 } as const satisfies Record<string, LocalReply>;
 

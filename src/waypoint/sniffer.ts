@@ -1,10 +1,10 @@
 /**
  * Finds out what a client speaks on a port that does not say (no appProtocol, no telling name).
  *
- * HTTP is recognised by its first bytes: a method's token and a space (with HTTP/2's preface, which
- * begins like a request, as one of them). Anything else is TCP. A client that says nothing is waited
- * for, as Istio does by default, or is taken for TCP after `protocolDetectionTimeout`; L7 rules then
- * fail closed (policy: HTTP attributes on TCP).
+ * HTTP is recognised by its first bytes: a method's token and a space (HTTP/2's preface begins like
+ * a request). Anything else is TCP. A client that says nothing is waited for, as Istio does by
+ * default, or is taken for TCP after `protocolDetectionTimeout`; L7 rules then fail closed (policy:
+ * HTTP attributes on TCP).
  */
 import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts";
 import type { ByteConsumer, ByteStream } from "../net/byte-stream.ts";

@@ -4,6 +4,7 @@
  * The tunnel is answered late, after the backend has been reached, so that a backend that refuses
  * is a refused connection to the client and not one that opens and dies (protocols.md §8).
  */
+import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts";
 import type { Failure } from "../kit/failure.ts";
 import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { EarlyBytes } from "../net/early-bytes.ts";
@@ -23,7 +24,10 @@ export interface TunnelAnswer {
   refuse(status: number): void;
 }
 
-export class TcpSession implements DialListener, RelayListener, ConnectionFacts {
+export class TcpSession implements DialListener, RelayListener, ConnectionFacts, DeadlineEntry {
+  deadlinePrevious: DeadlineEntry | null = null;
+  deadlineNext: DeadlineEntry | null = null;
+  deadlineAtMs = 0;
   readonly sourceIdentity: string;
   readonly sourceAddress: string;
   readonly destinationAddress: string;
@@ -40,6 +44,8 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts 
   #series: TcpSeries | undefined;
   #isOver = false;
   #early: EarlyBytes | undefined;
+  #relay: Relay | undefined;
+  #seenBytes = 0;
 
   constructor(
     downstream: ByteStream,
@@ -92,8 +98,25 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts 
     this.#answer.accept();
     this.#series = this.#count("");
     this.#series.opened();
-    const relay = new Relay(this.#downstream, upstream, this);
-    this.#early!.pourInto(relay);
+    this.#relay = new Relay(this.#downstream, upstream, this);
+    this.#early!.pourInto(this.#relay);
+    if (!this.#isOver) this.#watch();
+  }
+
+  #watch(): void {
+    this.#seenBytes = this.#relay!.bytes;
+    const { hboneIdleTimeoutMs } = this.#context.snapshots.current.settings;
+    deadlinesOf(hboneIdleTimeoutMs).arm(this, performance.now());
+  }
+
+  /** `hboneIdleTimeout`: has anything moved since? */
+  onDeadline(): void {
+    if (this.#relay!.bytes !== this.#seenBytes) {
+      this.#watch();
+      return;
+    }
+    this.#context.countTimeout("tcp");
+    this.#downstream.reset("timeout");
   }
 
   onDialFailed(_failure: Failure): void {
@@ -131,6 +154,7 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts 
   #over(): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    Deadlines.disarm(this);
     if (this.#endpoint !== undefined) this.#endpoint.active--;
   }
 

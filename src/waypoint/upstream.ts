@@ -2,7 +2,7 @@
 import type { ByteStream } from "../net/byte-stream.ts";
 import type { Exchange } from "./exchange.ts";
 
-export type UpstreamFailure = "reset" | "refused" | "protocol";
+export type UpstreamFailure = "reset" | "refused" | "protocol" | "timeout";
 
 export type Trailers = readonly (readonly [string, string])[];
 

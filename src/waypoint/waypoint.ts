@@ -8,6 +8,7 @@
 import type net from "node:net";
 import type { Certificates } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
+import { deadlinesOf } from "../kit/deadlines.ts";
 import type { Drain } from "../kit/drain.ts";
 import { log } from "../kit/log.ts";
 import type { SnapshotSource } from "../model/snapshot.ts";
@@ -58,7 +59,6 @@ export interface WaypointOptions {
 
 const OK = encodeStatelessBlock([":status", "200"]);
 const HANDSHAKE_TIMEOUT_MS = 10_000;
-const POOL_IDLE_TIMEOUT_MS = 300_000;
 
 export class Waypoint implements TunnelHandler {
   readonly #options: WaypointOptions;
@@ -74,11 +74,12 @@ export class Waypoint implements TunnelHandler {
     this.#options = options;
     this.#log = log(`waypoint ${options.key}`);
     const { snapshots, registry } = options;
+    const { hboneIdleTimeoutMs: idleTimeoutMs } = snapshots.current.settings;
     const connectTimeoutMs = () => snapshots.current.settings.connectTimeoutMs;
     this.#pool = new TunnelPool({
       connectTimeoutMs: connectTimeoutMs(),
       maxStreamsPerConnection: 100,
-      idleTimeoutMs: POOL_IDLE_TIMEOUT_MS,
+      idleTimeoutMs,
       limits: TUNNEL_LIMITS,
     });
     this.#context = this.#makeContext(connectTimeoutMs);
@@ -97,6 +98,7 @@ export class Waypoint implements TunnelHandler {
         },
         limits: TUNNEL_LIMITS,
         handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+        idleTimeoutMs,
       },
       this,
     );
@@ -119,10 +121,19 @@ export class Waypoint implements TunnelHandler {
     const active = registry.gauge("waystone_waypoint_active_requests", "Requests in progress.", [
       "waypoint",
     ]);
+    const timedOut = registry.counter(
+      "waystone_waypoint_idle_closed_total",
+      "Connections closed after hboneIdleTimeout without a byte, by what they were.",
+      ["waypoint", "protocol"],
+    );
+    const limits = { ...DEFAULT_LIMITS, ...this.#options.limits };
+    const { hboneIdleTimeoutMs } = snapshots.current.settings;
     return {
       waypoint: key,
       snapshots,
-      limits: { ...DEFAULT_LIMITS, ...this.#options.limits },
+      limits,
+      stalls: deadlinesOf(Math.min(limits.requestBodyIdleTimeoutMs, hboneIdleTimeoutMs)),
+      countTimeout: (what) => timedOut.child([key, what]).add(1),
       clusters: new Clusters(),
       dialer: new Dialer({
         pool,

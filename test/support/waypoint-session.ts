@@ -1,4 +1,5 @@
 /** A waypoint's sessions without sockets: a client and backends at the ends of memory streams. */
+import { Deadlines } from "../../src/kit/deadlines.ts";
 import { Failure } from "../../src/kit/failure.ts";
 import type { AttachedRoute, HttpRouteRule } from "../../src/model/route.ts";
 import type { AuthorizationPolicy } from "../../src/model/rule.ts";
@@ -134,7 +135,9 @@ export class FakeBackends {
 export class FakeWaypoint {
   readonly backends = new FakeBackends();
   readonly registry = new MetricRegistry();
+  readonly limits: WaypointLimits;
   readonly refused: LocalReply[] = [];
+  readonly timeouts: string[] = [];
   readonly connection = {
     peer: "spiffe://cluster.local/ns/default/sa/client",
     remoteAddress: "127.70.0.2",
@@ -149,6 +152,7 @@ export class FakeWaypoint {
 
   constructor(snapshot: Snapshot = meshWith(1), limits: Partial<WaypointLimits> = {}) {
     this.snapshot = snapshot;
+    this.limits = { ...DEFAULT_LIMITS, ...limits };
     const active = this.registry.gauge("active", "Requests in progress.", []);
     const self = this;
     this.context = {
@@ -159,7 +163,9 @@ export class FakeWaypoint {
         },
         subscribe: () => () => {},
       },
-      limits: { ...DEFAULT_LIMITS, ...limits },
+      limits: this.limits,
+      stalls: new Deadlines(this.limits.requestBodyIdleTimeoutMs),
+      countTimeout: (what) => this.timeouts.push(what),
       clusters: new Clusters(),
       dialer: this.backends,
       accessLog: new AccessLog({ file: "", encoding: "TEXT", format: "" }),

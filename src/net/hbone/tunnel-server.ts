@@ -6,6 +6,7 @@
  *                  └──── each within handshakeTimeoutMs ────┘
  */
 import net from "node:net";
+import { type DeadlineEntry, Deadlines, deadlinesOf } from "../../kit/deadlines.ts";
 import { Failure } from "../../kit/failure.ts";
 import { type ConnectionHandler, Http2Connection } from "../http2/connection.ts";
 import { encodeStatelessBlock, type HeaderList, header } from "../http2/headers.ts";
@@ -43,6 +44,8 @@ export interface TunnelServerOptions {
   readonly limits: Http2Limits;
   /** For the TLS handshake, and again for the HTTP/2 preface behind it. */
   readonly handshakeTimeoutMs: number;
+  /** A connection without tunnels gets GOAWAY after this time; default: never. */
+  readonly idleTimeoutMs?: number;
   /** Default 20,000. */
   readonly maxConnections?: number;
   /** Handshakes in flight; default 1,000. */
@@ -113,12 +116,11 @@ export class TunnelServer {
       return;
     }
     const connection: TunnelConnection = { peer, ...addresses, data: undefined };
-    const { limits, handshakeTimeoutMs } = this.#options;
-    const session = new Session(connection, this.#handler, handshakeTimeoutMs, () =>
+    const session = new Session(connection, this.#handler, this.#options, () =>
       this.#sessions.delete(session),
     );
     this.#sessions.add(session);
-    session.start(socket, limits);
+    session.start(socket);
   }
 
   /** Listens on an address of its own; rejects with PORT_IN_USE when it is somebody's. */
@@ -170,9 +172,13 @@ export class TunnelServer {
 }
 
 /** One client's connection after its handshake. */
-class Session implements ConnectionHandler {
+class Session implements ConnectionHandler, DeadlineEntry {
+  deadlinePrevious: DeadlineEntry | null = null;
+  deadlineNext: DeadlineEntry | null = null;
+  deadlineAtMs = 0;
   readonly #connection: TunnelConnection;
   readonly #handler: TunnelHandler;
+  readonly #options: TunnelServerOptions;
   readonly #onOver: () => void;
   readonly #timer: NodeJS.Timeout;
   #http2: Http2Connection | undefined;
@@ -181,11 +187,13 @@ class Session implements ConnectionHandler {
   constructor(
     connection: TunnelConnection,
     handler: TunnelHandler,
-    prefaceTimeoutMs: number,
+    options: TunnelServerOptions,
     onOver: () => void,
   ) {
     this.#connection = connection;
     this.#handler = handler;
+    this.#options = options;
+    const { handshakeTimeoutMs: prefaceTimeoutMs } = options;
     this.#onOver = onOver;
     this.#timer = setTimeout(() => {
       const detail = `no HTTP/2 preface within ${prefaceTimeoutMs} ms`;
@@ -193,16 +201,28 @@ class Session implements ConnectionHandler {
     }, prefaceTimeoutMs);
   }
 
-  start(socket: net.Socket, limits: Http2Limits): void {
+  start(socket: net.Socket): void {
+    const { limits } = this.#options;
     this.#socket = socket;
     this.#http2 = new Http2Connection(new SocketTransport(socket), "server", this, limits);
   }
 
   onReady(): void {
     clearTimeout(this.#timer);
+    if (this.#http2!.streamCount === 0) this.onIdle();
+  }
+
+  onIdle(): void {
+    const { idleTimeoutMs } = this.#options;
+    if (idleTimeoutMs !== undefined) deadlinesOf(idleTimeoutMs).arm(this, performance.now());
+  }
+
+  onDeadline(): void {
+    void this.#http2!.drain();
   }
 
   onStream(stream: Http2Stream, headers: HeaderList): void {
+    if (this.deadlineNext !== null) Deadlines.disarm(this);
     const authority = header(headers, ":authority");
     const isConnect =
       header(headers, ":method") === "CONNECT" && header(headers, ":protocol") === undefined;
@@ -216,6 +236,7 @@ class Session implements ConnectionHandler {
 
   onClosed(): void {
     clearTimeout(this.#timer);
+    Deadlines.disarm(this);
     lingerThenDestroy(this.#socket!);
     this.#onOver();
   }

@@ -1,12 +1,9 @@
 /**
  * Out to the endpoint: over an idle connection when there is one, else over a new one.
  */
-import { Deadlines } from "../../kit/deadlines.ts";
+import { deadlinesOf } from "../../kit/deadlines.ts";
 import type { HeaderList } from "../../net/http2/headers.ts";
 import type { Exchange } from "../exchange.ts";
-
-/** One list for each length of time-out that routes ask for. */
-const byLength = new Map<number, Deadlines>();
 
 const NO_HEADERS: HeaderList = [];
 
@@ -34,10 +31,6 @@ function speaksHttp2(exchange: Exchange): boolean {
 
 function armTimeout(exchange: Exchange, timeoutMs: number): void {
   if (timeoutMs === 0) return;
-  let deadlines = byLength.get(timeoutMs);
-  if (deadlines === undefined) {
-    deadlines = new Deadlines(timeoutMs);
-    byLength.set(timeoutMs, deadlines);
-  }
-  deadlines.arm(exchange, exchange.startMs);
+  exchange.hasTimeout = true;
+  deadlinesOf(timeoutMs).arm(exchange, exchange.startMs);
 }

@@ -1,0 +1,119 @@
+/**
+ * What is known about a request and its answer: facts for policies and routes, what the stages
+ * found, and what the record is made from. `Exchange` adds what is done with it.
+ */
+import type { DeadlineEntry } from "../kit/deadlines.ts";
+import type { Backend } from "../model/route.ts";
+import type { Snapshot } from "../model/snapshot.ts";
+import { type Http1Head, NO_HEAD } from "../net/http1/head.ts";
+import type { RouteChoice, Verdict } from "../policy/decider.ts";
+import type { HttpFacts } from "../policy/facts.ts";
+import type { PeerLabels } from "../telemetry/istio-metrics.ts";
+import type { UpstreamEndpoint } from "./cluster.ts";
+import type { WaypointContext } from "./context.ts";
+import type { DownstreamSession } from "./downstream-session.ts";
+import { labelsOf } from "./source-labels.ts";
+import type { Target } from "./target.ts";
+
+export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
+  deadlinePrevious: DeadlineEntry | null = null;
+  deadlineNext: DeadlineEntry | null = null;
+  deadlineAtMs = 0;
+
+  readonly session: DownstreamSession;
+  readonly context: WaypointContext;
+  readonly target: Target;
+
+  // Facts (policy/facts.ts)
+  readonly sourceIdentity: string | undefined;
+  readonly sourceAddress: string;
+  readonly destinationAddress: string;
+  readonly destinationPort: number;
+  method = "";
+  path = "";
+  query = "";
+  authority = "";
+  /** The request's head; only valid while the stages run. */
+  head: Http1Head = NO_HEAD;
+  snapshot: Snapshot;
+  /** Who the client is in metrics; looked up anew with each snapshot. */
+  sourceLabels: PeerLabels;
+  /** The random draw of the weighted choice: a fact, so that the decision can be replayed. */
+  draw = 0;
+
+  // What the stages found
+  verdict: Verdict | undefined = undefined;
+  choice: RouteChoice | undefined = undefined;
+  backend: Backend | undefined = undefined;
+  cluster: UpstreamEndpoint["cluster"] | undefined = undefined;
+  endpoint: UpstreamEndpoint | undefined = undefined;
+  requestId = "";
+  decisionId = "";
+  decisionHeaders: readonly string[] = [];
+
+  isGrpc = false;
+  isUpgrade = false;
+  attempt = 0;
+  tried: UpstreamEndpoint[] = [];
+  isActive = false;
+  isResponseStarted = false;
+
+  // For the record
+  startMs = 0;
+  startWallMs = 0;
+  upstreamServiceTimeMs = -1;
+  status = 0;
+  flags = "-";
+  details = "via_upstream";
+  requestHeaderBytes = 0;
+  responseHeaderBytes = 0;
+  requestBodyBytes = 0;
+  responseBodyBytes = 0;
+  userAgent = "";
+  forwardedFor = "";
+  transportFailure = "";
+  /** `grpc-status`, of a gRPC request. */
+  grpcStatus = "";
+
+  constructor(session: DownstreamSession, context: WaypointContext, target: Target) {
+    this.session = session;
+    this.context = context;
+    this.target = target;
+    this.snapshot = context.snapshots.current;
+    this.sourceLabels = labelsOf(this.snapshot, session.connection);
+    this.sourceIdentity = session.connection.peer;
+    this.sourceAddress = session.connection.remoteAddress;
+    this.destinationAddress = target.address;
+    this.destinationPort = target.port;
+  }
+
+  header(name: string): string | undefined {
+    return this.head.getByName(name);
+  }
+
+  abstract onDeadline(): void;
+
+  /** For the next request. */
+  protected resetState(): void {
+    this.verdict = undefined;
+    this.choice = undefined;
+    this.backend = undefined;
+    this.cluster = undefined;
+    this.endpoint = undefined;
+    this.decisionId = "";
+    this.requestId = "";
+    this.attempt = 0;
+    if (this.tried.length > 0) this.tried = [];
+    this.isActive = true;
+    this.isResponseStarted = false;
+    this.upstreamServiceTimeMs = -1;
+    this.status = 0;
+    this.flags = "-";
+    this.details = "via_upstream";
+    this.responseHeaderBytes = 0;
+    this.requestBodyBytes = 0;
+    this.responseBodyBytes = 0;
+    this.transportFailure = "";
+    this.grpcStatus = "";
+  }
+}
