@@ -101,6 +101,11 @@ export class Cluster {
     return `inbound-vip|${this.of.port}|http|${this.service.hostname}`;
   }
 
+  /** The same for connections that are no HTTP. */
+  get tcpName(): string {
+    return this.name.replace("|http|", "|tcp|");
+  }
+
   /** What the port speaks, as its service declares it. */
   get protocol(): AppProtocol {
     if (this.service === undefined) return "UNKNOWN";

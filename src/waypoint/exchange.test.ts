@@ -219,6 +219,25 @@ test.each([
   },
 );
 
+test("a replay does not go out on another connection that has rested", async () => {
+  const { backends } = start();
+  const clients = Array.from({ length: 4 }, () => waypoint.open().client);
+  for (const client of clients) client.send(GET);
+  await settle();
+  for (const backend of backends.connections) backend.send(OK);
+  await settle();
+  // All four are stale: the server closes each when it is asked.
+  for (const backend of backends.connections) {
+    backend.onData = () => backend.stream.reset("cancel");
+  }
+  clients[0]!.send(GET);
+  await settle();
+  expect(backends.connections).toHaveLength(5);
+  backends.last.send(OK);
+  await settle();
+  expect(statuses(clients[0]!.text)).toEqual(["200", "200"]);
+});
+
 test("a request that the backend's ztunnel did not look at is sent again, whatever it is", async () => {
   const { client, backend } = await underWay(GET.replace("GET", "POST"));
   backend.stream.reset("refused");

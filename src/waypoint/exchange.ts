@@ -19,7 +19,7 @@ import type { Dial, DialListener } from "./dial.ts";
 import { ExchangeState } from "./exchange-state.ts";
 import { grpcStatusIn, grpcStatusOf, isGrpcType } from "./grpc.ts";
 import { Http1Upstream } from "./http1-upstream.ts";
-import { LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
+import { detailsAfterStart, LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
 import { runStages } from "./pipeline.ts";
 import { backoffMs, isIdempotent } from "./retry.ts";
 import { labelsOf } from "./source-labels.ts";
@@ -51,6 +51,8 @@ export class Exchange extends ExchangeState implements DialListener {
   #movedAtMs = 0;
   /** Of an upgraded connection one side has ended. */
   #isHalfEnded = false;
+  /** The next attempt must not go out on a connection that was used before. */
+  needsFresh = false;
   #retryTimer: NodeJS.Timeout | undefined = undefined;
   #pending: Buffer[] = [];
   #isRequestDone = false;
@@ -85,6 +87,7 @@ export class Exchange extends ExchangeState implements DialListener {
     this.upstream = null;
     this.dial = null;
     this.hasTimeout = false;
+    this.needsFresh = false;
     this.#isRequestDone = false;
     this.#isBodySent = false;
     this.#isHalfEnded = false;
@@ -233,6 +236,8 @@ export class Exchange extends ExchangeState implements DialListener {
   onUpstreamFailed(kind: UpstreamFailure, wasReused: boolean): void {
     this.upstream = null;
     if (!this.isResponseStarted && this.#mayReplay(kind, wasReused)) {
+      // What rests beside a connection that was stale is likely to be stale as well.
+      this.needsFresh ||= wasReused;
       this.#releaseEndpoint();
       this.#tryAgain();
       return;
@@ -256,7 +261,7 @@ export class Exchange extends ExchangeState implements DialListener {
       return;
     }
     this.flags = reply.flags;
-    this.details = reply.details;
+    this.details = detailsAfterStart(reply.details);
     this.session.abort();
     this.#finish();
   }

@@ -18,6 +18,7 @@ import { Http1Output } from "./http1-output.ts";
 import { Http2Session, isHttp2Preface } from "./http2-session.ts";
 import { Linger } from "./linger.ts";
 import { LOCAL_REPLIES, type LocalReply, replyTo } from "./local-replies.ts";
+import { recordRefused } from "./stages/record.ts";
 import { Stash } from "./stash.ts";
 import type { Target } from "./target.ts";
 import type { Trailers } from "./upstream.ts";
@@ -222,7 +223,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     this.#isPersistent = false;
     this.stream.credit(this.#stash.length);
     this.#stash.clear();
-    this.#context.countRefused(reply);
+    recordRefused(this.#context, this, this.#target, reply);
     this.#output.local(reply, false, true);
     this.#end();
   }

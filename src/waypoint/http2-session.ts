@@ -16,7 +16,8 @@ import type { DownstreamSession } from "./downstream-session.ts";
 import { Exchange } from "./exchange.ts";
 import { grpcReply } from "./grpc.ts";
 import { readRequestList, responseList, trailerList, trailersOf } from "./http2-heads.ts";
-import { LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
+import { type LocalReply, replyTo } from "./local-replies.ts";
+import { recordRefused } from "./stages/record.ts";
 import { interimEdits, responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
 import type { Target } from "./target.ts";
 import type { Trailers } from "./upstream.ts";
@@ -119,10 +120,11 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
   }
 
   begin(headers: HeaderList, endStream: boolean): void {
-    const isConnect = headers[headers.indexOf(":method") + 1] === "CONNECT";
-    if (isConnect || readRequestList(requestHead, headers, endStream) !== undefined) {
-      this.#context.countRefused(LOCAL_REPLIES.badRequest);
-      this.writeLocal(LOCAL_REPLIES.badRequest, false, false);
+    const problem = readRequestList(requestHead, headers, endStream);
+    if (problem !== undefined) {
+      const reply = replyTo(problem);
+      recordRefused(this.#context, this, this.#exchange.target, reply);
+      this.writeLocal(reply, false, false);
       return;
     }
     this.#exchange.begin(requestHead, performance.now());

@@ -27,6 +27,7 @@ export const LOCAL_REPLIES = {
   badPath: reply(400, "", "-", "path_normalization_failed"),
   headTooLarge: reply(431, "", "DPE", "http1.headers_too_large"),
   headTimeout: reply(408, "request timeout", "-", "request_header_timeout"),
+  connectInside: reply(405, "", "-", "upgrade_failed"),
   notImplemented: reply(501, "", "DPE", "http1.unknown_transfer_encoding"),
   unsupportedVersion: reply(505, "", "DPE", "http1.unsupported_version"),
   denied: reply(403, "RBAC: access denied", "-", "rbac_access_denied"),
@@ -64,8 +65,16 @@ export const LOCAL_REPLIES = {
   requestTimeout: reply(504, "upstream request timeout", "UT", "response_timeout"),
 } as const satisfies Record<string, LocalReply>;
 
+/** The same, of an answer that had begun. */
+export function detailsAfterStart(details: string): string {
+  return details.replace("before_response_started", "after_response_started");
+}
+
+/** What a request is answered that was refused before it was one. */
 export function replyTo(problem: HeadProblem): LocalReply {
   switch (problem.status) {
+    case 405:
+      return LOCAL_REPLIES.connectInside;
     case 431:
       return LOCAL_REPLIES.headTooLarge;
     case 501:

@@ -16,6 +16,8 @@ import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { Dial, DialListener } from "./dial.ts";
 import { labelsOf } from "./source-labels.ts";
+import { denialDetails } from "./stages/authorize.ts";
+import { recordTcp } from "./stages/record.ts";
 import type { Target } from "./target.ts";
 
 /** How the tunnel's opening is answered: 200, or a status that refuses. */
@@ -46,6 +48,11 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
   #early: EarlyBytes | undefined;
   #relay: Relay | undefined;
   #seenBytes = 0;
+  readonly #startMs = performance.now();
+  readonly #startWallMs = Date.now();
+  #flags = "-";
+  #details = "";
+  #transportFailure = "";
 
   constructor(
     downstream: ByteStream,
@@ -69,9 +76,8 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
   start(early?: Buffer): void {
     const verdict = this.#target.decider.authorizeTcp(this);
     if (!verdict.isAllowed) {
-      this.#count("-").failed();
-      this.#over();
-      this.#answer.refuse(403);
+      this.#details = denialDetails(verdict.policy, verdict.rule);
+      this.#fail("-", 403);
       return;
     }
     this.#early = new EarlyBytes(this.#downstream, () => this.#abandon());
@@ -116,11 +122,13 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
       return;
     }
     this.#context.countTimeout("tcp");
+    this.#flags = "SI";
     this.#downstream.reset("timeout");
   }
 
-  onDialFailed(_failure: Failure): void {
+  onDialFailed(failure: Failure): void {
     this.#dial = null;
+    this.#transportFailure = failure.message;
     const endpoint = this.#endpoint!;
     endpoint.active--;
     this.#endpoint = undefined;
@@ -130,17 +138,18 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
     else this.#fail("UF");
   }
 
-  #fail(flags: string): void {
+  #fail(flags: string, status = 503): void {
+    if (this.#isOver) return;
     this.#count(flags).failed();
-    this.#over();
-    this.#answer.refuse(503);
+    this.#over(flags);
+    this.#answer.refuse(status);
   }
 
   /** The client went away before the backend was there. */
   #abandon(): void {
     this.#dial?.abort();
     this.#dial = null;
-    this.#over();
+    this.#over("DC");
   }
 
   onRelayEnd(sent: number, received: number, _reset: StreamReset | undefined): void {
@@ -148,14 +157,22 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
     series.sent(sent);
     series.received(received);
     series.closed();
-    this.#over();
+    this.#over(this.#flags, sent, received);
   }
 
-  #over(): void {
+  #over(flags: string, sent = 0, received = 0): void {
     if (this.#isOver) return;
     this.#isOver = true;
     Deadlines.disarm(this);
     if (this.#endpoint !== undefined) this.#endpoint.active--;
+    recordTcp(this.#context, this.#connection, this.#target, {
+      startMs: this.#startWallMs,
+      durationMs: performance.now() - this.#startMs,
+      endpoint: this.#endpoint,
+      details: this.#details,
+      transportFailure: this.#transportFailure,
+      ...{ flags, sent, received },
+    });
   }
 
   #count(flags: string): TcpSeries {

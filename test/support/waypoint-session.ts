@@ -132,12 +132,18 @@ export class FakeBackends {
   }
 }
 
+const ACCESS_FORMAT =
+  "%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% " +
+  "%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% %BYTES_RECEIVED% %BYTES_SENT% " +
+  "%UPSTREAM_CLUSTER_RAW%\n";
+
 export class FakeWaypoint {
   readonly backends = new FakeBackends();
   readonly registry = new MetricRegistry();
   readonly limits: WaypointLimits;
   readonly refused: LocalReply[] = [];
   readonly timeouts: string[] = [];
+  accessText = "";
   readonly connection = {
     peer: "spiffe://cluster.local/ns/default/sa/client",
     remoteAddress: "127.70.0.2",
@@ -168,7 +174,19 @@ export class FakeWaypoint {
       countTimeout: (what) => this.timeouts.push(what),
       clusters: new Clusters(),
       dialer: this.backends,
-      accessLog: new AccessLog({ file: "", encoding: "TEXT", format: "" }),
+      accessLog: new AccessLog({
+        file: "memory",
+        encoding: "TEXT",
+        format: ACCESS_FORMAT,
+        sink: {
+          write: (bytes, done) => {
+            this.accessText += bytes.toString("latin1");
+            setImmediate(done);
+          },
+          reopen: () => {},
+          close: async () => {},
+        },
+      }),
       decisions: new DecisionLog(),
       requests: new RequestMetrics(this.registry, "waypoint"),
       tcp: new TcpMetrics(this.registry),
@@ -199,6 +217,12 @@ export class FakeWaypoint {
   /** Requests and connections that the balancer thinks are in flight. */
   get active(): number {
     return this.target().cluster.endpoints.reduce((sum, endpoint) => sum + endpoint.active, 0);
+  }
+
+  /** Of the access log: the fields of ACCESS_FORMAT. */
+  async accessLines(): Promise<string[]> {
+    await this.context.accessLog.flush();
+    return this.accessText.split("\n").slice(0, -1);
   }
 
   metrics(): string {

@@ -17,7 +17,7 @@ export function authorize(exchange: Exchange): boolean {
 }
 
 /** `rbac_access_denied_matched_policy[ns[default]-policy[view-only]-rule[0]]`, as Istio writes it. */
-function denialDetails(policy: string | undefined, rule: number | undefined): string {
+export function denialDetails(policy: string | undefined, rule: number | undefined): string {
   if (policy === undefined) return "rbac_access_denied_matched_policy[none]";
   const [namespace, name] = policy.split("/");
   return `rbac_access_denied_matched_policy[ns[${namespace}]-policy[${name}]-rule[${rule}]]`;

@@ -15,7 +15,7 @@ export function forward(exchange: Exchange): boolean {
     endpoint.http2Pool.open(exchange);
     return false;
   }
-  const idle = endpoint.takeIdle();
+  const idle = exchange.needsFresh ? undefined : endpoint.takeIdle();
   if (idle !== undefined) exchange.attach(idle);
   else exchange.dial = exchange.context.dialer.dial(endpoint, NO_HEADERS, exchange);
   return false;

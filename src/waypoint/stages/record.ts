@@ -3,8 +3,13 @@
  * log line, and the decision when the client asked to have it explained.
  */
 import { formatAuthority } from "../../net/hbone/authority.ts";
+import type { TunnelConnection } from "../../net/hbone/tunnel-server.ts";
 import { destinationLabels } from "../../telemetry/istio-metrics.ts";
+import type { UpstreamEndpoint } from "../cluster.ts";
+import type { WaypointContext } from "../context.ts";
 import type { Exchange } from "../exchange.ts";
+import type { LocalReply } from "../local-replies.ts";
+import type { Target } from "../target.ts";
 
 export function record(exchange: Exchange): void {
   const durationMs = performance.now() - exchange.startMs;
@@ -39,6 +44,7 @@ function recordAccess(exchange: Exchange, durationMs: number): void {
   const { endpoint, session, target } = exchange;
   const cluster = exchange.cluster ?? target.cluster;
   exchange.context.accessLog.write({
+    ...addressesOf(session.connection, target),
     startMs: exchange.startWallMs,
     method: exchange.method,
     path: exchange.query === "" ? exchange.path : `${exchange.path}?${exchange.query}`,
@@ -57,15 +63,97 @@ function recordAccess(exchange: Exchange, durationMs: number): void {
     authority: exchange.authority,
     upstreamHost: endpoint ? formatAuthority(endpoint.address, endpoint.targetPort) : "",
     upstreamCluster: cluster.name,
-    upstreamLocalAddress: "",
-    downstreamLocalAddress: formatAuthority(target.address, target.port),
-    downstreamRemoteAddress: formatAuthority(
-      session.connection.remoteAddress,
-      session.connection.remotePort,
-    ),
-    requestedServerName: "",
     routeName: exchange.choice?.name ?? "",
     upstreamTransportFailureReason: exchange.transportFailure,
+  });
+}
+
+function addressesOf(connection: TunnelConnection, target: Target) {
+  const { remoteAddress, remotePort } = connection;
+  return {
+    upstreamLocalAddress: "",
+    downstreamLocalAddress: formatAuthority(target.address, target.port),
+    downstreamRemoteAddress: formatAuthority(remoteAddress, remotePort),
+    requestedServerName: "",
+  };
+}
+
+/** What there is to say when there was no request, or none that could be read. */
+const NOTHING = {
+  method: "",
+  path: "",
+  protocol: "",
+  responseCode: 0,
+  connectionTerminationDetails: "",
+  bytesReceived: 0,
+  bytesSent: 0,
+  durationMs: 0,
+  upstreamServiceTimeMs: -1,
+  forwardedFor: "",
+  userAgent: "",
+  requestId: "",
+  authority: "",
+  upstreamHost: "",
+  upstreamCluster: "",
+  routeName: "",
+  upstreamTransportFailureReason: "",
+};
+
+/** A request that was refused before it was one. */
+export function recordRefused(
+  context: WaypointContext,
+  session: { isHttp2: boolean; connection: TunnelConnection },
+  target: Target,
+  reply: LocalReply,
+): void {
+  context.countRefused(reply);
+  if (!context.accessLog.isOn) return;
+  context.accessLog.write({
+    ...NOTHING,
+    ...addressesOf(session.connection, target),
+    startMs: Date.now(),
+    protocol: session.isHttp2 ? "HTTP/2" : "HTTP/1.1",
+    responseCode: reply.status,
+    responseFlags: reply.flags,
+    responseCodeDetails: reply.details,
+    bytesSent: reply.body.length,
+  });
+}
+
+export interface TcpRecord {
+  readonly startMs: number;
+  readonly durationMs: number;
+  readonly flags: string;
+  readonly endpoint: UpstreamEndpoint | undefined;
+  readonly sent: number;
+  readonly received: number;
+  /** The policy that denied it, as for requests; empty when it was let in. */
+  readonly details: string;
+  readonly transportFailure: string;
+}
+
+/** A TCP connection that has ended, or was never let in. */
+export function recordTcp(
+  context: WaypointContext,
+  connection: TunnelConnection,
+  target: Target,
+  record: TcpRecord,
+): void {
+  const { endpoint, flags } = record;
+  if (!context.accessLog.isOn) return;
+  context.accessLog.write({
+    ...NOTHING,
+    ...addressesOf(connection, target),
+    startMs: record.startMs,
+    responseFlags: flags,
+    responseCodeDetails: "",
+    connectionTerminationDetails: record.details,
+    bytesReceived: record.received,
+    bytesSent: record.sent,
+    durationMs: Math.round(record.durationMs),
+    upstreamHost: endpoint ? formatAuthority(endpoint.address, endpoint.targetPort) : "",
+    upstreamCluster: (endpoint?.cluster ?? target.cluster).tcpName,
+    upstreamTransportFailureReason: record.transportFailure,
   });
 }
 
