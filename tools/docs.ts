@@ -8,6 +8,7 @@
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { registerControlMetrics } from "../src/control/control-metrics.ts";
+import { certificateRequests } from "../src/control/serve/certificate-service.ts";
 import { DIAGNOSTICS } from "../src/kit/diagnostic.ts";
 import { FAILURES } from "../src/kit/failure.ts";
 import { droppedLines } from "../src/telemetry/access-log.ts";
@@ -55,6 +56,7 @@ const LABELS: Readonly<Record<string, string>> = {
   waypoint: "`namespace/name` of the waypoint's Gateway",
   status: "the HTTP status that was answered",
   protocol: "what was spoken: `http1`, `http2` or `tcp`",
+  result: "what became of it: `issued`, or why not",
 };
 
 /** Metrics that a waypoint makes when it starts; the test compares the names with the source. */
@@ -84,6 +86,7 @@ export function fullRegistry(): MetricRegistry {
   new TcpMetrics(registry);
   recordBuild(registry, "", "");
   droppedLines(registry);
+  certificateRequests(registry);
   return registry;
 }
 

@@ -11,6 +11,7 @@
  */
 import { Failure } from "../kit/failure.ts";
 import type { Logger } from "../kit/log.ts";
+import { Turns } from "../kit/turns.ts";
 import { makeTlsIdentity, type TlsIdentity } from "../net/tls.ts";
 
 /** Who signs: the mesh's own CA, or istiod's. */
@@ -246,26 +247,4 @@ async function makeRequest(spiffeId: string): Promise<{ csrPem: string; keyPem: 
   });
   const pkcs8 = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
   return { csrPem: csr.toString("pem"), keyPem: x509.PemConverter.encode(pkcs8, "PRIVATE KEY") };
-}
-
-/** Lets so many run at a time; the others wait in order. */
-class Turns {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(count: number) {
-    this.#free = count;
-  }
-
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next !== undefined) next();
-      else this.#free++;
-    }
-  }
 }

@@ -56,6 +56,12 @@ export const OPTIONS = {
       "-d, --data <body>",
       "the request's body; the method becomes POST when none is given",
     ),
+  node: () => new Option("--node <name>", "the node that the proxy runs on").env("NODE_NAME"),
+  pod: () => new Option("--pod <name>", "the Pod that the token is for"),
+  tokenTtl: () =>
+    new Option("--ttl <duration>", "how long the token is good")
+      .argParser(parseDuration)
+      .default(12 * 3_600_000, "12h"),
   verbose: () => new Option("-v, --verbose", "more talk, and stacks with errors"),
 } satisfies Record<string, () => Option>;
 

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { LocalTokens } from "../control/serve/tokens.ts";
 import { run } from "./program.ts";
 import { version } from "./version.ts";
 
@@ -26,13 +27,13 @@ test("--help lists every command and ends well", async () => {
   const { code, out, err } = await call("--help");
   expect(code).toBe(0);
   expect(err).toBe("");
-  for (const name of ["up", "request", "exec", "validate", "status", "version"]) {
+  for (const name of ["up", "request", "exec", "validate", "status", "token", "version"]) {
     expect(out).toMatch(new RegExp(`^  ${name}\\b`, "m"));
   }
 });
 
 test("every command has its own --help", async () => {
-  for (const name of ["up", "request", "exec", "validate", "status", "version"]) {
+  for (const name of ["up", "request", "exec", "validate", "status", "token", "version"]) {
     const { code, out } = await call(name, "--help");
     expect(code).toBe(0);
     expect(out).toContain(`Usage: waystone ${name}`);
@@ -80,4 +81,25 @@ test("without a running mesh, request, exec and status say so and how to start o
 test("-v adds the stack", async () => {
   const { err } = await call("status", "--state", state, "-v");
   expect(err).toContain("    at ");
+});
+
+test("token prints a token that the state directory's control plane takes", async () => {
+  const args = ["istio-system/ztunnel", "--node", "n1", "--pod", "zt", "--ttl", "1h"];
+  const { code, out } = await call("token", ...args, "--state", state);
+  expect(code).toBe(0);
+  const tokens = await LocalTokens.open(state);
+  expect(await tokens.authenticate(out)).toEqual({
+    namespace: "istio-system",
+    serviceAccount: "ztunnel",
+    podName: "zt",
+    node: "n1",
+  });
+});
+
+test("token refuses what is no service account", async () => {
+  for (const account of ["ztunnel", "a/b/c", "/b", "a/"]) {
+    const { code, err } = await call("token", account, "--state", state);
+    expect(code).toBe(64);
+    expect(err).toContain("is not NAMESPACE/SERVICEACCOUNT");
+  }
 });

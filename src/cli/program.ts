@@ -47,6 +47,7 @@ function buildProgram(output: Output, end: End): Command {
   addExec(program, output, end);
   addValidate(program, output, end);
   addStatus(program, output, end);
+  addToken(program, output, end);
   program
     .command("version")
     .description("print the version")
@@ -145,5 +146,20 @@ function addStatus(program: Command, output: Output, end: End): void {
     .action(async (options) => {
       const { status } = await import("./commands/status.ts");
       end(await status(options, output));
+    });
+}
+
+function addToken(program: Command, output: Output, end: End): void {
+  program
+    .command("token")
+    .description("print a token by which a proxy proves to the control plane who it is")
+    .argument("<namespace/serviceaccount>", "istio-system/ztunnel, or a waypoint's")
+    .addOption(OPTIONS.node())
+    .addOption(OPTIONS.pod())
+    .addOption(OPTIONS.tokenTtl())
+    .addOption(OPTIONS.state())
+    .action(async (account: string, options) => {
+      const { token } = await import("./commands/token.ts");
+      end(await token({ account, ...options }, output));
     });
 }

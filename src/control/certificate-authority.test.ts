@@ -20,6 +20,15 @@ beforeEach(async () => {
 
 afterEach(() => rm(directory, { recursive: true }));
 
+function pem(base64: string): string {
+  return `-----BEGIN CERTIFICATE REQUEST-----\n${base64}\n-----END CERTIFICATE REQUEST-----`;
+}
+
+async function ecKey(namedCurve: string) {
+  const algorithm = { name: "ECDSA", namedCurve };
+  return (await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"])).publicKey;
+}
+
 function openAuthority(nowMs = NOW) {
   const options = { directory, trustDomain: "cluster.local", now: () => nowMs };
   return MeshCertificateAuthority.open(options);
@@ -105,7 +114,7 @@ test("sign() refuses a request whose signature is not its key's", async () => {
   const raw = Buffer.from(csr.rawData);
   raw[raw.length - 1]! ^= 1;
   const forged = new x509.Pkcs10CertificateRequest(raw).toString("pem");
-  const refused = { code: "CERTIFICATE_UNAVAILABLE", message: /signature/ };
+  const refused = { code: "CERTIFICATE_REQUEST_INVALID", message: /signature/ };
   await expect(authority.sign({ csrPem: forged, spiffeId: ID, ttlMs: DAY_MS })).rejects.toSatisfy(
     (e: { code: string; message: string }) =>
       e.code === refused.code && refused.message.test(e.message),
@@ -116,18 +125,81 @@ test("sign() refuses what is no request, no workload, no lifetime", async () => 
   const authority = await openAuthority();
   const { csrPem } = await request();
   const valid = { csrPem, spiffeId: ID, ttlMs: DAY_MS };
-  const refused = { code: "CERTIFICATE_UNAVAILABLE" };
-  for (const broken of [
-    { csrPem: "nonsense" },
-    { csrPem: "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----" },
-    { spiffeId: "spiffe://cluster.local/ns/default" },
-    { spiffeId: "https://example.com" },
-    { ttlMs: 0 },
-    { ttlMs: Number.NaN },
-  ]) {
-    await expect(authority.sign({ ...valid, ...broken })).rejects.toMatchObject(refused);
+  for (const [broken, code] of [
+    [{ csrPem: "nonsense" }, "CERTIFICATE_REQUEST_INVALID"],
+    [{ csrPem: "" }, "CERTIFICATE_REQUEST_INVALID"],
+    [{ csrPem: pem("AAAA") }, "CERTIFICATE_REQUEST_INVALID"],
+    [{ csrPem: csrPem + " ".repeat(16_384) }, "CERTIFICATE_REQUEST_INVALID"],
+    [{ spiffeId: "spiffe://cluster.local/ns/default" }, "CERTIFICATE_UNAVAILABLE"],
+    [{ spiffeId: "https://example.com" }, "CERTIFICATE_UNAVAILABLE"],
+    [{ ttlMs: 0 }, "CERTIFICATE_UNAVAILABLE"],
+    [{ ttlMs: Number.NaN }, "CERTIFICATE_UNAVAILABLE"],
+  ] as const) {
+    await expect(authority.sign({ ...valid, ...broken })).rejects.toMatchObject({ code });
   }
   await expect(authority.sign(valid)).resolves.toBeDefined();
+});
+
+const EC_KEY = { name: "ECDSA", hash: "SHA-256" };
+const RSA_KEY = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" };
+const EXPONENT = new Uint8Array([1, 0, 1]);
+
+test.each([
+  ["P-256", { ...EC_KEY, namedCurve: "P-256" }],
+  ["P-384", { ...EC_KEY, namedCurve: "P-384" }],
+  ["Ed25519", { name: "Ed25519" }],
+  ["RSA 2048", { ...RSA_KEY, modulusLength: 2048, publicExponent: EXPONENT }],
+  ["RSA 4096", { ...RSA_KEY, modulusLength: 4096, publicExponent: EXPONENT }],
+])("sign() takes a key of %s", async (_, signingAlgorithm) => {
+  const authority = await openAuthority();
+  const keys = await crypto.subtle.generateKey(signingAlgorithm, true, ["sign", "verify"]);
+  if (!("publicKey" in keys)) throw new Error("not a pair");
+  const csr = await x509.Pkcs10CertificateRequestGenerator.create({ keys, signingAlgorithm });
+  const request = { csrPem: csr.toString("pem"), spiffeId: ID, ttlMs: DAY_MS };
+  const leaf = new X509Certificate((await authority.sign(request)).chainPem);
+  const spki = leaf.publicKey.export({ format: "der", type: "spki" });
+  expect(spki).toEqual(Buffer.from(csr.publicKey.rawData));
+});
+
+/** An RSA key with a modulus and an exponent of so many bytes; nobody has its other half. */
+function rsaKey(modulusBytes: number, exponentBytes: number) {
+  const odd = (length: number) => Buffer.alloc(length, 0xf1).toString("base64url");
+  const jwk = { kty: "RSA", n: odd(modulusBytes), e: odd(exponentBytes) };
+  return crypto.subtle.importKey("jwk", jwk, RSA_KEY, true, ["verify"]);
+}
+
+test.each([
+  ["P-521", () => ecKey("P-521"), /curve secp521r1, not P-256 or P-384/],
+  ["RSA 1024", () => rsaKey(128, 1), /RSA key of 1024 bits/],
+  ["RSA 8192", () => rsaKey(1024, 1), /RSA key of 8192 bits/],
+  ["RSA with a long exponent", () => rsaKey(256, 200), /exponent of its RSA key is too large/],
+])("sign() refuses a key of %s before it computes with it", async (_, makeKey, reason) => {
+  const authority = await openAuthority();
+  const { privateKey } = await crypto.subtle.generateKey({ ...EC_KEY, namedCurve: "P-256" }, true, [
+    "sign",
+    "verify",
+  ]);
+  const csr = await x509.Pkcs10CertificateRequestGenerator.create({
+    keys: { publicKey: await makeKey(), privateKey },
+    signingAlgorithm: EC_KEY,
+  });
+  const request = { csrPem: csr.toString("pem"), spiffeId: ID, ttlMs: DAY_MS };
+  await expect(authority.sign(request)).rejects.toThrow(reason);
+});
+
+test("issueServer() names the server, and is no workload's", async () => {
+  const authority = await openAuthority();
+  const names = ["istiod.istio-system.svc", "127.0.0.1", "::1"];
+  const issued = await authority.issueServer({ names, ttlMs: DAY_MS });
+  const leaf = new X509Certificate(issued.certificatePem);
+  expect(leaf.checkHost("istiod.istio-system.svc")).toBeDefined();
+  expect(leaf.checkHost("istiod.istio-system")).toBeUndefined();
+  expect(leaf.checkIP("127.0.0.1")).toBeDefined();
+  expect(leaf.checkIP("::1")).toBeDefined();
+  expect(uriNamesOf(leaf.raw)).toEqual([]);
+  expect(leaf.checkPrivateKey(createPrivateKey(issued.keyPem))).toBe(true);
+  expect(leaf.verify(new X509Certificate(authority.rootsPem).publicKey)).toBe(true);
+  expect(leaf.keyUsage).toEqual(["1.3.6.1.5.5.7.3.1"]);
 });
 
 test("sign() clamps the end of a leaf to the root's", async () => {

@@ -30,6 +30,12 @@ const kind = (
 
 /** Every failure code, in alphabetical order. */
 export const FAILURES = {
+  CERTIFICATE_REQUEST_INVALID: kind(
+    "downstream",
+    false,
+    "The certificate request is malformed, unproven, or for a key that is not accepted.",
+    "P-256, P-384, Ed25519, or RSA of 2048 to 4096 bits, signed with the same key",
+  ),
   CERTIFICATE_UNAVAILABLE: kind(
     "internal",
     true,
@@ -78,6 +84,12 @@ export const FAILURES = {
     "downstream",
     true,
     "The limit on connections, or on handshakes in progress, is reached.",
+  ),
+  UNAUTHENTICATED: kind(
+    "downstream",
+    false,
+    "The caller of the control plane did not prove who it is.",
+    "is its token of this mesh, for the audience istio-ca, and not expired?",
   ),
   UPSTREAM_CONNECT_FAILED: kind(
     "upstream",
