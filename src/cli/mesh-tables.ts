@@ -1,7 +1,7 @@
 /** The tables that `waystone up` prints when the mesh is ready. */
 import { formatDiagnostic } from "../kit/diagnostic.ts";
 import type { MeshReport, PortReport, ServiceReport } from "../local/mesh-report.ts";
-import { shortName } from "../local/workload-names.ts";
+import { shortName } from "../model/workload-names.ts";
 import { table } from "./output.ts";
 
 /** Rows of a table that are shown; a large mesh would fill the terminal. */

@@ -7,7 +7,7 @@ import { nearest } from "../kit/nearest.ts";
 import type { DecisionReport } from "../local/decision-report.ts";
 import type { MeshReport, WorkloadReport } from "../local/mesh-report.ts";
 import { type RunFile, readRunFile, stateDirectory } from "../local/run-file.ts";
-import { findMeant } from "../local/workload-names.ts";
+import { findMeant } from "../model/workload-names.ts";
 import { CommandError, EXIT_FAILED, usageError } from "./command-error.ts";
 
 const ANSWER_TIMEOUT_MS = 5_000;

@@ -3,7 +3,7 @@
  * request` on systems where a source address cannot say who asks. Host names are not sent.
  */
 import net from "node:net";
-import type { HostPort } from "../local/addresses.ts";
+import type { HostPort } from "../net/listeners.ts";
 
 const TIMEOUT_MS = 10_000;
 

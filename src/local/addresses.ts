@@ -12,14 +12,10 @@
 import { createHash } from "node:crypto";
 import net from "node:net";
 import { assert } from "../kit/assert.ts";
+import { canListen, type HostPort, type ListenPlan } from "../net/listeners.ts";
 
 /** Real addresses, or ports of 127.0.0.1 that stand for them. */
 export type AddressMode = "addresses" | "ports";
-
-export interface HostPort {
-  readonly host: string;
-  readonly port: number;
-}
 
 const LOOPBACK = "127.0.0.1";
 /** Last octets 1 to 254: some programs take 0 and 255 for networks and broadcasts. */
@@ -28,7 +24,7 @@ const HOSTS_PER_OCTET = 254;
 const GROUPS = 64 * 256;
 const CAPACITY = GROUPS * HOSTS_PER_OCTET;
 
-export class AddressPlan {
+export class AddressPlan implements ListenPlan {
   readonly mode: AddressMode;
   readonly #seed: string;
   readonly #byKey = new Map<string, string>();
@@ -105,17 +101,4 @@ export function isLoopback4(address: string): boolean {
 /** Linux answers on all of 127.0.0.0/8; macOS and the BSDs only on 127.0.0.1. */
 export async function detectAddressMode(): Promise<AddressMode> {
   return (await canListen("127.64.0.1")) ? "addresses" : "ports";
-}
-
-/** Whether the system has the IPv6 loopback address. */
-export function hasLoopback6(): Promise<boolean> {
-  return canListen("::1");
-}
-
-function canListen(host: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = net.createServer();
-    server.once("error", () => resolve(false));
-    server.listen({ host, port: 0 }, () => server.close(() => resolve(true)));
-  });
 }

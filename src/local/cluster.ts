@@ -13,6 +13,8 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import type { KubeObject, ObjectChange, ObjectKey, ParsedObject } from "../api/object.ts";
+import { Configuration } from "../control/configuration.ts";
+import { DEFAULT_SETTINGS } from "../model/settings.ts";
 import { nameOf, namespaceOf } from "../translate/object-names.ts";
 import type { GatewayClassFacts } from "../translate/surroundings.ts";
 import { isWaypointClass } from "../translate/waypoints.ts";
@@ -235,6 +237,16 @@ export class Cluster {
   #release(object: ParsedObject): void {
     this.#addresses.release(object.kind, namespaceOf(object), nameOf(object));
   }
+}
+
+/** The configuration of files, with what this cluster adds. */
+export function localConfiguration(
+  paths: readonly string[],
+  addresses: AddressPlan,
+): Configuration {
+  const { clusterDomain } = DEFAULT_SETTINGS;
+  const cluster = new Cluster({ addresses, clusterDomain });
+  return new Configuration(paths, (change) => cluster.apply(change));
 }
 
 function hasVirtualIp(service: KubeObject): boolean {

@@ -6,10 +6,11 @@
 import type { Drainable } from "../kit/drain.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
+import { isMeant } from "../model/workload-names.ts";
+import type { HostPort } from "../net/listeners.ts";
 import type { AppAddress } from "../ztunnel/context.ts";
-import { type AddressPlan, type HostPort, isLoopback4 } from "./addresses.ts";
+import { type AddressPlan, isLoopback4 } from "./addresses.ts";
 import { EchoServer } from "./echo.ts";
-import { isMeant } from "./workload-names.ts";
 
 export interface WorkloadOverride extends HostPort {
   /** `name` or `namespace/name`, of a workload or of what owns it. */

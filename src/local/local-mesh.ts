@@ -22,8 +22,10 @@ import {
 import type { AdminServer } from "../agent/admin-server.ts";
 import { Certificates } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
+import { listenAdmin, listenLoopback6, SocksPort } from "../agent/proxy-ports.ts";
 import { Readiness } from "../agent/readiness.ts";
 import { MeshCertificateAuthority } from "../control/certificate-authority.ts";
+import type { Configuration, Reload } from "../control/configuration.ts";
 import { registerControlMetrics } from "../control/control-metrics.ts";
 import type { ControlPlane } from "../control/control-plane.ts";
 import type { Diagnostic } from "../kit/diagnostic.ts";
@@ -32,22 +34,21 @@ import { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
+import { findMeant } from "../model/workload-names.ts";
+import { Listeners, type WantedListener } from "../net/listeners.ts";
 import { HBONE_PORT } from "../policy/next-hop.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import { DecisionLog } from "../telemetry/decision-log.ts";
 import { MetricRegistry } from "../telemetry/metrics.ts";
 import { Ztunnel } from "../ztunnel/ztunnel.ts";
 import { AddressPlan, detectAddressMode, isLoopback4 } from "./addresses.ts";
-import { Configuration, type Reload } from "./configuration.ts";
+import { localConfiguration } from "./cluster.ts";
 import { Echoes, type WorkloadOverride } from "./echoes.ts";
-import { Listeners, type WantedListener } from "./listeners.ts";
 import { createMeshAdmin } from "./mesh-admin.ts";
-import { listenAdmin, listenLoopback6, SocksPort } from "./mesh-ports.ts";
 import { type MeshReport, meshReport } from "./mesh-report.ts";
 import { type RunFile, readRunFile, removeRunFile, writeRunFile } from "./run-file.ts";
 import { type Entry, wantedPorts } from "./wanted-ports.ts";
 import { WaypointSet } from "./waypoint-set.ts";
-import { findMeant } from "./workload-names.ts";
 
 export interface LocalMeshOptions {
   /** Files and folders of manifests. */
@@ -111,14 +112,10 @@ export class LocalMesh {
       throw new Failure("PORT_IN_USE", detail);
     }
     const addresses = new AddressPlan(await detectAddressMode(), options.addressSeed);
-    const configuration = new Configuration(options.paths, addresses);
-    if ((await configuration.load()) === false) {
-      const { diagnostics } = configuration;
-      options.onEvent({ kind: "diagnostics", diagnostics });
-      const errors = diagnostics.filter((d) => d.level === "error").length;
-      const detail = `the configuration has ${errors === 1 ? "an error" : `${errors} errors`}`;
-      throw new Failure("CONFIGURATION_INVALID", detail);
-    }
+    const configuration = localConfiguration(options.paths, addresses);
+    await configuration.loadOrRefuse((diagnostics) =>
+      options.onEvent({ kind: "diagnostics", diagnostics }),
+    );
     const { trustDomain } = configuration.control.current.settings;
     const directory = options.stateDirectory;
     const authority = await MeshCertificateAuthority.open({ directory, trustDomain });

@@ -7,9 +7,10 @@ import type { Service } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { WaypointBinding } from "../model/waypoint.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
+import type { HostPort } from "../net/listeners.ts";
 import type { Condition, ObjectStatus } from "../translate/findings.ts";
 import { objectKey } from "../translate/object-names.ts";
-import type { AddressMode, HostPort } from "./addresses.ts";
+import type { AddressMode } from "./addresses.ts";
 
 export interface ServiceReport {
   readonly key: string;

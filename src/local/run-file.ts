@@ -8,7 +8,8 @@
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import type { AddressMode, HostPort } from "./addresses.ts";
+import type { HostPort } from "../net/listeners.ts";
+import type { AddressMode } from "./addresses.ts";
 
 export interface RunFile {
   readonly pid: number;

@@ -4,7 +4,7 @@
  */
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
-import { findMeant, shortName } from "../../local/workload-names.ts";
+import { findMeant, shortName } from "../../model/workload-names.ts";
 import { CommandError, EXIT_FAILED } from "../command-error.ts";
 import type { Output } from "../output.ts";
 import { RunningMesh, workloadNamed } from "../running-mesh.ts";

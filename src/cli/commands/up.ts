@@ -14,6 +14,7 @@ import { loadRequests, runDemo } from "../demo.ts";
 import { meshTables, requestHint } from "../mesh-tables.ts";
 import { json, type Output } from "../output.ts";
 import { RunningMesh } from "../running-mesh.ts";
+import { StopSignal } from "../stop-signal.ts";
 import { version } from "../version.ts";
 
 export interface UpOptions {
@@ -55,16 +56,8 @@ export async function up(options: UpOptions, output: Output): Promise<number> {
     await runDemo(new RunningMesh(mesh.run), requests, output);
   }
   if (options.output === "text") output.say("\nCtrl-C ends the mesh.");
-  const why = await stop.wait();
-  output.say(`${why}: finishing what is in progress; again to cut it`);
-  const cut = stop.wait().then(() => output.say("cut"));
-  await Promise.race([mesh.stop(), cut.then(() => mesh.cut())]);
-  stop.close();
-  return EXIT_CODES[why] ?? 0;
+  return await stop.untilStopped(mesh, output);
 }
-
-/** After a drain, as a shell says it. */
-const EXIT_CODES: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
 
 function announce(mesh: LocalMesh, options: UpOptions, output: Output): void {
   const report = mesh.report();
@@ -99,33 +92,5 @@ function sayEvent(event: MeshEvent, output: Output): void {
     case "diagnostics":
       if (event.diagnostics.length === 0) output.say("No diagnostics any more.");
       for (const diagnostic of event.diagnostics) output.say(formatDiagnostic(diagnostic));
-  }
-}
-
-/** Signals that ask the mesh to end, one `wait` each. */
-class StopSignal {
-  readonly #signals: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
-  readonly #pending: string[] = [];
-  #wake: ((why: string) => void) | undefined;
-  readonly trigger = (why: string): void => {
-    if (this.#wake === undefined) this.#pending.push(why);
-    else this.#wake(why);
-    this.#wake = undefined;
-  };
-
-  constructor() {
-    for (const signal of this.#signals) process.on(signal, this.trigger);
-  }
-
-  wait(): Promise<string> {
-    const pending = this.#pending.shift();
-    if (pending !== undefined) return Promise.resolve(pending);
-    return new Promise((resolve) => {
-      this.#wake = resolve;
-    });
-  }
-
-  close(): void {
-    for (const signal of this.#signals) process.off(signal, this.trigger);
   }
 }

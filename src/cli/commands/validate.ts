@@ -1,7 +1,7 @@
 /** `waystone validate`: reads manifests as `up` would, runs nothing, and says what is wrong. */
 import { type Diagnostic, formatDiagnostic } from "../../kit/diagnostic.ts";
 import { AddressPlan } from "../../local/addresses.ts";
-import { Configuration } from "../../local/configuration.ts";
+import { localConfiguration } from "../../local/cluster.ts";
 import { EXIT_CONFIGURATION } from "../command-error.ts";
 import { json, type Output } from "../output.ts";
 
@@ -27,7 +27,7 @@ export async function validate(options: ValidateOptions, output: Output): Promis
 export async function examine(
   paths: readonly string[],
 ): Promise<{ objects: number; diagnostics: readonly Diagnostic[] }> {
-  const configuration = new Configuration(paths, new AddressPlan("addresses"));
+  const configuration = localConfiguration(paths, new AddressPlan("addresses"));
   try {
     const objects = await configuration.load();
     return { objects: objects || 0, diagnostics: configuration.diagnostics };

@@ -3,11 +3,11 @@
  * and SOCKS5. A usual port that is taken is replaced by a free one, unless it was asked for.
  */
 import net from "node:net";
-import type { AdminServer } from "../agent/admin-server.ts";
 import type { Drainable } from "../kit/drain.ts";
 import { Failure } from "../kit/failure.ts";
-import { type HostPort, hasLoopback6 } from "./addresses.ts";
-import { portOwner } from "./port-owner.ts";
+import { canListen, type HostPort } from "../net/listeners.ts";
+import { portOwner } from "../net/port-owner.ts";
+import type { AdminServer } from "./admin-server.ts";
 
 const LOOPBACK = "127.0.0.1";
 const LOOPBACK6 = "::1";
@@ -29,7 +29,7 @@ export async function listenAdmin(
 
 /** The same port on ::1: a convenience that is left out when there is no ::1 or it is taken. */
 export async function listenLoopback6(server: AdminServer, port: number): Promise<void> {
-  if (await hasLoopback6()) await server.listen(LOOPBACK6, port).catch(() => {});
+  if (await canListen(LOOPBACK6)) await server.listen(LOOPBACK6, port).catch(() => {});
 }
 
 /** Names the owner of a port in use, and the way out. */
@@ -59,7 +59,7 @@ export class SocksPort implements Drainable {
     }
     const { port } = server.address() as net.AddressInfo;
     // The same port on ::1 is a convenience; somebody else may have it.
-    if (await hasLoopback6()) await this.#listen(LOOPBACK6, port);
+    if (await canListen(LOOPBACK6)) await this.#listen(LOOPBACK6, port);
     return { host: LOOPBACK, port };
   }
 

@@ -1,7 +1,7 @@
 import net from "node:net";
 import { afterEach, expect, test } from "vitest";
-import { AdminServer } from "../agent/admin-server.ts";
-import { listenAdmin, SocksPort } from "./mesh-ports.ts";
+import { AdminServer } from "./admin-server.ts";
+import { listenAdmin, SocksPort } from "./proxy-ports.ts";
 
 const open: { destroy(): void }[] = [];
 afterEach(() => {

@@ -1,14 +1,34 @@
 /**
- * The open ports of the embedded mesh: a wanted set, kept open. `sync` opens what is new and closes
- * what is no longer wanted; connections that are open stay with whoever took them.
+ * Open ports: a wanted set, kept open. `sync` opens what is new and closes what is no longer
+ * wanted; connections that are open stay with whoever took them.
  *
  * A port that somebody else has costs that port and nothing more: it is reported with its owner,
  * and tried again at the next sync.
  */
 import net from "node:net";
 import type { Drainable } from "../kit/drain.ts";
-import type { AddressPlan, HostPort } from "./addresses.ts";
 import { portOwner } from "./port-owner.ts";
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Where the system listens for an address and port of the mesh. */
+export interface ListenPlan {
+  listenAddress(address: string, port: number): HostPort;
+  /** It is listened on now, at that port of the host that `listenAddress` gave. */
+  bound(address: string, port: number, actualPort: number): void;
+  /** Where to dial to reach it. */
+  dialAddress(address: string, port: number): HostPort;
+}
+
+/** The mesh's addresses are the machine's own. */
+export const OWN_ADDRESSES: ListenPlan = {
+  listenAddress: (host, port) => ({ host, port }),
+  bound() {},
+  dialAddress: (host, port) => ({ host, port }),
+};
 
 export interface WantedListener {
   /** The mesh's address; where that is listened on is the plan's matter. */
@@ -32,14 +52,14 @@ interface Open {
 }
 
 export class Listeners implements Drainable {
-  readonly #addresses: AddressPlan;
+  readonly #addresses: ListenPlan;
   readonly #open = new Map<string, Open>();
   readonly #problems = new Map<string, ListenerProblem>();
   readonly #onProblem: (problem: ListenerProblem) => void;
   #turn: Promise<void> = Promise.resolve();
   #isDraining = false;
 
-  constructor(addresses: AddressPlan, onProblem: (problem: ListenerProblem) => void) {
+  constructor(addresses: ListenPlan, onProblem: (problem: ListenerProblem) => void) {
     this.#addresses = addresses;
     this.#onProblem = onProblem;
   }
@@ -152,4 +172,13 @@ function listen(server: net.Server, where: HostPort): Promise<NodeJS.ErrnoExcept
 
 function keyOf(wanted: { address: string; port: number }): string {
   return `${wanted.address}:${wanted.port}`;
+}
+
+/** Whether the system lets this process listen on an address. */
+export function canListen(host: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = net.createServer();
+    server.once("error", () => resolve(false));
+    server.listen({ host, port: 0 }, () => server.close(() => resolve(true)));
+  });
 }

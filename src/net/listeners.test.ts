@@ -1,6 +1,6 @@
 import net from "node:net";
 import { afterEach, expect, test } from "vitest";
-import { AddressPlan } from "./addresses.ts";
+import { AddressPlan } from "../local/addresses.ts";
 import { type ListenerProblem, Listeners, type WantedListener } from "./listeners.ts";
 import { portOwner } from "./port-owner.ts";
 

@@ -1,15 +1,13 @@
 /**
- * The way of the configuration in the embedded mesh: files, what controllers would add, control
- * plane. The mesh runs on it; `waystone validate` only looks at what it says.
+ * The way of the configuration where it comes from files: reading, what controllers would add
+ * (`expand`), control plane. The embedded mesh and the control-plane process run on it; `waystone
+ * validate` only looks at what it says.
  */
 import type { ObjectChange } from "../api/object.ts";
-import { ControlPlane } from "../control/control-plane.ts";
-import { FileSource } from "../control/source/files.ts";
 import type { Diagnostic } from "../kit/diagnostic.ts";
 import { Failure } from "../kit/failure.ts";
-import { DEFAULT_SETTINGS } from "../model/settings.ts";
-import type { AddressPlan } from "./addresses.ts";
-import { Cluster } from "./cluster.ts";
+import { ControlPlane } from "./control-plane.ts";
+import { FileSource } from "./source/files.ts";
 
 /** What became of an edit. */
 export interface Reload {
@@ -22,13 +20,15 @@ export interface Reload {
 export class Configuration {
   readonly control = new ControlPlane({ enrolment: "label" });
   readonly #source: FileSource;
-  readonly #cluster: Cluster;
+  readonly #expand: (change: ObjectChange) => ObjectChange;
   #listener: (reload: Reload) => void = () => {};
 
-  constructor(paths: readonly string[], addresses: AddressPlan) {
+  constructor(
+    paths: readonly string[],
+    expand: (change: ObjectChange) => ObjectChange = (change) => change,
+  ) {
     this.#source = new FileSource(paths);
-    const { clusterDomain } = DEFAULT_SETTINGS;
-    this.#cluster = new Cluster({ addresses, clusterDomain });
+    this.#expand = expand;
   }
 
   /**
@@ -48,6 +48,16 @@ export class Configuration {
     }
   }
 
+  /** Throws CONFIGURATION_INVALID when the files cannot be used, after `tell` has heard why. */
+  async loadOrRefuse(tell: (diagnostics: readonly Diagnostic[]) => void): Promise<void> {
+    if ((await this.load()) !== false) return;
+    const { diagnostics } = this;
+    tell(diagnostics);
+    const errors = diagnostics.filter((d) => d.level === "error").length;
+    const detail = `the configuration has ${errors === 1 ? "an error" : `${errors} errors`}`;
+    throw new Failure("CONFIGURATION_INVALID", detail);
+  }
+
   /** Calls back after each edit. */
   onReload(listener: (reload: Reload) => void): void {
     this.#listener = listener;
@@ -63,7 +73,7 @@ export class Configuration {
 
   #apply(change: ObjectChange): Reload {
     const startMs = performance.now();
-    this.control.apply(this.#cluster.apply(change));
+    this.control.apply(this.#expand(change));
     const isChange = change.upserted.length > 0 || change.removed.length > 0;
     const { revision } = this.control.current;
     return { revision, isChange, tookMs: performance.now() - startMs };
