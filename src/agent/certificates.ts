@@ -23,6 +23,18 @@ export interface CertificateAuthority {
   }): Promise<{ chainPem: string; rootsPem: string }>;
 }
 
+/** What the data path needs of certificates, wherever they are obtained and renewed. */
+export interface CertificateSource {
+  /** The identity's certificate, obtained when there is none. Rejects with CERTIFICATE_UNAVAILABLE. */
+  get(spiffeId: string): Promise<TlsIdentity>;
+  /** The certificate as it is now; undefined when there is none or it has expired. */
+  current(spiffeId: string): TlsIdentity | undefined;
+  /** Calls the listener with every certificate that is obtained. The result unsubscribes. */
+  subscribe(listener: (identity: TlsIdentity) => void): () => void;
+  /** Forgets the identity and its key. */
+  release(spiffeId: string): void;
+}
+
 /** Time and chance, so that tests can own them. */
 export interface CertificateClock {
   now(): number;
@@ -72,7 +84,7 @@ class Entry {
   }
 }
 
-export class Certificates {
+export class Certificates implements CertificateSource {
   readonly #authority: CertificateAuthority;
   readonly #ttlMs: number;
   readonly #log: Logger;

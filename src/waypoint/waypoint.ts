@@ -6,7 +6,7 @@
  * its ztunnel. It answers only for authorities that are bound to it.
  */
 import type net from "node:net";
-import type { Certificates } from "../agent/certificates.ts";
+import type { CertificateSource } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import { deadlinesOf } from "../kit/deadlines.ts";
 import type { Drain } from "../kit/drain.ts";
@@ -42,7 +42,7 @@ export interface WaypointOptions {
   readonly key: string;
   readonly spiffeId: string;
   readonly snapshots: SnapshotSource;
-  readonly certificates: Pick<Certificates, "current">;
+  readonly certificates: Pick<CertificateSource, "current">;
   readonly registry: MetricRegistry;
   readonly accessLog: AccessLog;
   readonly decisions: DecisionLog<DecisionPayload>;

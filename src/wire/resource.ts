@@ -51,7 +51,10 @@ export interface ResourceSource {
   subscribe(listener: (batch: ResourceBatch) => void): () => void;
 }
 
-/** The proxy's side. */
+/**
+ * The proxy's side. A parent of workers can answer only when they have (a promise); whoever feeds
+ * a sink waits for each answer before its next call.
+ */
 export interface ResourceSink {
   /** The types it wants, in the order in which it asks for them. */
   readonly types: readonly ResourceType[];
@@ -65,7 +68,7 @@ export interface ResourceSink {
     type: ResourceType,
     upserted: readonly EncodedResource[],
     removed: readonly string[],
-  ): readonly string[];
+  ): readonly string[] | Promise<readonly string[]>;
   /** Swaps in what is staged. Returns why it cannot: then the old state stays in force. */
-  commit(revision: RevisionStamp): string | undefined;
+  commit(revision: RevisionStamp): string | undefined | Promise<string | undefined>;
 }

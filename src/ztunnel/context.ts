@@ -1,5 +1,5 @@
 /** What the parts of one ztunnel share. */
-import type { Certificates } from "../agent/certificates.ts";
+import type { CertificateSource } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import type { Logger } from "../kit/log.ts";
 import type { SnapshotSource } from "../model/snapshot.ts";
@@ -19,7 +19,7 @@ export interface AppAddress {
 
 export interface ZtunnelContext {
   readonly snapshots: SnapshotSource;
-  readonly certificates: Certificates;
+  readonly certificates: CertificateSource;
   readonly pool: TunnelPool;
   readonly tcp: TcpMetrics;
   readonly decisions: DecisionLog<DecisionPayload>;

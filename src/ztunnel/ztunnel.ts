@@ -7,7 +7,7 @@
  * caller's: `acceptCaptured`, `acceptTunnel` and `acceptSocks` take sockets from any listener.
  */
 import type net from "node:net";
-import type { Certificates } from "../agent/certificates.ts";
+import type { CertificateSource } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import type { Drain } from "../kit/drain.ts";
 import { log } from "../kit/log.ts";
@@ -29,7 +29,7 @@ import { acceptSocksClient } from "./socks-client.ts";
 
 export interface ZtunnelOptions {
   readonly snapshots: SnapshotSource;
-  readonly certificates: Certificates;
+  readonly certificates: CertificateSource;
   readonly registry: MetricRegistry;
   readonly decisions: DecisionLog<DecisionPayload>;
   readonly drain: Drain;
