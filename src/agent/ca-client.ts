@@ -13,9 +13,11 @@ import type { CertificateAuthority } from "./certificates.ts";
 
 /** How the control plane is reached: with the roots of now, and a token that is read anew. */
 export interface CaChannel {
-  readonly transport: Transport;
+  transport(): Promise<Transport>;
   /** `authorization`, `clusterid`: read again for each call. */
   headers(): Promise<Readonly<Record<string, string>>>;
+  /** A call has failed: the next one should look at the roots again. */
+  failed?(): void;
 }
 
 export interface CaClientOptions {
@@ -44,7 +46,7 @@ export class CaClient implements CertificateAuthority {
     const { channel, impersonates, timeoutMs = TIMEOUT_MS } = this.#options;
     let certChain: readonly string[];
     try {
-      const client = createClient(IstioCertificateService, channel.transport);
+      const client = createClient(IstioCertificateService, await channel.transport());
       const headers = await channel.headers();
       const message = {
         csr: request.csrPem,
@@ -54,6 +56,7 @@ export class CaClient implements CertificateAuthority {
       const answer = await client.createCertificate(message, { headers, timeoutMs });
       certChain = answer.certChain;
     } catch (caught) {
+      channel.failed?.();
       throw unavailable(describe(caught), caught);
     }
     const bytes = certChain.reduce((sum, pem) => sum + pem.length, 0);

@@ -245,7 +245,7 @@ function unavailable(spiffeId: string, why: string): Failure {
  * A fresh P-256 key and the request for it: no subject, one critical URI SAN, as ztunnel's.
  * The X.509 library loads slowly (158 ms), so it is loaded when the first request is made.
  */
-async function makeRequest(spiffeId: string): Promise<{ csrPem: string; keyPem: string }> {
+export async function makeRequest(spiffeId: string): Promise<{ csrPem: string; keyPem: string }> {
   await import("reflect-metadata");
   const x509 = await import("@peculiar/x509");
   const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;

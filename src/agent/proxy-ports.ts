@@ -21,7 +21,7 @@ export async function listenAdmin(
   try {
     await server.listen(LOOPBACK, asked ?? usual);
   } catch (caught) {
-    if (asked !== undefined) throw await named(caught, asked);
+    if (asked !== undefined) throw await named(caught, { host: LOOPBACK, port: asked });
     await server.listen(LOOPBACK, 0);
   }
   return { host: LOOPBACK, port: server.port };
@@ -32,14 +32,28 @@ export async function listenLoopback6(server: AdminServer, port: number): Promis
   if (await canListen(LOOPBACK6)) await server.listen(LOOPBACK6, port).catch(() => {});
 }
 
+/** Listens there and nowhere else. */
+export async function listenAt(server: AdminServer, where: HostPort): Promise<void> {
+  try {
+    await server.listen(where.host, where.port);
+  } catch (caught) {
+    throw await named(caught, where);
+  }
+}
+
 /** Names the owner of a port in use, and the way out. */
-async function named(caught: unknown, port: number): Promise<unknown> {
+async function named(caught: unknown, { host, port }: HostPort): Promise<unknown> {
   if (!(caught instanceof Failure) || caught.code !== "PORT_IN_USE") return caught;
-  const owner = await portOwner(LOOPBACK, port);
+  const owner = await portOwner(host, port);
   const detail =
     `port ${port} is in use${owner ? ` by ${owner}` : ""}. ` +
     "End that process, or choose another port (0 takes a free one)";
   return new Failure("PORT_IN_USE", detail, { cause: caught });
+}
+
+async function opened(server: net.Server | Error, where: HostPort): Promise<number> {
+  if (!(server instanceof Error)) return (server.address() as net.AddressInfo).port;
+  throw await named(new Failure("PORT_IN_USE", server.message, { cause: server }), where);
 }
 
 export class SocksPort implements Drainable {
@@ -51,16 +65,20 @@ export class SocksPort implements Drainable {
   }
 
   async listen(usual: number, asked: number | undefined): Promise<HostPort> {
-    let server = await this.#listen(LOOPBACK, asked ?? usual);
-    if (server instanceof Error && asked === undefined) server = await this.#listen(LOOPBACK, 0);
-    if (server instanceof Error) {
-      const failure = new Failure("PORT_IN_USE", server.message, { cause: server });
-      throw await named(failure, asked ?? usual);
-    }
-    const { port } = server.address() as net.AddressInfo;
+    const where = { host: LOOPBACK, port: asked ?? usual };
+    const first = await this.#listen(LOOPBACK, where.port);
+    const isReplaced = first instanceof Error && asked === undefined;
+    const server = isReplaced ? await this.#listen(LOOPBACK, 0) : first;
+    const port = await opened(server, where);
     // The same port on ::1 is a convenience; somebody else may have it.
     if (await canListen(LOOPBACK6)) await this.#listen(LOOPBACK6, port);
     return { host: LOOPBACK, port };
+  }
+
+  /** There and nowhere else. */
+  async listenAt(where: HostPort): Promise<HostPort> {
+    const port = await opened(await this.#listen(where.host, where.port), where);
+    return { host: where.host, port };
   }
 
   async drain(): Promise<void> {

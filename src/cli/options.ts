@@ -4,6 +4,7 @@
  */
 import { InvalidArgumentError, Option } from "commander";
 import type { WorkloadOverride } from "../local/echoes.ts";
+import type { HostPort } from "../net/listeners.ts";
 
 export const OPTIONS = {
   file: () =>
@@ -62,6 +63,23 @@ export const OPTIONS = {
     new Option("--ttl <duration>", "how long the token is good")
       .argParser(parseDuration)
       .default(12 * 3_600_000, "12h"),
+  serveAddress: () =>
+    new Option("--address <host:port>", "where proxies connect")
+      .argParser(parseHostPort)
+      .default({ host: "0.0.0.0", port: 15012 }, "0.0.0.0:15012"),
+  serverName: () =>
+    new Option(
+      "--server-name <name...>",
+      "a name or address by which proxies know it, beside istiod's (repeatable)",
+    ),
+  trustedNodeAccounts: () =>
+    new Option(
+      "--trusted-node-accounts <ns/sa,...>",
+      "accounts that may obtain certificates for the workloads of their node",
+    )
+      .env("CA_TRUSTED_NODE_ACCOUNTS")
+      .argParser(parseAccounts)
+      .default(["istio-system/ztunnel"], "istio-system/ztunnel"),
   verbose: () => new Option("-v, --verbose", "more talk, and stacks with errors"),
 } satisfies Record<string, () => Option>;
 
@@ -74,6 +92,20 @@ export function parsePort(text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value <= 65535) return value;
   throw new InvalidArgumentError("A port is a number from 0 to 65535.");
+}
+
+/** `HOST:PORT`; an IPv6 host stands in brackets. `localhost` is 127.0.0.1, as it is for probes. */
+export function parseHostPort(text: string): HostPort {
+  const found = /^(?:\[([^\]]+)\]|([^:[\]/]+)):(\d+)$/.exec(text);
+  if (!found) throw new InvalidArgumentError("Write it as HOST:PORT.");
+  const host = (found[1] ?? found[2])!;
+  return { host: host === "localhost" ? "127.0.0.1" : host, port: parsePort(found[3]!) };
+}
+
+function parseAccounts(text: string): readonly string[] {
+  const accounts = text.split(",").filter((account) => account !== "");
+  if (accounts.every((account) => /^[^/]+\/[^/]+$/.test(account))) return accounts;
+  throw new InvalidArgumentError("Write them as NAMESPACE/SERVICEACCOUNT, with commas between.");
 }
 
 /** Durations in Go's form: `90s`, `1m30s`, `500ms`. */

@@ -6,6 +6,7 @@ import { Command, CommanderError } from "commander";
 import { describeError, EXIT_USAGE, exitCodeOf } from "./command-error.ts";
 import { OPTIONS } from "./options.ts";
 import { type Output, processOutput } from "./output.ts";
+import { hostOptions, PROXY_OPTIONS } from "./proxy-options.ts";
 import { version } from "./version.ts";
 
 /** Runs a command line and tells the exit code. */
@@ -48,6 +49,7 @@ function buildProgram(output: Output, end: End): Command {
   addValidate(program, output, end);
   addStatus(program, output, end);
   addToken(program, output, end);
+  addControlPlane(program, output, end);
   program
     .command("version")
     .description("print the version")
@@ -161,5 +163,27 @@ function addToken(program: Command, output: Output, end: End): void {
     .action(async (account: string, options) => {
       const { token } = await import("./commands/token.ts");
       end(await token({ account, ...options }, output));
+    });
+}
+
+function addControlPlane(program: Command, output: Output, end: End): void {
+  const command = program
+    .command("control-plane")
+    .description("serve manifests to ztunnels and waypoints that are processes of their own")
+    .addOption(OPTIONS.file())
+    .addOption(OPTIONS.state())
+    .addOption(OPTIONS.serveAddress())
+    .addOption(OPTIONS.serverName())
+    .addOption(OPTIONS.trustedNodeAccounts());
+  // Where istiod has them, so that a ztunnel on the same machine can have its own.
+  for (const option of hostOptions("127.0.0.1:9876", "0.0.0.0:15014", "0.0.0.0:8080")) {
+    command.addOption(option);
+  }
+  command
+    .addOption(PROXY_OPTIONS.drainTimeout())
+    .addOption(OPTIONS.output())
+    .action(async (options) => {
+      const { controlPlane } = await import("./commands/control-plane.ts");
+      end(await controlPlane(options, output));
     });
 }

@@ -3,8 +3,8 @@
  * through its admin port.
  */
 
+import type { DecisionReport } from "../agent/decision-report.ts";
 import { nearest } from "../kit/nearest.ts";
-import type { DecisionReport } from "../local/decision-report.ts";
 import type { MeshReport, WorkloadReport } from "../local/mesh-report.ts";
 import { type RunFile, readRunFile, stateDirectory } from "../local/run-file.ts";
 import { findMeant } from "../model/workload-names.ts";

@@ -9,8 +9,8 @@
 import { randomUUID } from "node:crypto";
 import http from "node:http";
 import net from "node:net";
+import type { DecisionReport } from "../agent/decision-report.ts";
 import { nearest } from "../kit/nearest.ts";
-import type { DecisionReport } from "../local/decision-report.ts";
 import type { EchoAnswer } from "../local/echo.ts";
 import type { MeshReport, WorkloadReport } from "../local/mesh-report.ts";
 import { usageError } from "./command-error.ts";

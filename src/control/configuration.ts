@@ -17,6 +17,12 @@ export interface Reload {
   readonly tookMs: number;
 }
 
+export type ConfigurationEvent =
+  /** The files have changed. */
+  | ({ readonly kind: "reloaded" } & Reload)
+  /** What is wrong now; told when it is something else than before. */
+  | { readonly kind: "diagnostics"; readonly diagnostics: readonly Diagnostic[] };
+
 export class Configuration {
   readonly control = new ControlPlane({ enrolment: "label" });
   readonly #source: FileSource;

@@ -24,11 +24,11 @@ import { Certificates } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import { listenAdmin, listenLoopback6, SocksPort } from "../agent/proxy-ports.ts";
 import { Readiness } from "../agent/readiness.ts";
+import { whenCertified } from "../agent/when-certified.ts";
 import { MeshCertificateAuthority } from "../control/certificate-authority.ts";
-import type { Configuration, Reload } from "../control/configuration.ts";
+import type { Configuration, ConfigurationEvent, Reload } from "../control/configuration.ts";
 import { registerControlMetrics } from "../control/control-metrics.ts";
 import type { ControlPlane } from "../control/control-plane.ts";
-import type { Diagnostic } from "../kit/diagnostic.ts";
 import { Drain } from "../kit/drain.ts";
 import { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
@@ -69,12 +69,7 @@ export interface LocalMeshOptions {
   readonly onQuit: () => void;
 }
 
-export type MeshEvent =
-  /** The files have changed. */
-  | ({ readonly kind: "reloaded" } & Reload)
-  /** What is wrong now; told when it is something else than before. */
-  | { readonly kind: "diagnostics"; readonly diagnostics: readonly Diagnostic[] }
-  | { readonly kind: "problem"; readonly message: string };
+export type MeshEvent = ConfigurationEvent | { readonly kind: "problem"; readonly message: string };
 
 const CERTIFICATE_TTL_MS = 24 * 3_600_000;
 const SOCKS_PORT = 1080;
@@ -325,16 +320,8 @@ export class LocalMesh {
     }
   }
 
-  /** A server needs its certificate before the handshake starts. */
   #withCertificate(spiffeId: string | undefined, socket: net.Socket, accept: () => void): void {
-    if (spiffeId === undefined) socket.destroy();
-    else if (this.#certificates.current(spiffeId) !== undefined) accept();
-    else {
-      this.#certificates.get(spiffeId).then(accept, (caught: unknown) => {
-        this.#log.error({ spiffeId, reason: String(caught) }, "no certificate");
-        socket.destroy();
-      });
-    }
+    whenCertified(this.#certificates, spiffeId, socket, accept, this.#log);
   }
 
   #obtainAhead(snapshot: Snapshot): void {

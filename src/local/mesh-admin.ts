@@ -8,12 +8,13 @@
  */
 import { createAdminServer, jsonResponse, textResponse } from "../agent/admin-routes.ts";
 import type { AdminResponse, AdminServer } from "../agent/admin-server.ts";
+import { configDump } from "../agent/config-dump.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
+import { decisionReport } from "../agent/decision-report.ts";
 import type { Readiness } from "../agent/readiness.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { resolveName } from "../ztunnel/names.ts";
-import { decisionReport } from "./decision-report.ts";
 import type { MeshReport } from "./mesh-report.ts";
 
 export interface MeshAdminOptions {
@@ -80,31 +81,4 @@ function resolve(snapshot: Snapshot, namespace: string | null, host: string | nu
   const address = service.addresses[0] ?? endpoints.find((e) => e.isHealthy)?.address;
   if (address === undefined) return textResponse("the service has no address\n", 404);
   return jsonResponse({ service: service.key, address });
-}
-
-/** Everything that the proxies hold. */
-function configDump(snapshot: Snapshot): unknown {
-  const object = <T>(index: { entries(): IterableIterator<[string, T]> }) =>
-    Object.fromEntries([...index.entries()].map(([key, value]) => [key, plain(value)]));
-  return {
-    revision: snapshot.revision,
-    settings: snapshot.settings,
-    workloads: object(snapshot.workloads),
-    services: object(snapshot.services),
-    endpoints: object(snapshot.endpoints),
-    waypoints: object(snapshot.waypoints),
-    policies: object(snapshot.policies),
-    l4Policies: object(snapshot.l4Policies),
-    routes: object(snapshot.routes),
-  };
-}
-
-/** JSON has no maps. */
-function plain(value: unknown): unknown {
-  if (value instanceof Map) {
-    return Object.fromEntries([...value].map(([key, inner]) => [String(key), plain(inner)]));
-  }
-  if (Array.isArray(value)) return value.map(plain);
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
 }

@@ -7,6 +7,7 @@
  */
 import net from "node:net";
 import type { Drainable } from "../kit/drain.ts";
+import { Failure } from "../kit/failure.ts";
 import { portOwner } from "./port-owner.ts";
 
 export interface HostPort {
@@ -157,6 +158,11 @@ export class Listeners implements Drainable {
   destroy(): void {
     void this.drain();
   }
+}
+
+/** A problem as the end of a process that cannot do without the port. */
+export function portFailure({ message }: ListenerProblem): Failure {
+  return new Failure("PORT_IN_USE", message);
 }
 
 function listen(server: net.Server, where: HostPort): Promise<NodeJS.ErrnoException | undefined> {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { DecisionReport } from "../../local/decision-report.ts";
+import type { DecisionReport } from "../../agent/decision-report.ts";
 import type { RequestResult } from "../send-request.ts";
 import { describeResult } from "./request.ts";
 

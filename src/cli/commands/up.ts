@@ -5,11 +5,11 @@
  * diagnostics) goes to stderr. The first Ctrl-C drains, the second one cuts.
  */
 import { resolve } from "node:path";
-import { formatDiagnostic } from "../../kit/diagnostic.ts";
 import { setLogLevel } from "../../kit/log.ts";
 import type { WorkloadOverride } from "../../local/echoes.ts";
 import { LocalMesh, type MeshEvent } from "../../local/local-mesh.ts";
 import { stateDirectory } from "../../local/run-file.ts";
+import { sayConfiguration } from "../configuration-events.ts";
 import { loadRequests, runDemo } from "../demo.ts";
 import { meshTables, requestHint } from "../mesh-tables.ts";
 import { json, type Output } from "../output.ts";
@@ -78,19 +78,6 @@ function announce(mesh: LocalMesh, options: UpOptions, output: Output): void {
 }
 
 function sayEvent(event: MeshEvent, output: Output): void {
-  switch (event.kind) {
-    case "reloaded":
-      output.say(
-        event.isChange
-          ? `Revision ${event.revision} is in force (${event.tookMs.toFixed(1)} ms).`
-          : `Nothing changes: revision ${event.revision} stays in force.`,
-      );
-      return;
-    case "problem":
-      output.say(`Warning: ${event.message}`);
-      return;
-    case "diagnostics":
-      if (event.diagnostics.length === 0) output.say("No diagnostics any more.");
-      for (const diagnostic of event.diagnostics) output.say(formatDiagnostic(diagnostic));
-  }
+  if (event.kind === "problem") output.say(`Warning: ${event.message}`);
+  else sayConfiguration(event, output);
 }

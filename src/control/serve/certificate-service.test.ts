@@ -64,7 +64,7 @@ function authorization(token: string): Readonly<Record<string, string>> {
 }
 
 function caClient(subject: TokenSubject, impersonates: boolean): CaClient {
-  const transport = peer.transport(authority.rootsPem);
+  const transport = async () => peer.transport(authority.rootsPem);
   const headers = async () => authorization(await tokens.issue(subject, HOUR_MS));
   return new CaClient({ channel: { transport, headers }, impersonates });
 }
@@ -223,7 +223,7 @@ test("a control plane with another root is not believed", async () => {
     directory: other,
     trustDomain: "cluster.local",
   });
-  const transport = peer.transport(stranger.rootsPem);
+  const transport = async () => peer.transport(stranger.rootsPem);
   const ca = new CaClient({
     channel: { transport, headers: async () => ({}) },
     impersonates: true,

@@ -3,11 +3,11 @@
  * its moment (D1), with the trace, as data and as text. What the admin port answers at
  * `/decisions/<id>`.
  */
-import type { DecisionPayload } from "../agent/decision-record.ts";
 import { explain } from "../policy/explain.ts";
 import type { ConnectionFacts, HttpFacts } from "../policy/facts.ts";
 import { renderDecision } from "../policy/render.ts";
 import type { RecordedDecision, RecordedFacts } from "../telemetry/decision-log.ts";
+import type { DecisionPayload } from "./decision-record.ts";
 
 export interface DecisionReport {
   readonly id: string;

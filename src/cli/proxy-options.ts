@@ -1,0 +1,138 @@
+/**
+ * The options of a proxy that runs as a process of its own, and what they come to. Their twins in
+ * the environment are named as Istio names them, so that its manifests fit.
+ */
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { InvalidArgumentError, Option } from "commander";
+import { Failure } from "../kit/failure.ts";
+import type { HostPort } from "../net/listeners.ts";
+import { parseDuration, parseHostPort, parsePort } from "./options.ts";
+
+/** As commander hands them over. */
+export interface ProxyOptions {
+  readonly xdsAddress: HostPort;
+  readonly caAddress?: HostPort;
+  readonly roots: string;
+  readonly token: string;
+  readonly node: string;
+  readonly podName?: string;
+  readonly podNamespace?: string;
+  readonly instanceIp?: string;
+  readonly clusterId: string;
+  readonly certificateTtl: number;
+  readonly adminAddress?: HostPort;
+  readonly metricsAddress?: HostPort;
+  readonly readinessAddress?: HostPort;
+  readonly drainDelay: number;
+  readonly drainTimeout: number;
+}
+
+const CONTROL_PLANE_PORT = 15012;
+
+/** In the order of `--help`. */
+export const PROXY_OPTIONS = {
+  xdsAddress: () =>
+    new Option("--xds-address <host:port>", "where configuration comes from")
+      .env("XDS_ADDRESS")
+      .argParser(parseControlPlane)
+      .default({ host: "istiod.istio-system.svc", port: CONTROL_PLANE_PORT }, "istiod's"),
+  caAddress: () =>
+    new Option("--ca-address <host:port>", "where certificates come from (default: the same)")
+      .env("CA_ADDRESS")
+      .argParser(parseControlPlane),
+  roots: () =>
+    new Option("--roots <file>", "root certificates of the control plane: a file, or the PEM text")
+      .env("CA_ROOT_CA")
+      .default("./var/run/secrets/istio/root-cert.pem"),
+  token: () =>
+    new Option("--token <file>", "the token that says who this proxy is: a file, or the token")
+      .env("AUTH_TOKEN")
+      .default("./var/run/secrets/tokens/istio-token"),
+  podName: () => new Option("--pod-name <name>", "the Pod that this proxy runs in").env("POD_NAME"),
+  podNamespace: () =>
+    new Option("--pod-namespace <namespace>", "the Pod's namespace").env("POD_NAMESPACE"),
+  instanceIp: () => new Option("--instance-ip <ip>", "the Pod's address").env("INSTANCE_IP"),
+  clusterId: () =>
+    new Option("--cluster-id <name>", "the cluster's name").env("CLUSTER_ID").default("Kubernetes"),
+  certificateTtl: () =>
+    new Option("--certificate-ttl <duration>", "the life of certificates that are asked for")
+      .env("SECRET_TTL")
+      .argParser(parseSeconds)
+      .default(24 * 3_600_000, "24h"),
+  adminAddress: () => address("--admin-address <host:port>", "admin port", "ADMIN_ADDR"),
+  metricsAddress: () => address("--metrics-address <host:port>", "metrics port", "STATS_ADDR"),
+  readinessAddress: () =>
+    address("--readiness-address <host:port>", "readiness port", "READINESS_ADDR"),
+  drainDelay: () =>
+    new Option(
+      "--drain-delay <duration>",
+      "how long a process that is told to end still takes what comes",
+    )
+      .env("TERMINATION_DRAIN_DURATION_SECONDS")
+      .argParser(parseSeconds)
+      .default(5_000, "5s"),
+  drainTimeout: () =>
+    new Option("--drain-timeout <duration>", "how long a shutdown takes at most")
+      .env("TERMINATION_GRACE_PERIOD_SECONDS")
+      .argParser(parseSeconds)
+      .default(25_000, "25s"),
+} satisfies Record<string, () => Option>;
+
+function address(flags: string, description: string, variable: string): Option {
+  return new Option(flags, description).env(variable).argParser(parseHostPort);
+}
+
+/** The three standard ports of a process that has them elsewhere than a proxy. */
+export function hostOptions(admin: string, metrics: string, readiness: string): readonly Option[] {
+  const at = (option: Option, usual: string) => option.default(parseHostPort(usual), usual);
+  return [
+    at(PROXY_OPTIONS.adminAddress(), admin),
+    at(PROXY_OPTIONS.metricsAddress(), metrics),
+    at(PROXY_OPTIONS.readinessAddress(), readiness),
+  ];
+}
+
+/** `host:port`, `https://host:port`, or either without its port (15012). */
+export function parseControlPlane(text: string): HostPort {
+  if (/^http:/i.test(text)) {
+    throw new InvalidArgumentError("The control plane is spoken to over TLS: https, or no scheme.");
+  }
+  const found = /^(?:https:\/\/)?(?:\[([^\]]+)\]|([^:[\]/]+))(?::(\d+))?\/?$/i.exec(text);
+  if (!found) throw new InvalidArgumentError("Write it as HOST:PORT.");
+  const port = found[3] === undefined ? CONTROL_PLANE_PORT : parsePort(found[3]);
+  return { host: (found[1] ?? found[2])!, port };
+}
+
+/** A duration, or a number of seconds as Istio's variables have it. */
+export function parseSeconds(text: string): number {
+  return /^\d+$/.test(text) ? Number(text) * 1000 : parseDuration(text);
+}
+
+/** `LISTEN=DESTINATION`, both HOST:PORT. */
+export function parseCapture(text: string): { at: HostPort; to: HostPort } {
+  const [at = "", to = "", rest] = text.split("=");
+  if (rest !== undefined || to === "") {
+    throw new InvalidArgumentError("Write it as LISTEN-HOST:PORT=DESTINATION-HOST:PORT.");
+  }
+  return { at: parseHostPort(at), to: parseHostPort(to) };
+}
+
+/** Reads the file each time, or gives the text itself. */
+export function fileOrText(value: string, isText: (value: string) => boolean, what: string) {
+  return async (): Promise<string> => {
+    if (isText(value) && !existsSync(value)) return value.trim();
+    try {
+      return (await readFile(value, "utf8")).trim();
+    } catch (caught) {
+      const detail = `${what} ${value} cannot be read: ${(caught as Error).message}`;
+      throw new Failure("CONFIGURATION_INVALID", detail, { cause: caught });
+    }
+  };
+}
+
+export const rootsOf = (value: string) =>
+  fileOrText(value, (text) => text.includes("-----BEGIN"), "the roots' file");
+
+export const tokenOf = (value: string) =>
+  fileOrText(value, (text) => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(text), "the token's file");

@@ -1,0 +1,135 @@
+/**
+ * `waystone control-plane`: configuration from files, served to proxies together with their
+ * certificates, on one TLS port.
+ *
+ *     files ─ Configuration ─ Snapshot ─┬─ delta ADS
+ *     state directory ─ root, token key └─ CreateCertificate
+ */
+
+import { configDump } from "../agent/config-dump.ts";
+import { MeshCertificateAuthority } from "../control/certificate-authority.ts";
+import { Configuration, type ConfigurationEvent } from "../control/configuration.ts";
+import { registerControlMetrics } from "../control/control-metrics.ts";
+import { CertificateService } from "../control/serve/certificate-service.ts";
+import { GrpcServer } from "../control/serve/grpc-server.ts";
+import { SERVER_NAMES, ServerCertificate } from "../control/serve/server-certificate.ts";
+import { LocalTokens } from "../control/serve/tokens.ts";
+import type { HostPort } from "../net/listeners.ts";
+import { ProcessHost, type ProcessHostOptions } from "./process-host.ts";
+
+export interface ControlPlaneProcessOptions extends Omit<ProcessHostOptions, "component"> {
+  readonly paths: readonly string[];
+  readonly stateDirectory: string;
+  readonly at: HostPort;
+  /** Names and addresses beside the usual ones under which proxies dial it. */
+  readonly serverNames: readonly string[];
+  readonly trustedNodeAccounts: readonly string[];
+  readonly onEvent: (event: ConfigurationEvent) => void;
+}
+
+export class ControlPlaneProcess {
+  readonly #options: ControlPlaneProcessOptions;
+  readonly #host: ProcessHost;
+  readonly #configuration: Configuration;
+  #server: GrpcServer | undefined;
+  #certificate: ServerCertificate | undefined;
+  #diagnosticsTold = "";
+
+  /** Resolves when it serves; rejects with CONFIGURATION_INVALID if the files do not parse. */
+  static async start(options: ControlPlaneProcessOptions): Promise<ControlPlaneProcess> {
+    const started = new ControlPlaneProcess(options);
+    try {
+      await started.#start();
+    } catch (caught) {
+      await started.#end(true);
+      throw caught;
+    }
+    return started;
+  }
+
+  private constructor(options: ControlPlaneProcessOptions) {
+    this.#options = options;
+    this.#host = new ProcessHost({ ...options, component: "pilot" });
+    this.#configuration = new Configuration(options.paths);
+  }
+
+  /** Where proxies connect. */
+  get at(): HostPort {
+    return { host: this.#options.at.host, port: this.#server?.port ?? 0 };
+  }
+
+  async #start(): Promise<void> {
+    const { stateDirectory, onEvent } = this.#options;
+    const { readiness, registry, drain } = this.#host;
+    readiness.require("configuration", "the files have not been read yet");
+    const configuration = this.#configuration;
+    await configuration.loadOrRefuse((diagnostics) =>
+      onEvent({ kind: "diagnostics", diagnostics }),
+    );
+    registerControlMetrics(registry, configuration.control);
+    this.#tellDiagnostics();
+    configuration.onReload((reload) => {
+      onEvent({ kind: "reloaded", ...reload });
+      this.#tellDiagnostics();
+    });
+    const { control } = configuration;
+    const { trustDomain } = control.current.settings;
+    const authority = await MeshCertificateAuthority.open({
+      directory: stateDirectory,
+      trustDomain,
+    });
+    const tokens = await LocalTokens.open(stateDirectory);
+    this.#certificate = await ServerCertificate.issue({ authority, names: this.#serverNames() });
+    const certificates = new CertificateService({
+      authority,
+      authenticator: tokens,
+      snapshots: control,
+      registry,
+      trustedNodeAccounts: this.#options.trustedNodeAccounts,
+    });
+    this.#server = new GrpcServer({
+      ...this.#options.at,
+      tls: () => this.#certificate!.current,
+      routes: (router) => certificates.routes(router),
+    });
+    drain.add(this.#server);
+    await this.#host.listen({ configDump: () => configDump(control.current) });
+    await this.#server.listen();
+    readiness.meet("configuration");
+  }
+
+  /** The usual ones, the address that is listened on, and what the operator adds. */
+  #serverNames(): readonly string[] {
+    const { at, serverNames } = this.#options;
+    const isEvery = at.host === "0.0.0.0" || at.host === "::";
+    return [...new Set([...SERVER_NAMES, ...(isEvery ? [] : [at.host]), ...serverNames])];
+  }
+
+  /** Told when it is something else than before. */
+  #tellDiagnostics(): void {
+    const { diagnostics } = this.#configuration;
+    const text = JSON.stringify(diagnostics);
+    if (text === this.#diagnosticsTold) return;
+    const isFirst = this.#diagnosticsTold === "";
+    this.#diagnosticsTold = text;
+    if (isFirst && diagnostics.length === 0) return;
+    this.#options.onEvent({ kind: "diagnostics", diagnostics });
+  }
+
+  stop(): Promise<void> {
+    return this.#end(false);
+  }
+
+  /** Cuts every connection; a `stop` that waits for them then resolves. */
+  cut(): void {
+    this.#host.hasten();
+    this.#server?.destroy();
+  }
+
+  #end(isHasty: boolean): Promise<void> {
+    return this.#host.stop(async () => {
+      this.#configuration.close();
+      this.#certificate?.close();
+    }, isHasty);
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * `waystone waypoint`: one instance of a waypoint as a process of its own.
+ */
+import type net from "node:net";
+import { Certificates } from "../agent/certificates.ts";
+import { assert } from "../kit/assert.ts";
+import { log } from "../kit/log.ts";
+import { type HostPort, Listeners, OWN_ADDRESSES, portFailure } from "../net/listeners.ts";
+import type { ControlPlaneLink } from "./control-plane-link.ts";
+import { type HostPorts, ProcessHost, type ProcessHostOptions } from "./process-host.ts";
+import type { ProxyState } from "./program.ts";
+import { WaypointProgram, type WaypointProgramOptions } from "./waypoint-program.ts";
+
+export interface WaypointProcessOptions extends Omit<ProcessHostOptions, "component"> {
+  readonly waypoint: WaypointProgramOptions;
+  /** Where tunnels come in. */
+  readonly at: HostPort;
+  readonly link: ControlPlaneLink;
+  readonly state: ProxyState;
+  readonly certificateTtlMs: number;
+}
+
+export class WaypointProcess {
+  readonly #options: WaypointProcessOptions;
+  readonly #host: ProcessHost;
+  readonly #certificates: Certificates;
+  readonly #program: WaypointProgram;
+  readonly #listeners: Listeners;
+  #ports: HostPorts | undefined;
+
+  /** Resolves when the ports are open; configuration and readiness come when they come. */
+  static async start(options: WaypointProcessOptions): Promise<WaypointProcess> {
+    const started = new WaypointProcess(options);
+    try {
+      await started.#start();
+    } catch (caught) {
+      await started.#end(true);
+      throw caught;
+    }
+    return started;
+  }
+
+  private constructor(options: WaypointProcessOptions) {
+    this.#options = options;
+    this.#host = new ProcessHost({ ...options, component: "waypoint" });
+    const { registry, readiness, drain } = this.#host;
+    const { certificateTtlMs: ttlMs, link, state } = options;
+    const certificates = new Certificates(link.authority, { ttlMs, log: log("certificates") });
+    this.#certificates = certificates;
+    const context = { certificates, registry, readiness, drain };
+    this.#program = new WaypointProgram(options.waypoint, context, state);
+    this.#listeners = new Listeners(OWN_ADDRESSES, ({ message }) => log("waypoint").error(message));
+    drain.add(this.#listeners);
+  }
+
+  async #start(): Promise<void> {
+    const { at, link, state, waypoint } = this.#options;
+    this.#ports = await this.#host.listen(this.#program);
+    const accept = (socket: net.Socket) => this.#program.accept(socket);
+    const purpose = `waypoint ${waypoint.namespace}/${waypoint.name}`;
+    await this.#listeners.sync([{ address: at.host, port: at.port, purpose, accept }]);
+    const [problem] = this.#listeners.problems;
+    if (problem !== undefined) throw portFailure(problem);
+    link.start(state);
+  }
+
+  /** Where its own ports are. */
+  get ports(): HostPorts {
+    assert(this.#ports !== undefined, "it has been started");
+    return this.#ports;
+  }
+
+  stop(): Promise<void> {
+    return this.#end(false);
+  }
+
+  /** Cuts every connection; a `stop` that waits for them then resolves. */
+  cut(): void {
+    this.#host.hasten();
+    this.#program.destroy();
+  }
+
+  #end(isHasty: boolean): Promise<void> {
+    return this.#host.stop(async () => {
+      this.#options.link.close();
+      await this.#program.close();
+      this.#certificates.close();
+    }, isHasty);
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * The ztunnel of one node on what a control plane sends. Tunnels come in at its workloads'
+ * addresses; clients enter by SOCKS5 or at captured addresses.
+ */
+import { createHash, timingSafeEqual } from "node:crypto";
+import type net from "node:net";
+import { configDump } from "../agent/config-dump.ts";
+import type { DecisionPayload } from "../agent/decision-record.ts";
+import { decisionReport } from "../agent/decision-report.ts";
+import { whenCertified } from "../agent/when-certified.ts";
+import { log } from "../kit/log.ts";
+import { type Workload, workloadIdentity } from "../model/workload.ts";
+import { findMeant } from "../model/workload-names.ts";
+import { DecisionLog } from "../telemetry/decision-log.ts";
+import { Ztunnel } from "../ztunnel/ztunnel.ts";
+import { ownAddress } from "./own-address.ts";
+import type { Program, ProgramContext, ProxyState } from "./program.ts";
+
+export interface ZtunnelProgramOptions {
+  readonly node: string;
+  /** The password of the SOCKS5 port. */
+  readonly socksPassword: string | undefined;
+}
+
+/** What a socket's listener is for. */
+export type ZtunnelEntry =
+  | { readonly kind: "tunnel"; readonly workload: string }
+  | { readonly kind: "socks" }
+  | { readonly kind: "captured"; readonly address: string; readonly port: number };
+
+export class ZtunnelProgram implements Program {
+  readonly state: ProxyState;
+  readonly #options: ZtunnelProgramOptions;
+  readonly #context: ProgramContext;
+  readonly #log = log("ztunnel");
+  readonly #decisions = new DecisionLog<DecisionPayload>();
+  readonly #ztunnel: Ztunnel;
+
+  constructor(options: ZtunnelProgramOptions, context: ProgramContext, state: ProxyState) {
+    this.#options = options;
+    this.#context = context;
+    this.state = state;
+    context.readiness.require("configuration", "the control plane has not sent any yet");
+    state.subscribe(() => context.readiness.meet("configuration"));
+    this.#ztunnel = new Ztunnel({
+      snapshots: state,
+      certificates: context.certificates,
+      registry: context.registry,
+      decisions: this.#decisions,
+      drain: context.drain,
+      tunnelAddress: (host, port) => ({ host, port }),
+      dialFrom: ownAddress,
+      appAddress: ({ addresses }, port, source) => ({
+        host: addresses[0]!,
+        port,
+        localAddress: ownAddress(source),
+      }),
+    });
+  }
+
+  accept(socket: net.Socket, entry: ZtunnelEntry): void {
+    switch (entry.kind) {
+      case "tunnel": {
+        const workload = this.state.current.workloads.get(entry.workload);
+        const spiffeId = workload && workloadIdentity(workload);
+        const accept = () => this.#ztunnel.acceptTunnel(socket, entry.workload);
+        whenCertified(this.#context.certificates, spiffeId, socket, accept, this.#log);
+        return;
+      }
+      case "captured":
+        this.#ztunnel.acceptCaptured(socket, entry);
+        return;
+      case "socks":
+        this.#ztunnel.acceptSocks(socket, (user, password) => this.#authenticate(user, password));
+    }
+  }
+
+  configDump(): unknown {
+    return configDump(this.state.current);
+  }
+
+  decision(id: string): unknown {
+    const found = this.#decisions.find(id);
+    return found && decisionReport(found);
+  }
+
+  async close(): Promise<void> {}
+
+  destroy(): void {
+    this.#ztunnel.destroy();
+  }
+
+  /** The user name says which workload of this node speaks. */
+  #authenticate(user: string, password: string): Workload | undefined {
+    const expected = this.#options.socksPassword;
+    if (expected === undefined || !isEqual(password, expected)) return undefined;
+    const here = [...this.state.current.workloads.values()].filter(
+      ({ node, tunnelProtocol }) => node === this.#options.node && tunnelProtocol === "HBONE",
+    );
+    const meant = findMeant(user, here);
+    const isClear = new Set(meant.map(({ namespace }) => namespace)).size === 1;
+    return isClear ? meant[0] : undefined;
+  }
+}
+
+/** In a time that does not tell how much of it is right. */
+function isEqual(given: string, expected: string): boolean {
+  const digest = (text: string) => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(given), digest(expected));
+}
