@@ -7,6 +7,7 @@
 
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { certificateResults } from "../src/agent/certificates.ts";
 import { registerControlMetrics } from "../src/control/control-metrics.ts";
 import { certificateRequests } from "../src/control/serve/certificate-service.ts";
 import { DIAGNOSTICS } from "../src/kit/diagnostic.ts";
@@ -87,6 +88,7 @@ export function fullRegistry(): MetricRegistry {
   recordBuild(registry, "", "");
   droppedLines(registry);
   certificateRequests(registry);
+  certificateResults(registry);
   return registry;
 }
 

@@ -1,11 +1,12 @@
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { idOf, TestMesh } from "../../test/support/identities.ts";
 import { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
 import { acceptTls, connectTls, type TlsIdentity, type TlsPeer } from "../net/tls.ts";
+import { MetricRegistry } from "../telemetry/metrics.ts";
 import { type CertificateAuthority, type CertificateClock, Certificates } from "./certificates.ts";
 
 const HOUR_MS = 3_600_000;
@@ -279,4 +280,29 @@ test("a rotation concerns new handshakes and leaves open connections alone", asy
   expect(String((await once(accepted[0]!.socket, "data"))[0])).toBe("still there?");
   for (const { socket } of [old, fresh, ...accepted]) socket.destroy();
   listener.close();
+});
+
+test("a CA that is away is told once, not for each identity and retry, and every time counted", async () => {
+  const warnings = vi.spyOn(quiet, "warn");
+  const registry = new MetricRegistry();
+  const counted = new Certificates(authority, { ttlMs: HOUR_MS, log: quiet, clock, registry });
+  authority.isDown = true;
+  for (const id of [ID, idOf("a"), idOf("b")]) {
+    await expect(counted.get(id)).rejects.toThrow("the CA is down");
+  }
+  await clock.advance(5_000, settled);
+  expect(warnings).toHaveBeenCalledTimes(1);
+  authority.isDown = false;
+  await clock.advance(150_000, settled);
+  expect(counted.current(ID)).toBeDefined();
+  authority.isDown = true;
+  await expect(counted.get(idOf("c"))).rejects.toThrow("the CA is down");
+  expect(warnings).toHaveBeenCalledTimes(2);
+  const text = [...registry.exposition()].join("");
+  expect(text).toContain('waystone_certificate_requests_total{result="obtained"} 3');
+  const failed = Number(/result="failed"} (\d+)/.exec(text)?.[1]);
+  expect(failed).toBe(authority.requests.length - 3);
+  expect(failed).toBeGreaterThan(6);
+  counted.close();
+  warnings.mockRestore();
 });

@@ -13,6 +13,7 @@ import { Failure } from "../kit/failure.ts";
 import type { Logger } from "../kit/log.ts";
 import { Turns } from "../kit/turns.ts";
 import { makeTlsIdentity, type TlsIdentity } from "../net/tls.ts";
+import type { MetricRegistry } from "../telemetry/metrics.ts";
 
 /** Who signs: the mesh's own CA, or istiod's. */
 export interface CertificateAuthority {
@@ -25,7 +26,7 @@ export interface CertificateAuthority {
 
 /** What the data path needs of certificates, wherever they are obtained and renewed. */
 export interface CertificateSource {
-  /** The identity's certificate, obtained when there is none. Rejects with CERTIFICATE_UNAVAILABLE. */
+  /** The identity's certificate, obtained if need be. Rejects with CERTIFICATE_UNAVAILABLE. */
   get(spiffeId: string): Promise<TlsIdentity>;
   /** The certificate as it is now; undefined when there is none or it has expired. */
   current(spiffeId: string): TlsIdentity | undefined;
@@ -47,6 +48,7 @@ export interface CertificateClock {
 export interface CertificatesOptions {
   readonly ttlMs: number;
   readonly log: Logger;
+  readonly registry?: MetricRegistry;
   readonly clock?: CertificateClock;
 }
 
@@ -68,6 +70,17 @@ const RETRY_MAX_MS = 150_000;
 const RENEWAL_JITTER = 0.05;
 /** No sleep is longer: timers stand still while a laptop does, and 2^31 ms is all they can. */
 const SLEEP_MAX_MS = 300_000;
+
+/** Different failures that are remembered as told. */
+const TOLD_MAX = 100;
+
+export function certificateResults(registry: MetricRegistry) {
+  return registry.counter(
+    "waystone_certificate_requests_total",
+    "Certificates that this proxy asked the CA for, by whether it obtained them.",
+    ["result"],
+  );
+}
 
 /** One identity's state. */
 class Entry {
@@ -92,6 +105,9 @@ export class Certificates implements CertificateSource {
   readonly #entries = new Map<string, Entry>();
   readonly #listeners = new Set<(identity: TlsIdentity) => void>();
   readonly #turns = new Turns(PARALLEL_REQUESTS);
+  readonly #requests;
+  /** What has been logged and lasts: a CA that is away is no news for each identity and retry. */
+  readonly #told = new Set<string>();
   #isClosed = false;
 
   constructor(authority: CertificateAuthority, options: CertificatesOptions) {
@@ -99,6 +115,7 @@ export class Certificates implements CertificateSource {
     this.#ttlMs = options.ttlMs;
     this.#log = options.log;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
+    this.#requests = options.registry && certificateResults(options.registry);
   }
 
   /**
@@ -196,6 +213,8 @@ export class Certificates implements CertificateSource {
     entry.request = undefined;
     if (entry.isReleased) return;
     entry.identity = identity;
+    this.#requests?.child(["obtained"]).add(1);
+    if (entry.lastFailure !== undefined) this.#told.delete(entry.lastFailure.message);
     entry.failures = 0;
     entry.lastFailure = undefined;
     const { notBeforeMs, notAfterMs } = identity;
@@ -214,10 +233,19 @@ export class Certificates implements CertificateSource {
     const delayMs = retryDelayMs(entry.failures, this.#clock.random(), this.#clock.random());
     entry.failures++;
     this.#renewAt(entry, this.#clock.now() + delayMs);
+    this.#requests?.child(["failed"]).add(1);
     const { spiffeId } = entry;
     const isUsable = this.#valid(entry) !== undefined;
-    this.#log.warn({ spiffeId, reason: failure.message, delayMs, isUsable }, "no certificate");
+    const level = this.#isNews(failure.message) ? "warn" : "debug";
+    this.#log[level]({ spiffeId, reason: failure.message, delayMs, isUsable }, "no certificate");
     return failure;
+  }
+
+  #isNews(message: string): boolean {
+    if (this.#told.has(message)) return false;
+    if (this.#told.size === TOLD_MAX) this.#told.clear();
+    this.#told.add(message);
+    return true;
   }
 
   #renewAt(entry: Entry, atMs: number): void {

@@ -138,6 +138,7 @@ export class LocalMesh {
     this.#certificates = new Certificates(authority, {
       ttlMs: CERTIFICATE_TTL_MS,
       log: log("certificates"),
+      registry: this.#registry,
     });
     registerControlMetrics(this.#registry, control);
     const { settings } = control.current;

@@ -2,7 +2,7 @@
  * What each process of the mesh has around its work: readiness, metrics, admin, and an end without
  * loss (D10):
  *
- *     SIGTERM ─> not ready ─ delay: nobody sends more, what comes is served ─> GOAWAY, finish ─> cut
+ *     SIGTERM ─> not ready ─ delay: what still comes is served ─> GOAWAY, finish ─> cut
  *
  * The delay is what the rest of the mesh needs to see that this process is leaving.
  */

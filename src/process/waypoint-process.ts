@@ -45,7 +45,11 @@ export class WaypointProcess {
     this.#host = new ProcessHost({ ...options, component: "waypoint" });
     const { registry, readiness, drain } = this.#host;
     const { certificateTtlMs: ttlMs, link, state } = options;
-    const certificates = new Certificates(link.authority, { ttlMs, log: log("certificates") });
+    const certificates = new Certificates(link.authority, {
+      ttlMs,
+      log: log("certificates"),
+      registry,
+    });
     this.#certificates = certificates;
     const context = { certificates, registry, readiness, drain };
     this.#program = new WaypointProgram(options.waypoint, context, state);

@@ -60,7 +60,11 @@ export class ZtunnelProcess {
     this.#host = new ProcessHost({ ...options, component: "ztunnel" });
     const { registry, readiness, drain } = this.#host;
     const { certificateTtlMs: ttlMs, link, node, state } = options;
-    this.#certificates = new Certificates(link.authority, { ttlMs, log: log("certificates") });
+    this.#certificates = new Certificates(link.authority, {
+      ttlMs,
+      log: log("certificates"),
+      registry,
+    });
     const certificates = this.#certificates;
     this.#workloads = new LocalWorkloads(node, certificates);
     this.#listeners = new Listeners(OWN_ADDRESSES, ({ message }) => this.#log.error(message));
