@@ -27,13 +27,35 @@ test("--help lists every command and ends well", async () => {
   const { code, out, err } = await call("--help");
   expect(code).toBe(0);
   expect(err).toBe("");
-  for (const name of ["up", "request", "exec", "validate", "status", "token", "version"]) {
+  for (const name of [
+    "up",
+    "request",
+    "exec",
+    "validate",
+    "status",
+    "token",
+    "control-plane",
+    "ztunnel",
+    "waypoint",
+    "version",
+  ]) {
     expect(out).toMatch(new RegExp(`^  ${name}\\b`, "m"));
   }
 });
 
 test("every command has its own --help", async () => {
-  for (const name of ["up", "request", "exec", "validate", "status", "token", "version"]) {
+  for (const name of [
+    "up",
+    "request",
+    "exec",
+    "validate",
+    "status",
+    "token",
+    "control-plane",
+    "ztunnel",
+    "waypoint",
+    "version",
+  ]) {
     const { code, out } = await call(name, "--help");
     expect(code).toBe(0);
     expect(out).toContain(`Usage: waystone ${name}`);
@@ -102,4 +124,19 @@ test("token refuses what is no service account", async () => {
     expect(code).toBe(64);
     expect(err).toContain("is not NAMESPACE/SERVICEACCOUNT");
   }
+});
+
+test("proxies say what they need", async () => {
+  const ztunnel = await call("ztunnel");
+  expect(ztunnel).toMatchObject({
+    code: 64,
+    err: expect.stringContaining("--node (or NODE_NAME)"),
+  });
+  const half = await call("ztunnel", "--node", "n", "--socks-address", "127.0.0.1:0");
+  expect(half).toMatchObject({ code: 64, err: expect.stringContaining("--socks-password-file") });
+  const waypoint = await call("waypoint", "wp");
+  expect(waypoint).toMatchObject({ code: 64, err: expect.stringContaining("NAMESPACE/NAME") });
+  const missing = await call("control-plane", "-f", join(state, "nowhere"), "--state", state);
+  expect(missing.code).not.toBe(0);
+  expect(missing.err).toContain("nowhere");
 });

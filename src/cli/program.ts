@@ -6,7 +6,7 @@ import { Command, CommanderError } from "commander";
 import { describeError, EXIT_USAGE, exitCodeOf } from "./command-error.ts";
 import { OPTIONS } from "./options.ts";
 import { type Output, processOutput } from "./output.ts";
-import { hostOptions, PROXY_OPTIONS } from "./proxy-options.ts";
+import { hostOptions, PROXY_OPTIONS, proxyOptions } from "./proxy-options.ts";
 import { version } from "./version.ts";
 
 /** Runs a command line and tells the exit code. */
@@ -50,6 +50,8 @@ function buildProgram(output: Output, end: End): Command {
   addStatus(program, output, end);
   addToken(program, output, end);
   addControlPlane(program, output, end);
+  addZtunnel(program, output, end);
+  addWaypoint(program, output, end);
   program
     .command("version")
     .description("print the version")
@@ -186,4 +188,33 @@ function addControlPlane(program: Command, output: Output, end: End): void {
       const { controlPlane } = await import("./commands/control-plane.ts");
       end(await controlPlane(options, output));
     });
+}
+
+function addZtunnel(program: Command, output: Output, end: End): void {
+  const command = program
+    .command("ztunnel")
+    .description("run the L4 proxy of a node's workloads, as the control plane configures it")
+    .addOption(OPTIONS.node())
+    .addOption(PROXY_OPTIONS.socksAddress())
+    .addOption(PROXY_OPTIONS.socksPasswordFile())
+    .addOption(PROXY_OPTIONS.capture());
+  for (const option of proxyOptions()) command.addOption(option);
+  command.action(async (options) => {
+    const { ztunnel } = await import("./commands/ztunnel.ts");
+    end(await ztunnel(options, output));
+  });
+}
+
+function addWaypoint(program: Command, output: Output, end: End): void {
+  const command = program
+    .command("waypoint")
+    .description("run an instance of a Gateway's waypoint, as the control plane configures it")
+    .argument("<namespace/name>", "of the Gateway")
+    .addOption(PROXY_OPTIONS.tunnelAddress())
+    .addOption(PROXY_OPTIONS.serviceAccount());
+  for (const option of proxyOptions()) command.addOption(option);
+  command.action(async (gateway: string, options) => {
+    const { waypoint } = await import("./commands/waypoint.ts");
+    end(await waypoint({ gateway, ...options }, output));
+  });
 }

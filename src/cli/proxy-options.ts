@@ -2,10 +2,7 @@
  * The options of a proxy that runs as a process of its own, and what they come to. Their twins in
  * the environment are named as Istio names them, so that its manifests fit.
  */
-import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { InvalidArgumentError, Option } from "commander";
-import { Failure } from "../kit/failure.ts";
 import type { HostPort } from "../net/listeners.ts";
 import { parseDuration, parseHostPort, parsePort } from "./options.ts";
 
@@ -15,7 +12,6 @@ export interface ProxyOptions {
   readonly caAddress?: HostPort;
   readonly roots: string;
   readonly token: string;
-  readonly node: string;
   readonly podName?: string;
   readonly podNamespace?: string;
   readonly instanceIp?: string;
@@ -73,11 +69,61 @@ export const PROXY_OPTIONS = {
       .argParser(parseSeconds)
       .default(5_000, "5s"),
   drainTimeout: () =>
-    new Option("--drain-timeout <duration>", "how long a shutdown takes at most")
-      .env("TERMINATION_GRACE_PERIOD_SECONDS")
+    new Option(
+      "--drain-timeout <duration>",
+      "how long a shutdown takes at most: 5 s less than TERMINATION_GRACE_PERIOD_SECONDS",
+    )
       .argParser(parseSeconds)
-      .default(25_000, "25s"),
+      .default(...drainTimeout(process.env.TERMINATION_GRACE_PERIOD_SECONDS)),
+  socksAddress: () =>
+    new Option("--socks-address <host:port>", "a SOCKS5 port by which clients enter").argParser(
+      parseHostPort,
+    ),
+  socksPasswordFile: () =>
+    new Option("--socks-password-file <file>", "its password; the user name is the workload"),
+  capture: () =>
+    new Option(
+      "--capture <listen=destination>",
+      "take connections to this HOST:PORT as captured ones to that (repeatable)",
+    ).argParser(collectCaptures),
+  tunnelAddress: () =>
+    new Option(
+      "--address <host:port>",
+      "where tunnels come in (default: port 15008 of --instance-ip, or of every address)",
+    ).argParser(parseHostPort),
+  serviceAccount: () =>
+    new Option(
+      "--service-account <name>",
+      "the account it runs as (default: the Gateway's name)",
+    ).env("SERVICE_ACCOUNT"),
 } satisfies Record<string, () => Option>;
+
+/** Those that every proxy has. */
+export function proxyOptions(): readonly Option[] {
+  return [
+    PROXY_OPTIONS.xdsAddress(),
+    PROXY_OPTIONS.caAddress(),
+    PROXY_OPTIONS.roots(),
+    PROXY_OPTIONS.token(),
+    PROXY_OPTIONS.podName(),
+    PROXY_OPTIONS.podNamespace(),
+    PROXY_OPTIONS.instanceIp(),
+    PROXY_OPTIONS.clusterId(),
+    PROXY_OPTIONS.certificateTtl(),
+    PROXY_OPTIONS.adminAddress(),
+    PROXY_OPTIONS.metricsAddress(),
+    PROXY_OPTIONS.readinessAddress(),
+    PROXY_OPTIONS.drainDelay(),
+    PROXY_OPTIONS.drainTimeout(),
+  ];
+}
+
+/** Kubernetes kills at the end of the grace period: what is left is cut somewhat before. */
+function drainTimeout(graceSeconds = "30"): [valueMs: number, text: string] {
+  const grace = /^\d+$/.test(graceSeconds) ? Number(graceSeconds) : 30;
+  const seconds = Math.max(grace - 5, grace / 2);
+  return [seconds * 1000, `${seconds}s`];
+}
 
 function address(flags: string, description: string, variable: string): Option {
   return new Option(flags, description).env(variable).argParser(parseHostPort);
@@ -109,6 +155,15 @@ export function parseSeconds(text: string): number {
   return /^\d+$/.test(text) ? Number(text) * 1000 : parseDuration(text);
 }
 
+type Capture = ReturnType<typeof parseCapture>;
+
+function collectCaptures(
+  text: string,
+  previous: readonly Capture[] | undefined,
+): readonly Capture[] {
+  return [...(previous ?? []), parseCapture(text)];
+}
+
 /** `LISTEN=DESTINATION`, both HOST:PORT. */
 export function parseCapture(text: string): { at: HostPort; to: HostPort } {
   const [at = "", to = "", rest] = text.split("=");
@@ -117,22 +172,3 @@ export function parseCapture(text: string): { at: HostPort; to: HostPort } {
   }
   return { at: parseHostPort(at), to: parseHostPort(to) };
 }
-
-/** Reads the file each time, or gives the text itself. */
-export function fileOrText(value: string, isText: (value: string) => boolean, what: string) {
-  return async (): Promise<string> => {
-    if (isText(value) && !existsSync(value)) return value.trim();
-    try {
-      return (await readFile(value, "utf8")).trim();
-    } catch (caught) {
-      const detail = `${what} ${value} cannot be read: ${(caught as Error).message}`;
-      throw new Failure("CONFIGURATION_INVALID", detail, { cause: caught });
-    }
-  };
-}
-
-export const rootsOf = (value: string) =>
-  fileOrText(value, (text) => text.includes("-----BEGIN"), "the roots' file");
-
-export const tokenOf = (value: string) =>
-  fileOrText(value, (text) => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(text), "the token's file");

@@ -5,9 +5,9 @@
 import { CaClient } from "../agent/ca-client.ts";
 import type { CertificateAuthority } from "../agent/certificates.ts";
 import { GrpcChannel } from "../agent/grpc-channel.ts";
+import { MeshState } from "../agent/mesh-state.ts";
 import type { HostPort } from "../net/listeners.ts";
-import type { MetricRegistry } from "../telemetry/metrics.ts";
-import type { ResourceSink } from "../wire/resource.ts";
+import type { ProxyState } from "./program.ts";
 
 /** Who the proxy says it is to the control plane; what counts is its token. */
 export interface ProxyNode {
@@ -27,13 +27,14 @@ export interface ControlPlaneOptions {
   /** Read again for each stream and call. */
   readonly token: () => Promise<string>;
   readonly node: ProxyNode;
-  readonly registry: MetricRegistry;
 }
 
 export interface ControlPlaneLink {
   readonly authority: CertificateAuthority;
-  /** Feeds the sink from now on, again after each loss of the connection. */
-  start(sink: ResourceSink): void;
+  /** What the control plane has sent. */
+  readonly state: ProxyState;
+  /** Feeds the state from now on, again after each loss of the connection. */
+  start(): void;
   close(): void;
 }
 
@@ -44,6 +45,7 @@ export function connectControlPlane(options: ControlPlaneOptions): ControlPlaneL
   const channel = new GrpcChannel({ ...ca, roots, token, clusterId });
   return {
     authority: new CaClient({ channel, impersonates: node.kind === "ztunnel" }),
+    state: new MeshState(),
     start() {},
     close() {},
   };

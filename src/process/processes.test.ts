@@ -108,7 +108,6 @@ async function linkOf(
       nodeName: subject.node ?? "",
       clusterId: "Kubernetes",
     },
-    registry: new (await import("../telemetry/metrics.ts")).MetricRegistry(),
   });
 }
 
@@ -177,14 +176,12 @@ test("ztunnels and a waypoint carry a request; policy is theirs; a waypoint drai
   const echo = await startEcho(at);
   cleanups.push(async () => echo.close());
   const control = await startControlPlane();
-  const common = { ...host, state: await stateOfFiles(), certificateTtlMs: HOUR_MS };
+  const common = { ...host, certificateTtlMs: HOUR_MS };
+  const state = await stateOfFiles();
   const ztunnels: ZtunnelProcess[] = [];
   for (const node of ["node-1", "node-2"]) {
-    const link = await linkOf(control, {
-      namespace: "istio-system",
-      serviceAccount: "ztunnel",
-      node,
-    });
+    const proxy = { namespace: "istio-system", serviceAccount: "ztunnel", node };
+    const link = { ...(await linkOf(control, proxy)), state };
     const socks = { at: FREE("127.0.0.1"), password: "secret" };
     const ztunnel = await ZtunnelProcess.start({ ...common, node, link, socks, captures: [] });
     cleanups.push(() => ztunnel.stop());
@@ -199,7 +196,7 @@ test("ztunnels and a waypoint carry a request; policy is theirs; a waypoint drai
       serviceAccount: "wp",
       instanceIp: at.waypoints[0],
     },
-    link: await linkOf(control, { namespace: "shop", serviceAccount: "wp" }),
+    link: { ...(await linkOf(control, { namespace: "shop", serviceAccount: "wp" })), state },
   });
   cleanups.push(() => waypoint.stop());
   const ready = waypoint.ports.readiness.port;
@@ -208,7 +205,7 @@ test("ztunnels and a waypoint carry a request; policy is theirs; a waypoint drai
   // The other Pod of the waypoint has no process: it is taken out of the mesh.
   await writeFile(mesh, manifests(at, [true, false]));
   await until(() => {
-    const front = common.state.current.endpoints.get("shop/wp.shop.svc.cluster.local") ?? [];
+    const front = state.current.endpoints.get("shop/wp.shop.svc.cluster.local") ?? [];
     return front.some((endpoint) => !endpoint.isHealthy);
   });
 
@@ -228,11 +225,8 @@ test("ztunnels and a waypoint carry a request; policy is theirs; a waypoint drai
 
 test("a waypoint without configuration says what it waits for, and is not ready", async () => {
   const control = await startControlPlane();
-  const empty = await stateOfFiles();
-  const silent = { ...empty, current: empty.current, subscribe: () => () => {} };
   const waypoint = await WaypointProcess.start({
     ...host,
-    state: { ...silent, current: { ...empty.current, revision: 0 } },
     certificateTtlMs: HOUR_MS,
     at: { host: at.waypoints[0], port: 15008 },
     waypoint: { namespace: "shop", name: "wp", serviceAccount: "wp", instanceIp: undefined },

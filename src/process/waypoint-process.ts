@@ -8,7 +8,6 @@ import { log } from "../kit/log.ts";
 import { type HostPort, Listeners, OWN_ADDRESSES, portFailure } from "../net/listeners.ts";
 import type { ControlPlaneLink } from "./control-plane-link.ts";
 import { type HostPorts, ProcessHost, type ProcessHostOptions } from "./process-host.ts";
-import type { ProxyState } from "./program.ts";
 import { WaypointProgram, type WaypointProgramOptions } from "./waypoint-program.ts";
 
 export interface WaypointProcessOptions extends Omit<ProcessHostOptions, "component"> {
@@ -16,7 +15,6 @@ export interface WaypointProcessOptions extends Omit<ProcessHostOptions, "compon
   /** Where tunnels come in. */
   readonly at: HostPort;
   readonly link: ControlPlaneLink;
-  readonly state: ProxyState;
   readonly certificateTtlMs: number;
 }
 
@@ -44,7 +42,7 @@ export class WaypointProcess {
     this.#options = options;
     this.#host = new ProcessHost({ ...options, component: "waypoint" });
     const { registry, readiness, drain } = this.#host;
-    const { certificateTtlMs: ttlMs, link, state } = options;
+    const { certificateTtlMs: ttlMs, link } = options;
     const certificates = new Certificates(link.authority, {
       ttlMs,
       log: log("certificates"),
@@ -52,20 +50,20 @@ export class WaypointProcess {
     });
     this.#certificates = certificates;
     const context = { certificates, registry, readiness, drain };
-    this.#program = new WaypointProgram(options.waypoint, context, state);
+    this.#program = new WaypointProgram(options.waypoint, context, link.state);
     this.#listeners = new Listeners(OWN_ADDRESSES, ({ message }) => log("waypoint").error(message));
     drain.add(this.#listeners);
   }
 
   async #start(): Promise<void> {
-    const { at, link, state, waypoint } = this.#options;
+    const { at, link, waypoint } = this.#options;
     this.#ports = await this.#host.listen(this.#program);
     const accept = (socket: net.Socket) => this.#program.accept(socket);
     const purpose = `waypoint ${waypoint.namespace}/${waypoint.name}`;
     await this.#listeners.sync([{ address: at.host, port: at.port, purpose, accept }]);
     const [problem] = this.#listeners.problems;
     if (problem !== undefined) throw portFailure(problem);
-    link.start(state);
+    link.start();
   }
 
   /** Where its own ports are. */

@@ -19,13 +19,11 @@ import {
 import type { ControlPlaneLink } from "./control-plane-link.ts";
 import { LocalWorkloads } from "./local-workloads.ts";
 import { type HostPorts, ProcessHost, type ProcessHostOptions } from "./process-host.ts";
-import type { ProxyState } from "./program.ts";
 import { type ZtunnelEntry, ZtunnelProgram } from "./ztunnel-program.ts";
 
 export interface ZtunnelProcessOptions extends Omit<ProcessHostOptions, "component"> {
   readonly node: string;
   readonly link: ControlPlaneLink;
-  readonly state: ProxyState;
   readonly certificateTtlMs: number;
   /** SOCKS5: where, and the password. */
   readonly socks: { readonly at: HostPort; readonly password: string } | undefined;
@@ -59,7 +57,7 @@ export class ZtunnelProcess {
     this.#options = options;
     this.#host = new ProcessHost({ ...options, component: "ztunnel" });
     const { registry, readiness, drain } = this.#host;
-    const { certificateTtlMs: ttlMs, link, node, state } = options;
+    const { certificateTtlMs: ttlMs, link, node } = options;
     this.#certificates = new Certificates(link.authority, {
       ttlMs,
       log: log("certificates"),
@@ -71,13 +69,14 @@ export class ZtunnelProcess {
     drain.add(this.#listeners);
     const socksPassword = options.socks?.password;
     const context = { certificates, registry, readiness, drain };
-    this.#program = new ZtunnelProgram({ node, socksPassword }, context, state);
+    this.#program = new ZtunnelProgram({ node, socksPassword }, context, link.state);
     readiness.require("listeners", "the ports are not open yet");
     certificates.subscribe(() => this.#checkCertificates());
   }
 
   async #start(): Promise<void> {
-    const { state, link, socks, captures } = this.#options;
+    const { link, socks, captures } = this.#options;
+    const { state } = link;
     const ports = await this.#host.listen(this.#program);
     this.#ports = { ...ports, socks: socks && (await this.#listenSocks(socks.at)) };
     state.subscribe((now) => this.#onSnapshot(now));
@@ -89,7 +88,7 @@ export class ZtunnelProcess {
       if (problem !== undefined) throw portFailure(problem);
     }
     this.#onSnapshot(state.current);
-    link.start(state);
+    link.start();
   }
 
   async #listenSocks(at: HostPort): Promise<HostPort> {
