@@ -96,7 +96,7 @@ export function parsePort(text: string): number {
 
 /** `HOST:PORT`; an IPv6 host stands in brackets. `localhost` is 127.0.0.1, as it is for probes. */
 export function parseHostPort(text: string): HostPort {
-  const found = /^(?:\[([^\]]+)\]|([^:[\]/]+)):(\d+)$/.exec(text);
+  const found = /^(?:\[([^\]]+)\]|([^:[\]/\s]+)):(\d+)$/.exec(text);
   if (!found) throw new InvalidArgumentError("Write it as HOST:PORT.");
   const host = (found[1] ?? found[2])!;
   return { host: host === "localhost" ? "127.0.0.1" : host, port: parsePort(found[3]!) };

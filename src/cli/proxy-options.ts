@@ -144,7 +144,7 @@ export function parseControlPlane(text: string): HostPort {
   if (/^http:/i.test(text)) {
     throw new InvalidArgumentError("The control plane is spoken to over TLS: https, or no scheme.");
   }
-  const found = /^(?:https:\/\/)?(?:\[([^\]]+)\]|([^:[\]/]+))(?::(\d+))?\/?$/i.exec(text);
+  const found = /^(?:https:\/\/)?(?:\[([^\]]+)\]|([^:[\]/\s]+))(?::(\d+))?\/?$/i.exec(text);
   if (!found) throw new InvalidArgumentError("Write it as HOST:PORT.");
   const port = found[3] === undefined ? CONTROL_PLANE_PORT : parsePort(found[3]);
   return { host: (found[1] ?? found[2])!, port };

@@ -39,7 +39,7 @@ beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "processes-"));
   at = meshAddresses();
   mesh = join(directory, "mesh.yaml");
-  await writeFile(mesh, manifests(at));
+  await writeFile(mesh, await manifests(at));
   cleanups.push(() => rm(directory, { recursive: true }));
 });
 
@@ -172,7 +172,7 @@ async function readiness(port: number): Promise<string> {
 }
 
 test("ztunnels and a waypoint carry a request; policy is theirs; a waypoint drains", async () => {
-  await writeFile(join(directory, "policy.yaml"), denyPath("/secret"));
+  await writeFile(join(directory, "policy.yaml"), await denyPath("/secret"));
   const echo = await startEcho(at);
   cleanups.push(async () => echo.close());
   const control = await startControlPlane();
@@ -203,7 +203,7 @@ test("ztunnels and a waypoint carry a request; policy is theirs; a waypoint drai
   await until(async () => (await readiness(ready)) === "ready\n");
   await until(async () => (await readiness(ztunnels[1]!.ports.readiness.port)) === "ready\n");
   // The other Pod of the waypoint has no process: it is taken out of the mesh.
-  await writeFile(mesh, manifests(at, [true, false]));
+  await writeFile(mesh, await manifests(at, [true, false]));
   await until(() => {
     const front = state.current.endpoints.get("shop/wp.shop.svc.cluster.local") ?? [];
     return front.some((endpoint) => !endpoint.isHealthy);
@@ -214,7 +214,7 @@ test("ztunnels and a waypoint carry a request; policy is theirs; a waypoint drai
   expect(allowed.status).toBe(200);
   expect(JSON.parse(allowed.body)).toEqual({ path: "/hello", remoteAddress: at.waypoints[0] });
   expect((await get(socks, "/secret")).status).toBe(403);
-  await writeFile(join(directory, "policy.yaml"), denyPath("/other"));
+  await writeFile(join(directory, "policy.yaml"), await denyPath("/other"));
   await until(async () => (await get(socks, "/secret")).status === 200);
 
   const stopping = waypoint.stop();
