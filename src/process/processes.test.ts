@@ -195,6 +195,7 @@ test("ztunnels and a waypoint carry a request; policy is theirs; a waypoint drai
       name: "wp",
       serviceAccount: "wp",
       instanceIp: at.waypoints[0],
+      drainGraceMs: 100,
     },
     link: { ...(await linkOf(control, { namespace: "shop", serviceAccount: "wp" })), state },
   });
@@ -229,7 +230,13 @@ test("a waypoint without configuration says what it waits for, and is not ready"
     ...host,
     certificateTtlMs: HOUR_MS,
     at: { host: at.waypoints[0], port: 15008 },
-    waypoint: { namespace: "shop", name: "wp", serviceAccount: "wp", instanceIp: undefined },
+    waypoint: {
+      namespace: "shop",
+      name: "wp",
+      serviceAccount: "wp",
+      instanceIp: undefined,
+      drainGraceMs: 0,
+    },
     link: await linkOf(control, { namespace: "shop", serviceAccount: "wp" }),
   });
   cleanups.push(() => waypoint.stop());

@@ -10,7 +10,8 @@ import type { ControlPlaneLink } from "./control-plane-link.ts";
 import { type HostPorts, ProcessHost, type ProcessHostOptions } from "./process-host.ts";
 import { WaypointProgram, type WaypointProgramOptions } from "./waypoint-program.ts";
 
-export interface WaypointProcessOptions extends Omit<ProcessHostOptions, "component"> {
+export interface WaypointProcessOptions
+  extends Omit<ProcessHostOptions, "component" | "drainDelayMs"> {
   readonly waypoint: WaypointProgramOptions;
   /** Where tunnels come in. */
   readonly at: HostPort;
@@ -40,7 +41,8 @@ export class WaypointProcess {
 
   private constructor(options: WaypointProcessOptions) {
     this.#options = options;
-    this.#host = new ProcessHost({ ...options, component: "waypoint" });
+    // The waypoint itself keeps accepting for a while, with GOAWAY at once.
+    this.#host = new ProcessHost({ ...options, component: "waypoint", drainDelayMs: 0 });
     const { registry, readiness, drain } = this.#host;
     const { certificateTtlMs: ttlMs, link } = options;
     const certificates = new Certificates(link.authority, {
@@ -52,7 +54,6 @@ export class WaypointProcess {
     const context = { certificates, registry, readiness, drain };
     this.#program = new WaypointProgram(options.waypoint, context, link.state);
     this.#listeners = new Listeners(OWN_ADDRESSES, ({ message }) => log("waypoint").error(message));
-    drain.add(this.#listeners);
   }
 
   async #start(): Promise<void> {
@@ -84,6 +85,7 @@ export class WaypointProcess {
 
   #end(isHasty: boolean): Promise<void> {
     return this.#host.stop(async () => {
+      this.#listeners.destroy();
       this.#options.link.close();
       await this.#program.close();
       this.#certificates.close();

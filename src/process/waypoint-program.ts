@@ -24,6 +24,8 @@ export interface WaypointProgramOptions {
   readonly serviceAccount: string;
   /** The address to dial from, when it is this machine's. */
   readonly instanceIp: string | undefined;
+  /** A drain lets idle connections, and late tunnels, come and go this long. */
+  readonly drainGraceMs: number;
 }
 
 export class WaypointProgram implements Program {
@@ -89,7 +91,7 @@ export class WaypointProgram implements Program {
   }
 
   #start(snapshot: Snapshot) {
-    const { namespace, serviceAccount, instanceIp } = this.#options;
+    const { namespace, serviceAccount, instanceIp, drainGraceMs } = this.#options;
     const { certificates, registry, drain, readiness, lineSink } = this.#context;
     const { settings } = snapshot;
     const { trustDomain } = settings;
@@ -111,6 +113,7 @@ export class WaypointProgram implements Program {
       accessLog,
       decisions: this.#decisions,
       drain,
+      limits: { drainGraceMs },
       sourceAddress: ownAddress(instanceIp),
       tunnelAddress: (address) => ({ host: address, port: HBONE_PORT }),
     });

@@ -28,7 +28,7 @@ export async function waypoint(options: WaypointOptions, output: Output): Promis
   const stop = new StopSignal();
   const running = await WaypointProcess.start({
     ...processHost(options, () => stop.trigger("quit")),
-    waypoint: { namespace, name, serviceAccount, instanceIp },
+    waypoint: { namespace, name, serviceAccount, instanceIp, drainGraceMs: options.drainDelay },
     at,
     link: linkTo(options, {
       kind: "waypoint",
