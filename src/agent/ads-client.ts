@@ -1,0 +1,259 @@
+/**
+ * A proxy's side of delta ADS: keeps one stream to the control plane, feeds the sink with what
+ * comes, and answers each response with an ACK, or a NACK that says what is wrong.
+ *
+ *     connect ─ subscribe (what is held) ─ response: stage, answer … revision: commit, answer
+ *        ↑                                                              │
+ *        └─ wait 10 ms, doubling to 15 s, with jitter ─ lost, refused ──┘
+ *
+ * Whatever happens here, the sink keeps what it has: a proxy serves from its last configuration.
+ */
+import { create, type JsonObject } from "@bufbuild/protobuf";
+import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { log } from "../kit/log.ts";
+import type { MetricRegistry } from "../telemetry/metrics.ts";
+import {
+  AggregatedDiscoveryService,
+  type DeltaDiscoveryRequest,
+  DeltaDiscoveryRequestSchema,
+  type DeltaDiscoveryResponse,
+} from "../wire/gen/envoy/discovery_pb.ts";
+import { RESOURCE_TYPES, type ResourceSink, type ResourceType } from "../wire/resource.ts";
+import { decodeRevision } from "../wire/revision.ts";
+
+export interface AdsClientOptions {
+  readonly channel: {
+    transport(): Promise<Transport>;
+    headers(): Promise<Readonly<Record<string, string>>>;
+    failed(): void;
+  };
+  readonly node: { readonly id: string; readonly metadata: JsonObject };
+  readonly sink: ResourceSink;
+  readonly registry?: MetricRegistry | undefined;
+}
+
+const BACKOFF_FIRST_MS = 10;
+const BACKOFF_MAX_MS = 15_000;
+
+export class AdsClient {
+  readonly #options: AdsClientOptions;
+  readonly #log = log("ads");
+  readonly #metrics;
+  readonly #closing = new AbortController();
+  #isConnected = false;
+  /** Told once, then counted: a control plane that is away for hours is one line. */
+  #isAwayTold = false;
+  #revision = 0;
+
+  constructor(options: AdsClientOptions) {
+    this.#options = options;
+    this.#metrics = options.registry && clientMetrics(options.registry);
+  }
+
+  /** Whether the control plane answers at present. */
+  get isConnected(): boolean {
+    return this.#isConnected;
+  }
+
+  /** The revision that was taken last; 0: none yet. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  start(): void {
+    this.#run().catch((caught: unknown) => this.#log.error({ caught }, "configuration stream"));
+  }
+
+  close(): void {
+    this.#closing.abort();
+  }
+
+  async #run(): Promise<void> {
+    let delayMs = BACKOFF_FIRST_MS;
+    while (!this.#closing.signal.aborted) {
+      let why = "the control plane has ended the stream";
+      try {
+        await this.#stream();
+      } catch (caught) {
+        why = describe(caught);
+        this.#options.channel.failed();
+      }
+      if (this.#closing.signal.aborted) return;
+      if (this.#isConnected) delayMs = BACKOFF_FIRST_MS;
+      this.#setConnected(false, why);
+      await sleep(delayMs * (0.5 + Math.random()), this.#closing.signal);
+      delayMs = Math.min(delayMs * 2, BACKOFF_MAX_MS);
+      this.#metrics?.reconnects.add(1);
+    }
+  }
+
+  /** One stream, to its end. Throws when it breaks, and when what it brought cannot be taken. */
+  async #stream(): Promise<void> {
+    const { channel, sink } = this.#options;
+    const client = createClient(AggregatedDiscoveryService, await channel.transport());
+    const headers = await channel.headers();
+    // Ended with this stream, whichever way it ends: nothing of it outlives it.
+    const ending = new AbortController();
+    const end = () => ending.abort();
+    this.#closing.signal.addEventListener("abort", end);
+    const outgoing = new Outgoing();
+    for (const type of sink.types) outgoing.push(this.#firstRequest(type));
+    try {
+      const { signal } = ending;
+      const incoming = client.deltaAggregatedResources(outgoing, { headers, signal });
+      for await (const response of incoming) {
+        this.#setConnected(true, "");
+        const problem = await this.#take(response);
+        outgoing.push(answerTo(response, problem));
+        if (problem !== undefined) this.#metrics?.refusals.child([response.typeUrl]).add(1);
+        // What was staged does not amount to what the server means: only a new start mends that.
+        if (problem !== undefined && response.typeUrl === RESOURCE_TYPES.revision) {
+          throw new Error(`revision refused: ${problem}`);
+        }
+      }
+    } finally {
+      outgoing.end();
+      this.#closing.signal.removeEventListener("abort", end);
+      ending.abort();
+    }
+  }
+
+  #firstRequest(type: ResourceType): DeltaDiscoveryRequest {
+    const { node, sink } = this.#options;
+    return create(DeltaDiscoveryRequestSchema, {
+      node,
+      typeUrl: type,
+      initialResourceVersions: Object.fromEntries(sink.versions(type)),
+    });
+  }
+
+  /** What is wrong with it; undefined: all of it was taken. */
+  async #take(response: DeltaDiscoveryResponse): Promise<string | undefined> {
+    const { typeUrl } = response;
+    const type = this.#options.sink.types.find((known) => known === typeUrl);
+    // As a ztunnel does: what was not asked for is passed over.
+    if (type === undefined) return undefined;
+    if (type === RESOURCE_TYPES.revision) return await this.#commit(response);
+    const { sink } = this.#options;
+    const problems: string[] = [];
+    // A name that is updated and removed in one response is gone (protocols.md §1.5).
+    const removed = new Set(response.removedResources);
+    const upserted = response.resources.flatMap(({ name, version, resource }) => {
+      if (removed.has(name)) return [];
+      if (resource !== undefined) return [{ type, name, version, bytes: resource.value }];
+      problems.push(`${name}: no resource`);
+      return [];
+    });
+    problems.push(...(await sink.stage(type, upserted, [...removed])));
+    if (problems.length === 0) return undefined;
+    this.#log.warn({ type, problems: problems.slice(0, 10) }, "resources refused");
+    return problems.slice(0, 100).join("; ");
+  }
+
+  async #commit({ resources }: DeltaDiscoveryResponse): Promise<string | undefined> {
+    const bytes = resources.at(-1)?.resource?.value;
+    if (bytes === undefined) return undefined;
+    let stamp: ReturnType<typeof decodeRevision>;
+    try {
+      stamp = decodeRevision(bytes);
+    } catch (caught) {
+      return `not a revision: ${describe(caught)}`;
+    }
+    const refusal = await this.#options.sink.commit(stamp);
+    if (refusal !== undefined) {
+      this.#log.warn({ revision: stamp.id, reason: refusal }, "revision refused");
+      return refusal;
+    }
+    this.#revision = stamp.id;
+    this.#metrics?.revision.set(stamp.id);
+    return undefined;
+  }
+
+  #setConnected(isConnected: boolean, why: string): void {
+    this.#metrics?.connected.set(isConnected ? 1 : 0);
+    if (isConnected && this.#isAwayTold) {
+      this.#isAwayTold = false;
+      this.#log.info({}, "the control plane answers again");
+    }
+    this.#isConnected = isConnected;
+    if (isConnected || this.#isAwayTold) return;
+    this.#isAwayTold = true;
+    const serving = this.#revision === 0 ? "nothing yet" : `revision ${this.#revision}`;
+    this.#log.warn({ reason: why, serving }, "the control plane does not answer; trying again");
+  }
+}
+
+/** ACK, or NACK with what is wrong (code 0, as ztunnel's). */
+function answerTo(
+  { typeUrl, nonce }: DeltaDiscoveryResponse,
+  problem: string | undefined,
+): DeltaDiscoveryRequest {
+  return create(DeltaDiscoveryRequestSchema, {
+    typeUrl,
+    responseNonce: nonce,
+    ...(problem === undefined ? {} : { errorDetail: { code: 0, message: problem } }),
+  });
+}
+
+/** Requests on their way out: one for each response, so never many. */
+class Outgoing implements AsyncIterable<DeltaDiscoveryRequest> {
+  readonly #waiting: DeltaDiscoveryRequest[] = [];
+  #wake: (() => void) | undefined;
+  #isEnded = false;
+
+  push(request: DeltaDiscoveryRequest): void {
+    this.#waiting.push(request);
+    this.#wake?.();
+  }
+
+  end(): void {
+    this.#isEnded = true;
+    this.#wake?.();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<DeltaDiscoveryRequest> {
+    while (true) {
+      const next = this.#waiting.shift();
+      if (next !== undefined) yield next;
+      else if (this.#isEnded) return;
+      else {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+    }
+  }
+}
+
+function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, delayMs);
+    signal.addEventListener("abort", done);
+  });
+}
+
+function describe(caught: unknown): string {
+  if (caught instanceof ConnectError) return `${Code[caught.code]}: ${caught.rawMessage}`;
+  return caught instanceof Error ? caught.message : String(caught);
+}
+
+function clientMetrics(registry: MetricRegistry) {
+  const gauge = (name: string, help: string) => registry.gauge(name, help, []).child([]);
+  return {
+    connected: gauge("waystone_ads_connected", "1 while the control plane answers."),
+    revision: gauge("waystone_ads_revision", "The revision of the configuration in force."),
+    reconnects: registry
+      .counter("waystone_ads_reconnects_total", "Attempts to reach the control plane again.", [])
+      .child([]),
+    refusals: registry.counter(
+      "waystone_ads_resources_refused_total",
+      "Responses of the control plane that were refused (NACK), by type.",
+      ["type"],
+    ),
+  };
+}

@@ -1,0 +1,141 @@
+/**
+ * Delta ADS: the mesh as resources, to every proxy that asks with a good token (protocols.md §1).
+ *
+ * A stream costs what its client wants and has not been sent yet (`AdsStream`); the resources
+ * themselves are encoded once and shared by all. A client that does not read is not waited for: its
+ * transport stops taking, and what changes meanwhile is kept as one state, not as a queue.
+ */
+import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import type { Drainable } from "../../kit/drain.ts";
+import { log } from "../../kit/log.ts";
+import type { MetricRegistry } from "../../telemetry/metrics.ts";
+import {
+  AggregatedDiscoveryService,
+  type DeltaDiscoveryRequest,
+  type DeltaDiscoveryResponse,
+} from "../../wire/gen/envoy/discovery_pb.ts";
+import type { ResourceSource } from "../../wire/resource.ts";
+import { type AdsClientStatus, AdsStream } from "./ads-stream.ts";
+import { type Authenticator, bearerToken } from "./authenticator.ts";
+
+export interface AdsServerOptions {
+  readonly source: ResourceSource;
+  readonly authenticator: Authenticator;
+  readonly registry: MetricRegistry;
+}
+
+export class AdsServer implements Drainable {
+  readonly #options: AdsServerOptions;
+  readonly #log = log("ads");
+  readonly #streams = new Set<AdsStream>();
+  readonly #unsubscribe: () => void;
+  readonly #metrics;
+  #onEmpty: (() => void) | undefined;
+  #isDraining = false;
+
+  constructor(options: AdsServerOptions) {
+    this.#options = options;
+    this.#metrics = adsMetrics(options.registry);
+    this.#unsubscribe = options.source.subscribe((batch) => {
+      for (const stream of this.#streams) stream.onBatch(batch);
+    });
+  }
+
+  routes(router: ConnectRouter): void {
+    router.service(AggregatedDiscoveryService, {
+      deltaAggregatedResources: (requests, context) => this.#serve(requests, context),
+    });
+  }
+
+  /** Who is connected, and how far each one is. */
+  get clients(): readonly AdsClientStatus[] {
+    return [...this.#streams].map((stream) => stream.status);
+  }
+
+  async *#serve(
+    requests: AsyncIterable<DeltaDiscoveryRequest>,
+    context: HandlerContext,
+  ): AsyncGenerator<DeltaDiscoveryResponse> {
+    const token = bearerToken(context.requestHeader.get("authorization"));
+    const caller = await this.#options.authenticator.authenticate(token).catch(() => {
+      this.#metrics.refused.add(1);
+      throw new ConnectError("the token is not accepted", Code.Unauthenticated);
+    });
+    const stream = new AdsStream(this.#options.source, this.#log, {
+      onRefusal: (type) => this.#metrics.refusals.child([type]).add(1),
+      onSent: (type, resources) => this.#metrics.sent.child([type]).add(resources),
+    });
+    if (this.#isDraining) throw closing();
+    this.#streams.add(stream);
+    this.#metrics.clients.add(1);
+    const { namespace, serviceAccount } = caller;
+    this.#log.info({ namespace, serviceAccount }, "proxy connected");
+    void listen(stream, requests);
+    try {
+      yield* stream.responses();
+    } finally {
+      this.#streams.delete(stream);
+      this.#metrics.clients.add(-1);
+      stream.close();
+      if (this.#streams.size === 0) this.#onEmpty?.();
+      this.#log.info({ namespace, serviceAccount, node: stream.status.node }, "proxy left");
+    }
+    // When the client has ended, so does the stream, and well.
+    if (this.#isDraining) throw closing();
+  }
+
+  /** Ends every stream as a ztunnel likes it: it comes back at once, to another replica. */
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    const empty = new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+    });
+    for (const stream of this.#streams) stream.close();
+    if (this.#streams.size > 0) await empty;
+    this.#unsubscribe();
+  }
+
+  destroy(): void {
+    this.#isDraining = true;
+    for (const stream of this.#streams) stream.close();
+    this.#unsubscribe();
+  }
+}
+
+/** Feeds the stream with requests until the client ends them, or is gone. */
+async function listen(
+  stream: AdsStream,
+  requests: AsyncIterable<DeltaDiscoveryRequest>,
+): Promise<void> {
+  try {
+    for await (const request of requests) stream.onRequest(request);
+  } catch {
+    // The connection broke, or the client sent what is no message: its transport has told it.
+  }
+  stream.close();
+}
+
+/** A code and text that a ztunnel takes for an ordinary goodbye (protocols.md §1.4). */
+function closing(): ConnectError {
+  return new ConnectError("transport is closing", Code.Unavailable);
+}
+
+function adsMetrics(registry: MetricRegistry) {
+  const one = registry.gauge("waystone_ads_clients", "Proxies connected to the control plane.", []);
+  return {
+    clients: one.child([]),
+    refused: registry
+      .counter("waystone_ads_streams_refused_total", "Streams refused for their token.", [])
+      .child([]),
+    refusals: registry.counter(
+      "waystone_ads_refusals_total",
+      "Responses that a proxy refused (NACK), by type.",
+      ["type"],
+    ),
+    sent: registry.counter(
+      "waystone_ads_resources_sent_total",
+      "Resources and removals sent to proxies, by type.",
+      ["type"],
+    ),
+  };
+}

@@ -1,0 +1,263 @@
+/**
+ * One client's delta stream (protocols.md §1.5): its subscriptions, and the responses that are due.
+ *
+ * What is due is taken of all types at one moment and sent in the order below; then the revision of
+ * that moment follows. So a client that reads slowly is behind, but never sees half a change. The
+ * next responses are made when the last one has gone out: nothing queues here but what is due.
+ */
+import { create } from "@bufbuild/protobuf";
+import type { Logger } from "../../kit/log.ts";
+import {
+  type DeltaDiscoveryRequest,
+  type DeltaDiscoveryResponse,
+  DeltaDiscoveryResponseSchema,
+} from "../../wire/gen/envoy/discovery_pb.ts";
+import {
+  type EncodedResource,
+  RESOURCE_TYPES,
+  type ResourceBatch,
+  type ResourceSource,
+  type ResourceType,
+} from "../../wire/resource.ts";
+import { encodeRevision } from "../../wire/revision.ts";
+import { AdsSubscription, type Due } from "./ads-subscription.ts";
+
+/**
+ * A policy is there before the workload that names it, and leaves after it: a ztunnel passes over a
+ * name that it does not know. What else there is does not depend on the order.
+ */
+const SENDING_ORDER: readonly ResourceType[] = [
+  RESOURCE_TYPES.authorization,
+  RESOURCE_TYPES.settings,
+  RESOURCE_TYPES.waypoint,
+  RESOURCE_TYPES.policies,
+  RESOURCE_TYPES.routes,
+  RESOURCE_TYPES.address,
+];
+
+/** Of one response: a client decodes it whole. */
+const RESPONSE_BYTES_MAX = 1024 * 1024;
+/** Revisions whose answer is waited for; of a client that never answers the oldest are forgotten. */
+const UNANSWERED_REVISIONS_MAX = 1000;
+const UNKNOWN_TYPES_MAX = 100;
+
+export interface AdsClientStatus {
+  readonly node: string;
+  readonly types: readonly {
+    readonly type: string;
+    readonly sentNonce: string;
+    readonly ackedNonce: string;
+    readonly refusal: string;
+  }[];
+  /** The revision that the client has said to enforce; undefined: it does not take them. */
+  readonly enforcedRevision: number | undefined;
+}
+
+export interface AdsStreamEvents {
+  onRefusal(type: string, message: string): void;
+  onSent(type: string, resources: number): void;
+}
+
+export class AdsStream {
+  readonly #source: ResourceSource;
+  readonly #log: Logger;
+  readonly #events: AdsStreamEvents;
+  readonly #subscriptions = new Map<string, AdsSubscription>();
+  /** Types that are no type here: asked for, and owed one empty answer. */
+  readonly #unknownTypes = new Set<string>();
+  readonly #owedUnknown: string[] = [];
+  #node = "";
+  #nonce = 0;
+  #revisionSent = -1;
+  /** Revisions on their way, by nonce. */
+  readonly #revisionByNonce = new Map<string, number>();
+  #enforcedRevision: number | undefined;
+  #wake: (() => void) | undefined;
+  #isClosed = false;
+
+  constructor(source: ResourceSource, log: Logger, events: AdsStreamEvents) {
+    this.#source = source;
+    this.#log = log;
+    this.#events = events;
+  }
+
+  get status(): AdsClientStatus {
+    return {
+      node: this.#node,
+      types: [...this.#subscriptions.values()].map((one) => ({
+        type: one.type,
+        sentNonce: one.lastSentNonce,
+        ackedNonce: one.lastAckedNonce,
+        refusal: one.lastRefusal,
+      })),
+      enforcedRevision: this.#enforcedRevision,
+    };
+  }
+
+  /** Something the client has sent: a subscription, an ACK, a NACK, or several of these at once. */
+  onRequest(request: DeltaDiscoveryRequest): void {
+    if (request.node !== undefined && this.#node === "") this.#node = request.node.id;
+    const { typeUrl: type, responseNonce } = request;
+    if (!isKnown(type)) {
+      this.#onUnknownType(type);
+      return;
+    }
+    let subscription = this.#subscriptions.get(type);
+    if (subscription === undefined) {
+      subscription = new AdsSubscription(type);
+      this.#subscriptions.set(type, subscription);
+      if (type !== RESOURCE_TYPES.revision) {
+        subscription.begin(request, this.#source.resources(type));
+      }
+      this.#ring();
+      return;
+    }
+    if (responseNonce !== "") this.#onAnswer(subscription, request);
+    if (type === RESOURCE_TYPES.revision) return;
+    subscription.change(request, this.#source.resources(type));
+    if (subscription.isDue) this.#ring();
+  }
+
+  #onUnknownType(type: string): void {
+    if (this.#unknownTypes.has(type) || this.#unknownTypes.size >= UNKNOWN_TYPES_MAX) return;
+    this.#unknownTypes.add(type);
+    this.#owedUnknown.push(type);
+    this.#ring();
+  }
+
+  #onAnswer(subscription: AdsSubscription, request: DeltaDiscoveryRequest): void {
+    const { responseNonce: nonce, errorDetail } = request;
+    if (errorDetail === undefined) {
+      // Of an older response: newer ones are on their way.
+      subscription.lastAckedNonce = nonce;
+      if (nonce === subscription.lastSentNonce) subscription.lastRefusal = "";
+      this.#enforcedRevision = this.#revisionByNonce.get(nonce) ?? this.#enforcedRevision;
+    } else {
+      subscription.lastRefusal = errorDetail.message;
+      const { type } = subscription;
+      this.#log.warn({ node: this.#node, type, reason: errorDetail.message }, "refused by client");
+      this.#events.onRefusal(type, errorDetail.message);
+    }
+    this.#revisionByNonce.delete(nonce);
+  }
+
+  onBatch(batch: ResourceBatch): void {
+    for (const resource of batch.upserted) {
+      this.#subscriptions.get(resource.type)?.upsert(resource);
+    }
+    for (const { type, name } of batch.removed) this.#subscriptions.get(type)?.remove(name);
+    this.#ring();
+  }
+
+  /** Ends the responses when the one on its way has gone out. */
+  close(): void {
+    this.#isClosed = true;
+    this.#ring();
+  }
+
+  #ring(): void {
+    this.#wake?.();
+    this.#wake = undefined;
+  }
+
+  /** The responses, each made when the one before has been taken. Ends with `close`. */
+  async *responses(): AsyncGenerator<DeltaDiscoveryResponse> {
+    while (!this.#isClosed) {
+      let isIdle = true;
+      for (const response of this.#takeDue()) {
+        isIdle = false;
+        yield response;
+        if (this.#isClosed) return;
+      }
+      if (!isIdle) continue;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+        if (this.#isClosed) resolve();
+      });
+    }
+  }
+
+  /** All that is due at this moment, and its revision. */
+  *#takeDue(): Generator<DeltaDiscoveryResponse> {
+    const { revision } = this.#source;
+    const taken: [AdsSubscription, Due][] = [];
+    for (const type of SENDING_ORDER) {
+      const subscription = this.#subscriptions.get(type);
+      if (subscription?.isDue) taken.push([subscription, subscription.take()]);
+    }
+    const late: [AdsSubscription, Due][] = [];
+    for (const [subscription, due] of taken) {
+      const isPolicy = subscription.type === RESOURCE_TYPES.authorization;
+      if (isPolicy && due.removed.length > 0 && due.upserted.length > 0) {
+        late.push([subscription, { upserted: [], removed: due.removed.splice(0) }]);
+      } else if (isPolicy && due.removed.length > 0 && taken.length > 1) {
+        late.push([subscription, due]);
+        continue;
+      }
+      yield* this.#split(subscription, due);
+    }
+    for (const [subscription, due] of late) yield* this.#split(subscription, due);
+    for (const type of this.#owedUnknown.splice(0)) yield this.#response(type, [], []);
+    const last = this.#subscriptions.get(RESOURCE_TYPES.revision);
+    if (last === undefined || this.#revisionSent === revision.id) return;
+    this.#revisionSent = revision.id;
+    const response = this.#response(last.type, [encodeRevision(revision)], []);
+    last.lastSentNonce = response.nonce;
+    this.#revisionByNonce.set(response.nonce, revision.id);
+    if (this.#revisionByNonce.size > UNANSWERED_REVISIONS_MAX) {
+      const [oldest] = this.#revisionByNonce.keys();
+      this.#revisionByNonce.delete(oldest!);
+    }
+    yield response;
+  }
+
+  *#split(subscription: AdsSubscription, due: Due): Generator<DeltaDiscoveryResponse> {
+    let part: EncodedResource[] = [];
+    let bytes = 0;
+    let { removed } = due;
+    for (const resource of due.upserted) {
+      if (bytes > 0 && bytes + resource.bytes.length > RESPONSE_BYTES_MAX) {
+        yield this.#send(subscription, part, removed);
+        [part, bytes, removed] = [[], 0, []];
+      }
+      part.push(resource);
+      bytes += resource.bytes.length;
+    }
+    yield this.#send(subscription, part, removed);
+  }
+
+  #send(
+    subscription: AdsSubscription,
+    upserted: readonly EncodedResource[],
+    removed: readonly string[],
+  ): DeltaDiscoveryResponse {
+    const response = this.#response(subscription.type, upserted, removed);
+    subscription.lastSentNonce = response.nonce;
+    return response;
+  }
+
+  #response(
+    typeUrl: string,
+    upserted: readonly EncodedResource[],
+    removed: readonly string[],
+  ): DeltaDiscoveryResponse {
+    this.#events.onSent(typeUrl, upserted.length + removed.length);
+    return create(DeltaDiscoveryResponseSchema, {
+      typeUrl,
+      nonce: String(++this.#nonce),
+      systemVersionInfo: String(this.#source.revision.id),
+      resources: upserted.map(({ name, version, bytes }) => ({
+        name,
+        version,
+        resource: { typeUrl, value: bytes },
+      })),
+      removedResources: [...removed],
+    });
+  }
+}
+
+const KNOWN = new Set<string>(Object.values(RESOURCE_TYPES));
+
+function isKnown(type: string): type is ResourceType {
+  return KNOWN.has(type);
+}
