@@ -217,9 +217,11 @@ export class Certificates implements CertificateSource {
     if (entry.lastFailure !== undefined) this.#told.delete(entry.lastFailure.message);
     entry.failures = 0;
     entry.lastFailure = undefined;
-    const { notBeforeMs, notAfterMs } = identity;
-    const half = (notAfterMs - notBeforeMs) / 2;
-    this.#renewAt(entry, notBeforeMs + half * (1 - RENEWAL_JITTER * this.#clock.random()));
+    // Of what is left: a certificate may be backdated by more than a short life.
+    const { notAfterMs } = identity;
+    const nowMs = this.#clock.now();
+    const half = (notAfterMs - nowMs) / 2;
+    this.#renewAt(entry, nowMs + half * (1 - RENEWAL_JITTER * this.#clock.random()));
     const expires = new Date(notAfterMs).toISOString();
     this.#log.info({ spiffeId: entry.spiffeId, expires }, "certificate obtained");
     for (const listener of this.#listeners) listener(identity);

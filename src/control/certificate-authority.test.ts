@@ -187,6 +187,15 @@ test.each([
   await expect(authority.sign(request)).rejects.toThrow(reason);
 });
 
+test("sign() backdates a short life less", async () => {
+  const authority = await openAuthority();
+  const { csrPem } = await request();
+  const { chainPem } = await authority.sign({ csrPem, spiffeId: ID, ttlMs: 20_000 });
+  const leaf = new X509Certificate(chainPem);
+  expect(Date.parse(leaf.validFrom)).toBe(NOW - 5_000);
+  expect(Date.parse(leaf.validTo)).toBe(NOW + 20_000);
+});
+
 test("issueServer() names the server, and is no workload's", async () => {
   const authority = await openAuthority();
   const names = ["istiod.istio-system.svc", "127.0.0.1", "::1"];

@@ -88,7 +88,8 @@ export class MeshCertificateAuthority implements CertificateAuthority {
     if (nowMs >= this.rootNotAfterMs) throw refusal("the root certificate has expired");
     this.#signer ??= makeSigner(this.rootsPem, this.#keyPem);
     const signer = await this.#signer;
-    const notBefore = new Date(nowMs - BACKDATE_MS);
+    // A short life is backdated less: who renews at half of it would else do so at once, for ever.
+    const notBefore = new Date(nowMs - Math.min(BACKDATE_MS, leaf.ttlMs / 4));
     const notAfter = new Date(Math.min(nowMs + leaf.ttlMs, this.rootNotAfterMs));
     return await signer.sign({ ...leaf, validity: { notBefore, notAfter } });
   }

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { GrpcPeer } from "../../../test/support/grpc-peer.ts";
 import { indexOf, makeWorkload, smallMesh } from "../../../test/support/small-mesh.ts";
 import { CaClient } from "../../agent/ca-client.ts";
@@ -246,3 +246,17 @@ async function request(): Promise<string> {
   const options = { keys, signingAlgorithm: algorithm };
   return (await x509.Pkcs10CertificateRequestGenerator.create(options)).toString("pem");
 }
+
+test("refusals are logged with their reason, a flood of them in part", async () => {
+  const warnings = vi.spyOn(logger, "warn");
+  const client = createClient(IstioCertificateService, peer.transport(authority.rootsPem));
+  const calls = Array.from({ length: 40 }, () => client.createCertificate({ csr: "x" }));
+  expect((await Promise.allSettled(calls)).every(({ status }) => status === "rejected")).toBe(true);
+  expect(warnings.mock.calls.length).toBeGreaterThan(0);
+  expect(warnings.mock.calls.length).toBeLessThan(20);
+  expect(warnings.mock.calls[0]).toEqual([
+    { reason: expect.stringContaining("no bearer token") },
+    "certificate refused",
+  ]);
+  warnings.mockRestore();
+});

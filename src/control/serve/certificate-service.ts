@@ -12,6 +12,7 @@ import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import type { CertificateAuthority } from "../../agent/certificates.ts";
 import { Failure } from "../../kit/failure.ts";
 import { type Logger, log } from "../../kit/log.ts";
+import { LogLimit } from "../../kit/log-limit.ts";
 import { Turns } from "../../kit/turns.ts";
 import { formatIdentity, parseIdentity } from "../../model/identity.ts";
 import type { SnapshotSource } from "../../model/snapshot.ts";
@@ -69,6 +70,10 @@ export class CertificateService {
   readonly #nodeIdentities: NodeIdentities;
   readonly #turns = new Turns(PARALLEL_SIGNATURES, WAITING_MAX);
   readonly #requests;
+  /** Anybody who reaches the port can be refused as often as they like. */
+  readonly #lines = new LogLimit({
+    onLeftOut: (result, count) => this.#log.warn({ result, count }, "more refused"),
+  });
 
   constructor(options: CertificateServiceOptions) {
     this.#options = options;
@@ -103,10 +108,15 @@ export class CertificateService {
     } catch (caught) {
       const refusal = asRefusal(caught);
       this.#requests.child([refusal.result]).add(1);
-      const level = refusal.result === "failed" ? "error" : "warn";
-      this.#log[level]({ ...who, reason: refusal.message }, "certificate refused");
+      this.#logRefusal(refusal, who);
       throw refusal.answer;
     }
+  }
+
+  #logRefusal({ result, message }: Refusal, who: object): void {
+    if (!this.#lines.allows(result)) return;
+    const level = result === "failed" ? "error" : "warn";
+    this.#log[level]({ ...who, reason: message }, "certificate refused");
   }
 
   async #authenticate(authorization: string | null): Promise<Caller> {
