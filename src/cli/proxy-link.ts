@@ -37,6 +37,7 @@ export function linkTo(
     ca: caAddress,
     roots: fileOrText(roots, /-----BEGIN/),
     token: fileOrText(token, /^[\w-]+\.[\w-]+\.[\w-]*$/),
+    lastConfiguration: options.lastConfiguration,
     node: { ...node, instanceIp: options.instanceIp ?? "127.0.0.1", clusterId },
   });
 }

@@ -17,6 +17,7 @@ export interface ProxyOptions {
   readonly instanceIp?: string;
   readonly clusterId: string;
   readonly certificateTtl: number;
+  readonly lastConfiguration?: string;
   readonly adminAddress?: HostPort;
   readonly metricsAddress?: HostPort;
   readonly readinessAddress?: HostPort;
@@ -56,6 +57,11 @@ export const PROXY_OPTIONS = {
       .env("SECRET_TTL")
       .argParser(parseSeconds)
       .default(24 * 3_600_000, "24h"),
+  lastConfiguration: () =>
+    new Option(
+      "--last-configuration <file>",
+      "keep the last good configuration there, for a start while the control plane is away",
+    ).env("WAYSTONE_LAST_CONFIGURATION"),
   adminAddress: () => address("--admin-address <host:port>", "admin port", "ADMIN_ADDR"),
   metricsAddress: () => address("--metrics-address <host:port>", "metrics port", "STATS_ADDR"),
   readinessAddress: () =>
@@ -110,6 +116,7 @@ export function proxyOptions(): readonly Option[] {
     PROXY_OPTIONS.instanceIp(),
     PROXY_OPTIONS.clusterId(),
     PROXY_OPTIONS.certificateTtl(),
+    PROXY_OPTIONS.lastConfiguration(),
     PROXY_OPTIONS.adminAddress(),
     PROXY_OPTIONS.metricsAddress(),
     PROXY_OPTIONS.readinessAddress(),

@@ -5,7 +5,9 @@
 import { CaClient } from "../agent/ca-client.ts";
 import type { CertificateAuthority } from "../agent/certificates.ts";
 import { GrpcChannel } from "../agent/grpc-channel.ts";
+import { LastConfiguration } from "../agent/last-configuration.ts";
 import { MeshState } from "../agent/mesh-state.ts";
+import { log } from "../kit/log.ts";
 import type { HostPort } from "../net/listeners.ts";
 import type { ProxyState } from "./program.ts";
 
@@ -27,6 +29,8 @@ export interface ControlPlaneOptions {
   /** Read again for each stream and call. */
   readonly token: () => Promise<string>;
   readonly node: ProxyNode;
+  /** A file that keeps the last good configuration, for a start without the control plane. */
+  readonly lastConfiguration: string | undefined;
 }
 
 export interface ControlPlaneLink {
@@ -34,19 +38,33 @@ export interface ControlPlaneLink {
   /** What the control plane has sent. */
   readonly state: ProxyState;
   /** Feeds the state from now on, again after each loss of the connection. */
-  start(): void;
-  close(): void;
+  start(): Promise<void>;
+  close(): Promise<void>;
 }
 
 /** Opens nothing yet: connections are made when they are needed. */
 export function connectControlPlane(options: ControlPlaneOptions): ControlPlaneLink {
-  const { xds: _, ca, roots, token, node } = options;
-  const { clusterId } = node;
-  const channel = new GrpcChannel({ ...ca, roots, token, clusterId });
-  return {
-    authority: new CaClient({ channel, impersonates: node.kind === "ztunnel" }),
-    state: new MeshState(),
-    start() {},
-    close() {},
-  };
+  return new WireLink(options);
+}
+
+class WireLink implements ControlPlaneLink {
+  readonly authority: CertificateAuthority;
+  readonly state = new MeshState();
+  readonly #last: LastConfiguration | undefined;
+
+  constructor(options: ControlPlaneOptions) {
+    const { ca, roots, token, node, lastConfiguration: path } = options;
+    const channel = new GrpcChannel({ ...ca, roots, token, clusterId: node.clusterId });
+    this.authority = new CaClient({ channel, impersonates: node.kind === "ztunnel" });
+    if (path === undefined) return;
+    this.#last = new LastConfiguration({ path, sink: this.state, log: log("configuration") });
+  }
+
+  async start(): Promise<void> {
+    await this.#last?.load();
+  }
+
+  async close(): Promise<void> {
+    await this.#last?.close();
+  }
 }

@@ -14,6 +14,7 @@ import {
   meshAddresses,
   startEcho,
 } from "../../test/support/process-mesh.ts";
+import { makeRequest } from "../agent/certificates.ts";
 import { connectSocks } from "../cli/socks-connect.ts";
 import { Configuration } from "../control/configuration.ts";
 import { LocalTokens } from "../control/serve/tokens.ts";
@@ -75,17 +76,32 @@ test("the control plane serves certificates on its port, and ends when it is tol
   const control = await startControlPlane();
   expect(control.at.host).toBe(at.controlPlane);
   const link = await linkOf(control, { namespace: "shop", serviceAccount: "wp" });
-  const { csrPem, keyPem } = await import("../agent/certificates.ts").then((m) =>
-    m.makeRequest("spiffe://cluster.local/ns/shop/sa/wp"),
-  );
-  expect(keyPem).toContain("PRIVATE KEY");
   const spiffeId = "spiffe://cluster.local/ns/shop/sa/wp";
+  const { csrPem } = await makeRequest(spiffeId);
   const signed = await link.authority.sign({ csrPem, spiffeId, ttlMs: HOUR_MS });
   expect(signed.rootsPem).toBe(await readFile(join(directory, "state", "root-cert.pem"), "utf8"));
   await control.stop();
   await expect(link.authority.sign({ csrPem, spiffeId, ttlMs: HOUR_MS })).rejects.toMatchObject({
     code: "CERTIFICATE_UNAVAILABLE",
   });
+});
+
+test("a control plane that comes back with another root is known by it", async () => {
+  const control = await startControlPlane();
+  const { port } = control.at;
+  const link = await linkOf(control, { namespace: "shop", serviceAccount: "wp" });
+  const spiffeId = "spiffe://cluster.local/ns/shop/sa/wp";
+  const { csrPem } = await makeRequest(spiffeId);
+  const sign = () => link.authority.sign({ csrPem, spiffeId, ttlMs: HOUR_MS });
+  const before = await sign();
+  await control.stop();
+  await expect(sign()).rejects.toThrow();
+  const state = join(directory, "state");
+  await rm(join(state, "root-cert.pem"));
+  await rm(join(state, "root-key.pem"));
+  await startControlPlane(port);
+  const after = await sign();
+  expect(after.rootsPem).not.toBe(before.rootsPem);
 });
 
 async function linkOf(
@@ -100,6 +116,7 @@ async function linkOf(
     ca: control.at,
     roots: () => readFile(join(state, "root-cert.pem"), "utf8"),
     token: async () => token,
+    lastConfiguration: undefined,
     node: {
       kind: subject.node === undefined ? "waypoint" : "ztunnel",
       instanceIp: "127.0.0.1",
@@ -131,6 +148,11 @@ async function stateOfFiles(): Promise<ProxyState> {
     stage: () => [],
     commit: () => undefined,
   };
+}
+
+function withState(link: ControlPlaneLink, state: ProxyState): ControlPlaneLink {
+  const { authority } = link;
+  return { authority, state, start: async () => {}, close: () => link.close() };
 }
 
 interface Answer {
@@ -181,7 +203,7 @@ test("ztunnels and a waypoint carry a request; policy is theirs; a waypoint drai
   const ztunnels: ZtunnelProcess[] = [];
   for (const node of ["node-1", "node-2"]) {
     const proxy = { namespace: "istio-system", serviceAccount: "ztunnel", node };
-    const link = { ...(await linkOf(control, proxy)), state };
+    const link = withState(await linkOf(control, proxy), state);
     const socks = { at: FREE("127.0.0.1"), password: "secret" };
     const ztunnel = await ZtunnelProcess.start({ ...common, node, link, socks, captures: [] });
     cleanups.push(() => ztunnel.stop());
@@ -197,7 +219,7 @@ test("ztunnels and a waypoint carry a request; policy is theirs; a waypoint drai
       instanceIp: at.waypoints[0],
       drainGraceMs: 100,
     },
-    link: { ...(await linkOf(control, { namespace: "shop", serviceAccount: "wp" })), state },
+    link: withState(await linkOf(control, { namespace: "shop", serviceAccount: "wp" }), state),
   });
   cleanups.push(() => waypoint.stop());
   const ready = waypoint.ports.readiness.port;

@@ -64,7 +64,7 @@ export class WaypointProcess {
     await this.#listeners.sync([{ address: at.host, port: at.port, purpose, accept }]);
     const [problem] = this.#listeners.problems;
     if (problem !== undefined) throw portFailure(problem);
-    link.start();
+    await link.start();
   }
 
   /** Where its own ports are. */
@@ -86,7 +86,7 @@ export class WaypointProcess {
   #end(isHasty: boolean): Promise<void> {
     return this.#host.stop(async () => {
       this.#listeners.destroy();
-      this.#options.link.close();
+      await this.#options.link.close();
       await this.#program.close();
       this.#certificates.close();
     }, isHasty);

@@ -88,7 +88,7 @@ export class ZtunnelProcess {
       if (problem !== undefined) throw portFailure(problem);
     }
     this.#onSnapshot(state.current);
-    link.start();
+    await link.start();
   }
 
   async #listenSocks(at: HostPort): Promise<HostPort> {
@@ -158,7 +158,7 @@ export class ZtunnelProcess {
 
   #end(isHasty: boolean): Promise<void> {
     return this.#host.stop(async () => {
-      this.#options.link.close();
+      await this.#options.link.close();
       await this.#program.close();
       this.#certificates.close();
     }, isHasty);
