@@ -217,11 +217,13 @@ export class Certificates implements CertificateSource {
     if (entry.lastFailure !== undefined) this.#told.delete(entry.lastFailure.message);
     entry.failures = 0;
     entry.lastFailure = undefined;
-    // Of what is left: a certificate may be backdated by more than a short life.
-    const { notAfterMs } = identity;
+    const { notBeforeMs, notAfterMs } = identity;
     const nowMs = this.#clock.now();
-    const half = (notAfterMs - nowMs) / 2;
-    this.#renewAt(entry, nowMs + half * (1 - RENEWAL_JITTER * this.#clock.random()));
+    const early = 1 - RENEWAL_JITTER * this.#clock.random();
+    const halfLifeMs = notBeforeMs + ((notAfterMs - notBeforeMs) / 2) * early;
+    // A CA dates back by minutes: of a short life that may be the first half.
+    const halfRestMs = nowMs + ((notAfterMs - nowMs) / 2) * early;
+    this.#renewAt(entry, halfLifeMs > nowMs ? halfLifeMs : halfRestMs);
     const expires = new Date(notAfterMs).toISOString();
     this.#log.info({ spiffeId: entry.spiffeId, expires }, "certificate obtained");
     for (const listener of this.#listeners) listener(identity);

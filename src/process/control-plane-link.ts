@@ -9,6 +9,7 @@ import { LastConfiguration } from "../agent/last-configuration.ts";
 import { MeshState } from "../agent/mesh-state.ts";
 import { log } from "../kit/log.ts";
 import type { HostPort } from "../net/listeners.ts";
+import type { ResourceSink } from "../wire/resource.ts";
 import type { ProxyState } from "./program.ts";
 
 /** Who the proxy says it is to the control plane; what counts is its token. */
@@ -37,8 +38,10 @@ export interface ControlPlaneLink {
   readonly authority: CertificateAuthority;
   /** What the control plane has sent. */
   readonly state: ProxyState;
-  /** Feeds the state from now on, again after each loss of the connection. */
-  start(): Promise<void>;
+  /**
+   * Feeds the state, or a sink in its place, from now on, again after each loss of the connection.
+   */
+  start(sink?: ResourceSink): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -50,18 +53,21 @@ export function connectControlPlane(options: ControlPlaneOptions): ControlPlaneL
 class WireLink implements ControlPlaneLink {
   readonly authority: CertificateAuthority;
   readonly state = new MeshState();
-  readonly #last: LastConfiguration | undefined;
+  readonly #path: string | undefined;
+  #last: LastConfiguration | undefined;
 
   constructor(options: ControlPlaneOptions) {
     const { ca, roots, token, node, lastConfiguration: path } = options;
     const channel = new GrpcChannel({ ...ca, roots, token, clusterId: node.clusterId });
     this.authority = new CaClient({ channel, impersonates: node.kind === "ztunnel" });
-    if (path === undefined) return;
-    this.#last = new LastConfiguration({ path, sink: this.state, log: log("configuration") });
+    this.#path = path;
   }
 
-  async start(): Promise<void> {
-    await this.#last?.load();
+  async start(sink: ResourceSink = this.state): Promise<void> {
+    const path = this.#path;
+    if (path === undefined) return;
+    this.#last = new LastConfiguration({ path, sink, log: log("configuration") });
+    await this.#last.load();
   }
 
   async close(): Promise<void> {
