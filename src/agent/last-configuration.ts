@@ -62,6 +62,7 @@ export class LastConfiguration implements ResourceSink {
     if (saved === undefined) return false;
     for (const type of sink.types) {
       const resources = saved.resources.filter((resource) => resource.type === type);
+      if (resources.length === 0) continue;
       const refused = await this.stage(type, resources, []);
       if (refused.length > 0) log.warn({ refused }, "parts of the last configuration");
     }

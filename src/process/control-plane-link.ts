@@ -2,6 +2,7 @@
  * A proxy's way to its control plane: configuration by delta ADS, certificates by the CA, both over
  * TLS under the mesh's roots with the proxy's token.
  */
+import { AdsClient } from "../agent/ads-client.ts";
 import { CaClient } from "../agent/ca-client.ts";
 import type { CertificateAuthority } from "../agent/certificates.ts";
 import { GrpcChannel } from "../agent/grpc-channel.ts";
@@ -9,6 +10,7 @@ import { LastConfiguration } from "../agent/last-configuration.ts";
 import { MeshState } from "../agent/mesh-state.ts";
 import { log } from "../kit/log.ts";
 import type { HostPort } from "../net/listeners.ts";
+import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { ResourceSink } from "../wire/resource.ts";
 import type { ProxyState } from "./program.ts";
 
@@ -41,7 +43,7 @@ export interface ControlPlaneLink {
   /**
    * Feeds the state, or a sink in its place, from now on, again after each loss of the connection.
    */
-  start(sink?: ResourceSink): Promise<void>;
+  start(registry: MetricRegistry, sink?: ResourceSink): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -53,24 +55,56 @@ export function connectControlPlane(options: ControlPlaneOptions): ControlPlaneL
 class WireLink implements ControlPlaneLink {
   readonly authority: CertificateAuthority;
   readonly state = new MeshState();
-  readonly #path: string | undefined;
+  readonly #options: ControlPlaneOptions;
+  readonly #channel: GrpcChannel;
+  #client: AdsClient | undefined;
   #last: LastConfiguration | undefined;
 
   constructor(options: ControlPlaneOptions) {
-    const { ca, roots, token, node, lastConfiguration: path } = options;
-    const channel = new GrpcChannel({ ...ca, roots, token, clusterId: node.clusterId });
-    this.authority = new CaClient({ channel, impersonates: node.kind === "ztunnel" });
-    this.#path = path;
+    this.#options = options;
+    const { xds, ca } = options;
+    this.#channel = channelTo(xds, options);
+    const isSame = xds.host === ca.host && xds.port === ca.port;
+    const channel = isSame ? this.#channel : channelTo(ca, options);
+    this.authority = new CaClient({ channel, impersonates: options.node.kind === "ztunnel" });
   }
 
-  async start(sink: ResourceSink = this.state): Promise<void> {
-    const path = this.#path;
-    if (path === undefined) return;
-    this.#last = new LastConfiguration({ path, sink, log: log("configuration") });
-    await this.#last.load();
+  async start(registry: MetricRegistry, sink: ResourceSink = this.state): Promise<void> {
+    const { lastConfiguration: path, node } = this.#options;
+    if (path !== undefined) {
+      this.#last = new LastConfiguration({ path, sink, log: log("configuration") });
+      await this.#last.load();
+    }
+    this.#client = new AdsClient({
+      channel: this.#channel,
+      node: discoveryNode(node),
+      sink: this.#last ?? sink,
+      registry,
+    });
+    this.#client.start();
   }
 
   async close(): Promise<void> {
+    this.#client?.close();
     await this.#last?.close();
   }
+}
+
+function channelTo(at: HostPort, { roots, token, node }: ControlPlaneOptions): GrpcChannel {
+  return new GrpcChannel({ ...at, roots, token, clusterId: node.clusterId });
+}
+
+/** As Istio's proxies name themselves (protocols.md §1.5). */
+function discoveryNode(node: ProxyNode) {
+  const { kind, instanceIp, podName, namespace, nodeName, clusterId } = node;
+  return {
+    id: `${kind}~${instanceIp}~${podName}.${namespace}~${namespace}.svc.cluster.local`,
+    metadata: {
+      NAME: podName,
+      NAMESPACE: namespace,
+      INSTANCE_IPS: instanceIp,
+      NODE_NAME: nodeName,
+      CLUSTER_ID: clusterId,
+    },
+  };
 }

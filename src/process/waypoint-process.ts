@@ -64,7 +64,7 @@ export class WaypointProcess {
     await this.#listeners.sync([{ address: at.host, port: at.port, purpose, accept }]);
     const [problem] = this.#listeners.problems;
     if (problem !== undefined) throw portFailure(problem);
-    await link.start();
+    await link.start(this.#host.registry);
   }
 
   /** Where its own ports are. */

@@ -88,7 +88,7 @@ export class ZtunnelProcess {
       if (problem !== undefined) throw portFailure(problem);
     }
     this.#onSnapshot(state.current);
-    await link.start();
+    await link.start(this.#host.registry);
   }
 
   async #listenSocks(at: HostPort): Promise<HostPort> {
