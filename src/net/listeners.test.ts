@@ -1,5 +1,5 @@
 import net from "node:net";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { AddressPlan } from "../local/addresses.ts";
 import { type ListenerProblem, Listeners, type WantedListener } from "./listeners.ts";
 import { portOwner } from "./port-owner.ts";
@@ -74,6 +74,27 @@ test("sync() reports a port in use with its owner, serves the rest, and tries ag
   await listeners.sync(ports);
   expect(listeners.problems).toEqual([]);
   expect(await read(listeners.where("127.0.0.1", port))).toBe("a");
+});
+
+test("a port that becomes free is opened without being asked for again", async () => {
+  const blocker = net.createServer();
+  const port = await new Promise<number>((resolve) => {
+    blocker.listen(0, "127.0.0.1", () => resolve((blocker.address() as net.AddressInfo).port));
+  });
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  try {
+    const listeners = new Listeners(new AddressPlan("addresses"), () => {});
+    open.push(listeners);
+    await listeners.sync([wanted("127.0.0.1", port, "a")]);
+    expect(listeners.problems).toHaveLength(1);
+    await new Promise((resolve) => blocker.close(resolve));
+    vi.advanceTimersByTime(5_000);
+    vi.useRealTimers();
+    await expect.poll(() => listeners.size).toBe(1);
+    expect(await read(listeners.where("127.0.0.1", port))).toBe("a");
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test("after drain() nothing is opened any more", async () => {

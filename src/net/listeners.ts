@@ -3,7 +3,7 @@
  * wanted; connections that are open stay with whoever took them.
  *
  * A port that somebody else has costs that port and nothing more: it is reported with its owner,
- * and tried again at the next sync.
+ * and tried again every few seconds.
  */
 import net from "node:net";
 import type { Drainable } from "../kit/drain.ts";
@@ -47,6 +47,8 @@ export interface ListenerProblem {
   readonly message: string;
 }
 
+const RETRY_MS = 5_000;
+
 interface Open {
   readonly server: net.Server;
   wanted: WantedListener;
@@ -54,6 +56,8 @@ interface Open {
 
 export class Listeners implements Drainable {
   readonly #addresses: ListenPlan;
+  #wanted: readonly WantedListener[] = [];
+  #retry: NodeJS.Timeout | undefined;
   readonly #open = new Map<string, Open>();
   readonly #problems = new Map<string, ListenerProblem>();
   readonly #onProblem: (problem: ListenerProblem) => void;
@@ -67,6 +71,7 @@ export class Listeners implements Drainable {
 
   /** Resolves when every wanted port is open or has been reported. Calls take their turn. */
   sync(wanted: readonly WantedListener[]): Promise<void> {
+    this.#wanted = wanted;
     this.#turn = this.#turn.then(() => this.#sync(wanted));
     return this.#turn;
   }
@@ -101,6 +106,11 @@ export class Listeners implements Drainable {
       else open.wanted = listener;
     }
     await Promise.all(opening);
+    if (this.#problems.size === 0 || this.#retry !== undefined || this.#isDraining) return;
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined;
+      void this.sync(this.#wanted);
+    }, RETRY_MS).unref();
   }
 
   async #listen(key: string, wanted: WantedListener): Promise<void> {
@@ -151,6 +161,7 @@ export class Listeners implements Drainable {
   /** No new connections from now on. */
   async drain(): Promise<void> {
     this.#isDraining = true;
+    clearTimeout(this.#retry);
     for (const { server } of this.#open.values()) server.close();
     this.#open.clear();
   }
