@@ -69,6 +69,7 @@ async function startProxy(
     STATS_ADDR: `${address}:15020`,
     READINESS_ADDR: readinessAt(address),
     TERMINATION_DRAIN_DURATION_SECONDS: "1",
+    WAYSTONE_LAST_CONFIGURATION: join(directory, `${address}.configuration`),
     ...(node === undefined ? {} : { NODE_NAME: node }),
   });
 }
@@ -245,6 +246,27 @@ test("SIGTERM to one of two waypoints under load fails no request", async () => 
   await writeFile(mesh, await manifests(at));
   waypoints[1] = await startWaypoint(1);
   await until("the waypoint is back", () => isReady(at.waypoints[1]));
+});
+
+test("a proxy that starts while the control plane is away begins with what it had", async () => {
+  controlPlane.signal("SIGTERM");
+  waypoints[1]!.signal("SIGTERM");
+  expect(await Promise.all([controlPlane.ended, waypoints[1]!.ended])).toEqual([143, 143]);
+  waypoints[1] = await startWaypoint(1);
+  const ask = async (port: number, path: string) => {
+    const answer = await fetch(`http://${at.waypoints[1]}:${port}${path}`).catch(() => undefined);
+    return (await answer?.text()) ?? "";
+  };
+  const readiness = () => ask(15021, "/healthz/ready");
+  await until("it waits", async () => (await readiness()).includes("certificate:"));
+  await until(
+    "it has a configuration",
+    async () => !(await readiness()).includes("configuration:"),
+  );
+  expect(await ask(15000, "/config_dump")).toContain("echo.shop.svc.cluster.local");
+  controlPlane = startControlPlane();
+  await until("it is ready", () => isReady(at.waypoints[1]));
+  expect((await get("/hello")).status).toBe(200);
 });
 
 test("a second signal cuts what the first one waits for", async () => {
