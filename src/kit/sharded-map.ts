@@ -56,12 +56,51 @@ export class ShardedMap<V> {
     for (const shard of this.#shards) yield* shard.keys();
   }
 
+  /** The shards that are not the same ones as in the other map: theirs and ours. */
+  *unsharedShards(other: ShardedMap<V>): Iterable<readonly [Shard<V>, Shard<V>]> {
+    for (let i = 0; i < SHARDS; i++) {
+      const [theirs, ours] = [other.#shards[i]!, this.#shards[i]!];
+      if (theirs !== ours) yield [theirs, ours];
+    }
+  }
+
   /** Starts a batch of changes; this map never sees them. */
   edit(): ShardedMapEdit<V> {
     return new ShardedMapEdit(this, this.#shards, this.size, (shards, size) => {
       return new ShardedMap(shards, size);
     });
   }
+}
+
+/** What `differences` compares: any map that can be asked and walked. */
+interface Readable<V> {
+  get(key: string): V | undefined;
+  entries(): Iterable<[string, V]>;
+}
+
+/**
+ * What is another value in `now` than in `before`, by key; undefined: it is gone. Of two sharded
+ * maps that share shards only the others are looked at.
+ */
+export function differences<V>(
+  before: Readable<V>,
+  now: Readable<V>,
+): ReadonlyMap<string, V | undefined> {
+  const found = new Map<string, V | undefined>();
+  if (before === now) return found;
+  const pairs =
+    before instanceof ShardedMap && now instanceof ShardedMap
+      ? (now as ShardedMap<V>).unsharedShards(before as ShardedMap<V>)
+      : [[before, now] as const];
+  for (const [old, fresh] of pairs) {
+    for (const [key, value] of fresh.entries()) {
+      if (old.get(key) !== value) found.set(key, value);
+    }
+    for (const [key] of old.entries()) {
+      if (fresh.get(key) === undefined) found.set(key, undefined);
+    }
+  }
+  return found;
 }
 
 /** One batch: call `set` and `delete`, then `finish`, once. */

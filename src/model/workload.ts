@@ -40,6 +40,8 @@ export interface Workload {
   /** `<ns>/<name>` of the waypoint Gateway this workload is an instance of. */
   readonly waypointInstanceOf: string | undefined;
   readonly source: ObjectRef;
+  /** Its address is the node's, which others have too: it tells nobody who is there. */
+  readonly isHostNetwork?: boolean;
 }
 
 /** The SPIFFE id that a workload's certificate carries. */

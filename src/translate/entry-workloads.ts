@@ -125,7 +125,7 @@ function describe(
     waypointInstanceOf: gateway,
     source: refOf(object),
   };
-  return { workload, isHostNetwork: false, guard };
+  return { workload, guard };
 }
 
 function serviceMap(memberships: readonly ServiceMembership[]): Workload["services"] {
@@ -186,8 +186,9 @@ export function translateSlice(
         authorizationPolicies: [],
         waypointInstanceOf: undefined,
         source: refOf(slice),
+        isHostNetwork: true,
       };
-      return { workload, isHostNetwork: true, guard: undefined };
+      return { workload, guard: undefined };
     });
   });
 }

@@ -14,8 +14,6 @@ import type { WaypointGuard } from "./waypoint-guards.ts";
 
 export interface WorkloadFacts {
   readonly workload: Workload;
-  /** On the node's own network: its address is shared and tells nothing about who calls. */
-  readonly isHostNetwork: boolean;
   /** The policy that lets only waypoints in, on the ports of bound services. */
   readonly guard: WaypointGuard | undefined;
 }

@@ -100,8 +100,9 @@ export function translatePod(
     authorizationPolicies: policyNames(namespace, labels, guard, near),
     waypointInstanceOf: gateway,
     source: refOf(pod),
+    ...(isHostNetwork && { isHostNetwork }),
   };
-  return { facts: { workload, isHostNetwork, guard }, status: findings.status() };
+  return { facts: { workload, guard }, status: findings.status() };
 }
 
 function isEnrolled(

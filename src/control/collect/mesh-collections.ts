@@ -16,6 +16,7 @@ import { KINDS, type Kind, type KindName } from "../../api/kinds.ts";
 import type { ParsedObject } from "../../api/object.ts";
 import type { ServiceEntry } from "../../api/service-entry.ts";
 import type { WorkloadEntry } from "../../api/workload-entry.ts";
+import { addressOwners, endpointsOf } from "../../model/endpoints.ts";
 import type { AttachedRoute } from "../../model/route.ts";
 import type { AuthorizationPolicy, L4Policy } from "../../model/rule.ts";
 import type { Endpoint, Service } from "../../model/service.ts";
@@ -23,7 +24,6 @@ import type { MeshSettings } from "../../model/settings.ts";
 import type { AddressOwners } from "../../model/snapshot.ts";
 import type { Waypoint } from "../../model/waypoint.ts";
 import type { Workload } from "../../model/workload.ts";
-import { addressOwners, translateEndpoints } from "../../translate/endpoints.ts";
 import {
   translateEntryEndpoints,
   translateSlice,
@@ -270,7 +270,7 @@ class MeshBuilder {
   addEndpoints(workloads: Collection<Workload>): Collection<readonly Endpoint[]> {
     const graph = this.#graph;
     const single = graph.derive("singleEndpoints", workloads, (_context, workload) =>
-      translateEndpoints(workload).map((e) => [`${e.service} ${workload.uid}`, e] as const),
+      endpointsOf(workload).map((e) => [`${e.service} ${workload.uid}`, e] as const),
     );
     const byService = graph.index("endpointsByService", single, ({ service }) => [service]);
     const keys = graph.keys("servicesWithEndpoints", [byService]);
@@ -285,7 +285,7 @@ class MeshBuilder {
   ): Collection<AddressOwners> {
     const graph = this.#graph;
     const byAddress = graph.index("workloadsByAddress", workloads, (f) =>
-      f.isHostNetwork ? [] : f.workload.addresses,
+      f.workload.isHostNetwork ? [] : f.workload.addresses,
     );
     const servicesByVip = graph.index("servicesByVip", services, (s) => s.addresses);
     const keys = graph.keys("addressKeys", [byAddress, servicesByVip]);

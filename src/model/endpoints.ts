@@ -2,17 +2,16 @@
  * Endpoints: the workloads behind each service, one value for each pair, so that a pod that changes
  * does not make all endpoints of a large service anew. And who owns an address.
  */
-import type { Endpoint, Service } from "../model/service.ts";
-import type { AddressOwners } from "../model/snapshot.ts";
-import type { Workload } from "../model/workload.ts";
-import { compareText } from "./object-names.ts";
+import type { Endpoint, Service } from "./service.ts";
+import type { AddressOwners } from "./snapshot.ts";
+import type { Workload } from "./workload.ts";
 
 export interface ServiceEndpoint {
   readonly service: string;
   readonly endpoint: Endpoint;
 }
 
-export function translateEndpoints(workload: Workload): readonly ServiceEndpoint[] {
+export function endpointsOf(workload: Workload): readonly ServiceEndpoint[] {
   const [address] = workload.addresses;
   if (address === undefined) return [];
   const found: ServiceEndpoint[] = [];
@@ -32,7 +31,7 @@ export function addressOwners(
   workloads: readonly Workload[],
   services: readonly Service[],
 ): AddressOwners {
-  const ranked = [...workloads].sort((a, b) => rankOf(b) - rankOf(a) || compareText(a.uid, b.uid));
+  const ranked = [...workloads].sort((a, b) => rankOf(b) - rankOf(a) || (a.uid < b.uid ? -1 : 1));
   return { workloads: ranked.map(({ uid }) => uid), services: services.map(({ key }) => key) };
 }
 

@@ -1,0 +1,38 @@
+/** The resource that holds a workload or a service (`istio.workload.Address`). */
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { Service } from "../model/service.ts";
+import type { Workload } from "../model/workload.ts";
+import { AddressSchema } from "./gen/istio/workload_pb.ts";
+import { decodeService, type EncodingOptions, encodeService } from "./service.ts";
+import { decodeWorkload, encodeWorkload } from "./workload.ts";
+
+export type DecodedAddress =
+  | { readonly kind: "service"; readonly service: Service }
+  | { readonly kind: "workload"; readonly workload: Workload };
+
+export function encodeServiceAddress(service: Service, options: EncodingOptions): Uint8Array {
+  const value = create(AddressSchema, {
+    type: { case: "service", value: encodeService(service, options) },
+  });
+  return toBinary(AddressSchema, value);
+}
+
+export function encodeWorkloadAddress(workload: Workload, options: EncodingOptions): Uint8Array {
+  const value = create(AddressSchema, {
+    type: { case: "workload", value: encodeWorkload(workload, options) },
+  });
+  return toBinary(AddressSchema, value);
+}
+
+/** Throws with what is wrong. */
+export function decodeAddress(bytes: Uint8Array): DecodedAddress {
+  const { type } = fromBinary(AddressSchema, bytes);
+  switch (type.case) {
+    case "service":
+      return { kind: "service", service: decodeService(type.value) };
+    case "workload":
+      return { kind: "workload", workload: decodeWorkload(type.value) };
+    default:
+      throw new Error("neither a workload nor a service");
+  }
+}

@@ -1,0 +1,175 @@
+/** Waystone's own resources: waypoints, routes, policies and settings, as JSON in a message. */
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { AttachedRoute } from "../model/route.ts";
+import type { AuthorizationPolicy } from "../model/rule.ts";
+import type { MeshSettings } from "../model/settings.ts";
+import type { Waypoint } from "../model/waypoint.ts";
+import {
+  AttachedRoutesSchema,
+  MeshSettingsSchema,
+  TargetPoliciesSchema,
+  WaypointSchema,
+} from "./gen/waystone/mesh_pb.ts";
+import {
+  flag,
+  JsonReader,
+  list,
+  number,
+  objectRef,
+  oneOf,
+  position,
+  record,
+  text,
+  union,
+} from "./shapes.ts";
+
+/** There is one, and this is its name. */
+export const SETTINGS_NAME = "mesh";
+
+const stringMatch = union("type", {
+  exact: record({ value: text }),
+  prefix: record({ value: text }),
+  suffix: record({ value: text }),
+  presence: record({}),
+  template: record({ value: text }),
+});
+const cidr = record({ bytes: text, prefixLength: number, text });
+const fieldValue = union("type", {
+  string: record({ match: stringMatch, text }),
+  cidr: record({ cidr, text }),
+  port: record({ port: number, text }),
+});
+const field = record(
+  {
+    field: text,
+    values: list(fieldValue),
+    notValues: list(fieldValue),
+    hasValues: flag,
+    hasNotValues: flag,
+    path: text,
+  },
+  { position },
+);
+const rule = record(
+  { index: number, from: list(list(field)), to: list(list(field)), when: list(field) },
+  { position },
+);
+const policy = record(
+  {
+    key: text,
+    action: oneOf("ALLOW", "DENY", "AUDIT", "CUSTOM"),
+    rules: list(rule),
+    isDryRun: flag,
+    source: objectRef,
+  },
+  { position },
+);
+
+const valueMatch = record({ type: oneOf("Exact", "RegularExpression"), name: text, value: text });
+const httpMatch = record(
+  {
+    path: record({ type: oneOf("Exact", "PathPrefix", "RegularExpression"), value: text }),
+    headers: list(valueMatch),
+    queryParams: list(valueMatch),
+  },
+  { method: text },
+);
+const backend = record(
+  { weight: number, port: number },
+  { service: text, problem: text, position },
+);
+const routeRule = record(
+  {
+    name: text,
+    index: number,
+    matches: list(httpMatch),
+    backends: list(backend),
+    requestTimeoutMs: number,
+  },
+  { position },
+);
+const route = record(
+  {
+    key: text,
+    source: objectRef,
+    createdMs: number,
+    rules: list(routeRule),
+    hostnames: list(text),
+  },
+  { position },
+);
+
+const waypoint = record(
+  {
+    key: text,
+    namespace: text,
+    name: text,
+    className: text,
+    trafficType: oneOf("service", "workload", "all", "none"),
+    service: text,
+    hbonePort: number,
+    identities: list(text),
+    isReady: flag,
+    source: objectRef,
+  },
+  { position },
+);
+
+const settings = record({
+  trustDomain: text,
+  trustDomainAliases: list(text),
+  rootNamespace: text,
+  clusterDomain: text,
+  clusterId: text,
+  network: text,
+  accessLogFile: text,
+  accessLogEncoding: oneOf("TEXT", "JSON"),
+  accessLogFormat: text,
+  connectTimeoutMs: number,
+  hboneIdleTimeoutMs: number,
+  protocolDetectionTimeoutMs: number,
+  pathNormalization: oneOf("NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"),
+  retryAttempts: number,
+  compatibility: oneOf("waystone", "istio"),
+});
+
+const WAYPOINT = new JsonReader<Waypoint>(waypoint);
+const ROUTES = new JsonReader<readonly AttachedRoute[]>(
+  list(record({ route, ports: list(number) })),
+);
+const POLICIES = new JsonReader<readonly AuthorizationPolicy[]>(list(policy));
+const SETTINGS = new JsonReader<MeshSettings>(settings);
+
+export function encodeWaypoint(value: Waypoint): Uint8Array {
+  return toBinary(WaypointSchema, create(WaypointSchema, { json: JSON.stringify(value) }));
+}
+
+export function decodeWaypoint(bytes: Uint8Array): Waypoint {
+  return WAYPOINT.read(fromBinary(WaypointSchema, bytes).json);
+}
+
+export function encodeRoutes(value: readonly AttachedRoute[]): Uint8Array {
+  const message = create(AttachedRoutesSchema, { json: JSON.stringify(value) });
+  return toBinary(AttachedRoutesSchema, message);
+}
+
+export function decodeRoutes(bytes: Uint8Array): readonly AttachedRoute[] {
+  return ROUTES.read(fromBinary(AttachedRoutesSchema, bytes).json);
+}
+
+export function encodePolicies(value: readonly AuthorizationPolicy[]): Uint8Array {
+  const message = create(TargetPoliciesSchema, { json: JSON.stringify(value) });
+  return toBinary(TargetPoliciesSchema, message);
+}
+
+export function decodePolicies(bytes: Uint8Array): readonly AuthorizationPolicy[] {
+  return POLICIES.read(fromBinary(TargetPoliciesSchema, bytes).json);
+}
+
+export function encodeSettings(value: MeshSettings): Uint8Array {
+  return toBinary(MeshSettingsSchema, create(MeshSettingsSchema, { json: JSON.stringify(value) }));
+}
+
+export function decodeSettings(bytes: Uint8Array): MeshSettings {
+  return SETTINGS.read(fromBinary(MeshSettingsSchema, bytes).json);
+}

@@ -1,0 +1,59 @@
+/**
+ * The model's values as JSON, for Waystone's own resources: written as they are, and on arrival
+ * checked against a shape (JSON Type Definition, RFC 8927), so that nothing malformed gets further.
+ * Fields that a shape does not name are let through: a newer control plane may send them.
+ */
+import { Ajv } from "ajv/dist/jtd.js";
+
+export type Shape = Readonly<Record<string, unknown>>;
+type Fields = Readonly<Record<string, Shape>>;
+
+export const text: Shape = { type: "string" };
+export const flag: Shape = { type: "boolean" };
+export const number: Shape = { type: "float64" };
+
+export function list(elements: Shape): Shape {
+  return { elements };
+}
+
+export function oneOf(...values: readonly string[]): Shape {
+  return { enum: values };
+}
+
+/** `optional`: those that may be undefined in the model, which JSON leaves out. */
+export function record(properties: Fields, optionalProperties: Fields = {}): Shape {
+  return { properties, optionalProperties, additionalProperties: true };
+}
+
+/** Values told apart by a field. */
+export function union(discriminator: string, mapping: Fields): Shape {
+  return { discriminator, mapping };
+}
+
+export const objectRef = record({ kind: text, namespace: text, name: text });
+export const position = record({ file: text, line: number, column: number });
+
+/** Reads values of one shape. */
+export class JsonReader<T> {
+  readonly #shape: Shape;
+  #check: ReturnType<Ajv["compile"]> | undefined;
+
+  constructor(shape: Shape) {
+    this.#shape = shape;
+  }
+
+  /** Throws with what is wrong and where. */
+  read(json: string): T {
+    // Made when first needed: a process that reads none should not wait for it.
+    this.#check ??= new Ajv().compile(this.#shape);
+    let value: unknown;
+    try {
+      value = JSON.parse(json);
+    } catch {
+      throw new Error("not JSON");
+    }
+    if (this.#check(value)) return value as T;
+    const [error] = this.#check.errors ?? [];
+    throw new Error(`${error?.instancePath || "it"}: ${error?.message}`);
+  }
+}

@@ -1,0 +1,215 @@
+/**
+ * The mesh over the wire: what a proxy makes of the control plane's resources is the control plane's
+ * own Snapshot, after every change, in whatever order objects come and go.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { MeshState } from "../../src/agent/mesh-state.ts";
+import type { ParsedObject } from "../../src/api/object.ts";
+import { readObjects } from "../../src/api/read-objects.ts";
+import { ControlPlane } from "../../src/control/control-plane.ts";
+import { MeshResources } from "../../src/control/serve/mesh-resources.ts";
+import type { Snapshot } from "../../src/model/snapshot.ts";
+import {
+  type EncodedResource,
+  RESOURCE_TYPES,
+  type ResourceBatch,
+  type ResourceSource,
+  type ResourceType,
+} from "../../src/wire/resource.ts";
+import { generateMesh } from "../support/generated-mesh.ts";
+
+const INDEXES = [
+  "services",
+  "workloads",
+  "endpoints",
+  "addresses",
+  "waypoints",
+  "policies",
+  "l4Policies",
+  "l4PoliciesByNamespace",
+  "routes",
+] as const;
+
+function contents(snapshot: Snapshot): unknown {
+  const indexes = INDEXES.map((name) => [
+    name,
+    Object.fromEntries([...snapshot[name].entries()].sort(([a], [b]) => (a < b ? -1 : 1))),
+  ]);
+  return {
+    revision: snapshot.revision,
+    settings: snapshot.settings,
+    ...Object.fromEntries(indexes),
+  };
+}
+
+/** All of it, as a first answer brings it. */
+function whole(source: ResourceSource): ResourceBatch {
+  const types = Object.values(RESOURCE_TYPES);
+  const upserted = types.flatMap((type) => [...source.resources(type).values()]);
+  return { revision: source.revision, upserted, removed: [] };
+}
+
+function feed(state: MeshState, batch: ResourceBatch): string[] {
+  const problems = state.types.flatMap((type) => [
+    ...state.stage(
+      type,
+      batch.upserted.filter((resource) => resource.type === type),
+      batch.removed.filter((one) => one.type === type).map(({ name }) => name),
+    ),
+  ]);
+  const refusal = state.commit(batch.revision);
+  return refusal === undefined ? problems : [...problems, refusal];
+}
+
+const FIXTURES = new URL("../fixtures/translate/", import.meta.url);
+
+async function fixtureObjects(): Promise<readonly ParsedObject[]> {
+  const files = readdirSync(FIXTURES).filter((f) => f.endsWith(".yaml") && !f.includes(".out."));
+  const read = await Promise.all(
+    files.map(async (file) => {
+      const text = readFileSync(new URL(file, FIXTURES), "utf8");
+      return (await readObjects(text, file)).objects;
+    }),
+  );
+  return read.flat();
+}
+
+test("a proxy holds what the control plane does, however objects come and go", async () => {
+  const objects = await fixtureObjects();
+  const step = fc.record({
+    isRemoval: fc.boolean(),
+    picks: fc.array(fc.nat(objects.length - 1), { minLength: 1, maxLength: 12 }),
+  });
+  let compared = 0;
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 5, maxLength: 25 }), (steps) => {
+      const control = new ControlPlane({ enrolment: "label" });
+      control.apply({ upserted: objects, removed: [] });
+      const source = new MeshResources(control);
+      const state = new MeshState();
+      expect(feed(state, whole(source))).toEqual([]);
+      expect(contents(state.current)).toEqual(contents(control.current));
+      source.subscribe((batch) => {
+        expect(feed(state, batch)).toEqual([]);
+        expect(contents(state.current)).toEqual(contents(control.current));
+        compared++;
+      });
+      for (const { isRemoval, picks } of steps) {
+        const picked = picks.map((index) => objects[index]!);
+        const refs = picked.map(({ kind, value: { metadata } }) => ({
+          kind,
+          namespace: metadata.namespace ?? "",
+          name: metadata.name,
+        }));
+        control.apply(
+          isRemoval ? { upserted: [], removed: refs } : { upserted: picked, removed: [] },
+        );
+      }
+    }),
+    { numRuns: 25 },
+  );
+  expect(compared).toBeGreaterThan(100);
+});
+
+test("values that did not change keep their identity over a swap", () => {
+  const generated = generateMesh({ services: 20, podsPerService: () => 2 });
+  const control = new ControlPlane({ enrolment: "label" });
+  control.apply({ upserted: generated.objects, removed: [] });
+  const source = new MeshResources(control);
+  const state = new MeshState();
+  feed(state, whole(source));
+  const before = state.current;
+  const batches: ResourceBatch[] = [];
+  source.subscribe((batch) => batches.push(batch));
+  control.apply({ upserted: [generated.route(3, { weights: [3, 7] })], removed: [] });
+  expect(batches).toHaveLength(1);
+  expect(batches[0]!.upserted.map(({ type }) => type)).toEqual([RESOURCE_TYPES.routes]);
+  feed(state, batches[0]!);
+  expect(state.current.services).toBe(before.services);
+  expect(state.current.workloads).toBe(before.workloads);
+  const changed = [...state.current.routes.entries()].filter(
+    ([key, routes]) => before.routes.get(key) !== routes,
+  );
+  expect(changed).toHaveLength(1);
+});
+
+test("a service that comes back brings its workloads with it", () => {
+  const generated = generateMesh({ services: 3, podsPerService: () => 2 });
+  const control = new ControlPlane({ enrolment: "label" });
+  control.apply({ upserted: generated.objects, removed: [] });
+  const service = generated.objects.find(
+    ({ kind, value }) => kind === "Service" && value.metadata.name === "svc-1",
+  )!;
+  const source = new MeshResources(control);
+  const { namespace = "", name } = service.value.metadata;
+  control.apply({ upserted: [], removed: [{ kind: "Service", namespace, name }] });
+  const batches: ResourceBatch[] = [];
+  source.subscribe((batch) => batches.push(batch));
+  control.apply({ upserted: [service], removed: [] });
+  const names = batches[0]!.upserted.map((resource) => resource.name);
+  expect(names.filter((one) => one.includes("//Pod/ns-0/svc-1-"))).toHaveLength(2);
+});
+
+function oneService(bytes: Uint8Array, name = "a/b"): EncodedResource {
+  return { type: RESOURCE_TYPES.address, name, version: "1", bytes };
+}
+
+test("what cannot be decoded is refused by name, and the rest is staged", () => {
+  const generated = generateMesh({ services: 2, podsPerService: () => 1 });
+  const control = new ControlPlane({ enrolment: "label" });
+  control.apply({ upserted: generated.objects, removed: [] });
+  const source = new MeshResources(control);
+  const state = new MeshState();
+  const batch = whole(source);
+  const good = batch.upserted.find(({ name }) => name.includes("svc-0."))!;
+  const cases: readonly [EncodedResource, RegExp][] = [
+    [oneService(good.bytes.subarray(0, good.bytes.length - 3)), /^a\/b: /],
+    [oneService(good.bytes), /^a\/b: it calls itself ns-0\/svc-0\.ns-0\.svc\.cluster\.local$/],
+    [oneService(new Uint8Array()), /^a\/b: neither a workload nor a service$/],
+    [oneService(new Uint8Array([0xff, 0xff, 0xff])), /^a\/b: /],
+  ];
+  for (const [resource, problem] of cases) {
+    const problems = state.stage(RESOURCE_TYPES.address, [resource, good], []);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toMatch(problem);
+    expect(state.versions(RESOURCE_TYPES.address).has(good.name)).toBe(true);
+  }
+  expect(state.commit(batch.revision)).toContain("a/b");
+  expect(state.current.revision).toBe(0);
+  expect(feed(state, batch)).toEqual([]);
+  expect(contents(state.current)).toEqual(contents(control.current));
+});
+
+test("JSON of another shape is refused with the place", () => {
+  const generated = generateMesh({ services: 1, podsPerService: () => 1 });
+  const control = new ControlPlane({ enrolment: "label" });
+  control.apply({ upserted: generated.objects, removed: [] });
+  const source = new MeshResources(control);
+  const state = new MeshState();
+  for (const type of [RESOURCE_TYPES.routes, RESOURCE_TYPES.policies, RESOURCE_TYPES.waypoint]) {
+    const [resource] = source.resources(type as ResourceType).values();
+    const text = Buffer.from(resource!.bytes).toString("latin1");
+    const broken = Buffer.from(text.replace('"key"', '"kez"'), "latin1");
+    const [problem] = state.stage(type, [{ ...resource!, bytes: broken }], []);
+    expect(problem).toMatch(/must have property 'key'/);
+  }
+});
+
+test("a digest that does not match is refused, and all is asked for again", () => {
+  const generated = generateMesh({ services: 2, podsPerService: () => 1 });
+  const control = new ControlPlane({ enrolment: "label" });
+  control.apply({ upserted: generated.objects, removed: [] });
+  const source = new MeshResources(control);
+  const state = new MeshState();
+  expect(feed(state, whole(source))).toEqual([]);
+  const before = state.current;
+  const lost = { id: 99, digest: "00000000000000000000000000000000" };
+  expect(state.commit(lost)).toMatch(/does not amount/);
+  expect(state.current).toBe(before);
+  expect(state.versions(RESOURCE_TYPES.address).size).toBe(0);
+  control.apply({ upserted: [generated.pod(0, 5)], removed: [] });
+  expect(feed(state, whole(source))).toEqual([]);
+  expect(contents(state.current)).toEqual(contents(control.current));
+});
