@@ -17,7 +17,7 @@ export function registerControlMetrics(registry: MetricRegistry, control: Counte
     )
     .child([]);
   const revision = registry
-    .gauge("waystone_control_revision", "The revision of the configuration in force.", [])
+    .gauge("waystone_control_revision", "The revision of the configuration in force.", [], "max")
     .child([]);
   let told = 0;
   registry.beforeExpose(() => {

@@ -379,5 +379,6 @@ export class TcpMetrics {
 /** `istio_build`: which component of which version this process is. */
 export function recordBuild(registry: MetricRegistry, component: string, version: string): void {
   const help = "The component and version of this process; always 1.";
-  registry.gauge("istio_build", help, ["component", "tag"]).child([component, version]).set(1);
+  const family = registry.gauge("istio_build", help, ["component", "tag"], "max");
+  family.child([component, version]).set(1);
 }

@@ -220,3 +220,62 @@ test("exposition() gives the text of expose() in pieces of a child", () => {
   expect(pieces.length).toBe(10);
   expect(pieces.join("")).toBe(registry.expose());
 });
+
+/** A process's registry with one metric of each kind. */
+function process(requests: number, active: number, revision: number, durations: number[]) {
+  const registry = new MetricRegistry({ childrenMax: 3 });
+  const total = registry.counter("requests_total", "R.", ["code"]);
+  total.child(["200"]).add(requests);
+  registry.gauge("active", "A.").child([]).set(active);
+  registry.gauge("revision", "V.", [], "max").child([]).set(revision);
+  const duration = registry.histogram("duration", "D.", ["code"], [1, 10]);
+  for (const value of durations) duration.child(["200"]).observe(value);
+  return registry;
+}
+
+test("absorb() sums what several processes count, and shows once what they have alike", () => {
+  const all = new MetricRegistry({ childrenMax: 3 });
+  const other = process(5, 3, 7, [0.5, 20]);
+  other.counter("requests_total", "R.", ["code"]).child(['4"0\n4']).add(1);
+  for (const registry of [process(2, 1, 7, [5]), other]) {
+    all.absorb(structuredClone(registry.snapshot()));
+  }
+  const { samples } = parseExposition(all.expose());
+  const lines = samples.map(({ name, labels, value }) => [name, [...labels.values()], value]);
+  expect(lines).toEqual([
+    ["active", [], 4],
+    ["duration_bucket", ["200", "1"], 1],
+    ["duration_bucket", ["200", "10"], 2],
+    ["duration_bucket", ["200", "+Inf"], 3],
+    ["duration_sum", ["200"], 25.5],
+    ["duration_count", ["200"], 3],
+    ["requests_total", ["200"], 7],
+    ["requests_total", ['4"0\n4'], 1],
+    ["revision", [], 7],
+  ]);
+});
+
+test("absorb() keeps of a process that has ended its counts, not its state", () => {
+  const all = new MetricRegistry();
+  all.absorb(process(2, 1, 7, [5]).snapshot(), { gauges: false });
+  expect(all.describe().map(({ name }) => name)).not.toContain("active");
+  expect(all.counter("requests_total", "R.", ["code"]).child(["200"]).value).toBe(2);
+});
+
+test("absorb() is bounded: no total is lost, and the overflow is one series", () => {
+  const all = new MetricRegistry({ childrenMax: 3 });
+  for (const worker of [1, 2]) {
+    const registry = new MetricRegistry({ childrenMax: 3 });
+    const family = registry.counter("x_total", "X.", ["name"]);
+    for (const name of ["a", "b", "c", "d", "e"]) family.child([`${name}${worker}`]).add(1);
+    all.absorb(registry.snapshot());
+  }
+  const { samples } = parseExposition(all.expose());
+  const counts = samples.filter(({ name }) => name === "x_total");
+  expect(counts.map(({ labels, value }) => [labels.get("name"), value])).toEqual([
+    ["a1", 1],
+    ["b1", 1],
+    ["c1", 1],
+    ["overflow", 7],
+  ]);
+});

@@ -16,6 +16,9 @@ const OVERFLOW_METRIC = "waystone_metric_overflow_total";
 
 type MetricType = "counter" | "gauge" | "histogram";
 
+/** What several processes' gauges of one name amount to: their sum, or one value they all show. */
+export type Combination = "sum" | "max";
+
 export class Counter {
   value = 0;
 
@@ -71,13 +74,56 @@ export class Histogram {
   }
 }
 
-/** What a family is, for the reference page. */
+/** What a family is: for the reference page, and for another process. */
 export interface MetricDescription {
   readonly name: string;
   readonly type: MetricType;
   readonly help: string;
   readonly labelNames: readonly string[];
   readonly bucketBounds: readonly number[];
+  readonly combination: Combination;
+}
+
+/**
+ * One family's children as plain data. Each child has its place in `numbers`: its value, or its
+ * buckets and then its sum; the overflow child comes last.
+ */
+export interface FamilySnapshot {
+  readonly description: MetricDescription;
+  readonly children: readonly { readonly key: string; readonly labels: string }[];
+  readonly hasOverflow: boolean;
+  readonly numbers: Float64Array;
+}
+
+export type MetricsSnapshot = readonly FamilySnapshot[];
+
+function writeNumbers(
+  child: Counter | Gauge | Histogram,
+  numbers: Float64Array,
+  start: number,
+): void {
+  if (!(child instanceof Histogram)) numbers[start] = child.value;
+  else {
+    numbers.set(child.counts, start);
+    numbers[start + child.counts.length] = child.sum;
+  }
+}
+
+function addNumbers(
+  child: Counter | Gauge | Histogram,
+  numbers: Float64Array,
+  start: number,
+  combination: Combination,
+): void {
+  if (child instanceof Histogram) {
+    child.counts.forEach((count, i) => {
+      child.counts[i] = count + numbers[start + i]!;
+    });
+    child.sum += numbers[start + child.counts.length]!;
+    return;
+  }
+  const value = numbers[start]!;
+  child.value = combination === "sum" ? child.value + value : Math.max(child.value, value);
 }
 
 interface Labelled<C> {
@@ -115,10 +161,46 @@ class Family<C extends Counter | Gauge | Histogram> {
     for (const value of values) key += `${value.length}:${value}`;
     const known = this.#children.get(key);
     if (known !== undefined) return known.child;
-    if (this.#children.size >= this.#childrenMax) return this.#overflowChild();
+    if (this.#children.size < this.#childrenMax) return this.#add(key, labelBlock(names, values));
+    this.#onOverflow();
+    return this.#overflowChild();
+  }
+
+  #add(key: string, labels: string): C {
     const child = this.#create();
-    this.#children.set(key, { labels: labelBlock(names, values), child });
+    this.#children.set(key, { labels, child });
     return child;
+  }
+
+  snapshot(): FamilySnapshot {
+    const { description } = this;
+    const children = [...this.#children].map(([key, { labels }]) => ({ key, labels }));
+    const all = [...this.#children.values(), ...(this.#overflow ? [this.#overflow] : [])];
+    const width = description.type === "histogram" ? description.bucketBounds.length + 2 : 1;
+    const numbers = new Float64Array(all.length * width);
+    all.forEach(({ child }, i) => {
+      writeNumbers(child, numbers, i * width);
+    });
+    return { description, children, hasOverflow: this.#overflow !== undefined, numbers };
+  }
+
+  /** Adds what another process has counted. What finds no room here goes to the overflow child. */
+  absorb({ children, hasOverflow, numbers }: FamilySnapshot): void {
+    const { type, bucketBounds, combination } = this.description;
+    const width = type === "histogram" ? bucketBounds.length + 2 : 1;
+    const count = children.length + (hasOverflow ? 1 : 0);
+    for (let i = 0; i < count; i++) {
+      const named = children[i];
+      addNumbers(this.#counterpart(named), numbers, i * width, combination);
+    }
+  }
+
+  #counterpart(named: { readonly key: string; readonly labels: string } | undefined): C {
+    if (named === undefined) return this.#overflowChild();
+    const known = this.#children.get(named.key);
+    if (known !== undefined) return known.child;
+    if (this.#children.size >= this.#childrenMax) return this.#overflowChild();
+    return this.#add(named.key, named.labels);
   }
 
   get size(): number {
@@ -139,7 +221,6 @@ class Family<C extends Counter | Gauge | Histogram> {
   }
 
   #overflowChild(): C {
-    this.#onOverflow();
     const names = this.description.labelNames;
     this.#overflow ??= {
       labels: labelBlock(
@@ -173,14 +254,20 @@ export class MetricRegistry {
 
   counter(name: string, help: string, labelNames: readonly string[] = []): CounterFamily {
     return this.#family(
-      { name, type: "counter", help, labelNames, bucketBounds: [] },
+      { name, type: "counter", help, labelNames, bucketBounds: [], combination: "sum" },
       () => new Counter(),
     );
   }
 
-  gauge(name: string, help: string, labelNames: readonly string[] = []): GaugeFamily {
+  /** `combination`: what the gauges of several workers amount to; "max" for what all have alike. */
+  gauge(
+    name: string,
+    help: string,
+    labelNames: readonly string[] = [],
+    combination: Combination = "sum",
+  ): GaugeFamily {
     return this.#family(
-      { name, type: "gauge", help, labelNames, bucketBounds: [] },
+      { name, type: "gauge", help, labelNames, bucketBounds: [], combination },
       () => new Gauge(),
     );
   }
@@ -199,7 +286,7 @@ export class MetricRegistry {
     assert(!labelNames.includes("le"), `${name}: the label "le" belongs to the buckets`);
     const bounds = Float64Array.from(bucketBounds);
     return this.#family(
-      { name, type: "histogram", help, labelNames, bucketBounds },
+      { name, type: "histogram", help, labelNames, bucketBounds, combination: "sum" },
       () => new Histogram(bounds),
     );
   }
@@ -219,6 +306,29 @@ export class MetricRegistry {
   *exposition(): Generator<string> {
     for (const collector of this.#collectors) collector();
     for (const name of [...this.#families.keys()].sort()) yield* this.#families.get(name)!.expose();
+  }
+
+  /** All that is counted here, for another process to absorb: plain data. */
+  snapshot(): MetricsSnapshot {
+    for (const collector of this.#collectors) collector();
+    return [...this.#families.values()].map((family) => family.snapshot());
+  }
+
+  /**
+   * Adds another process's snapshot; families that are not known here are made. Without `gauges`
+   * only what a process that has ended leaves behind: its counters and histograms.
+   */
+  absorb(
+    snapshot: MetricsSnapshot,
+    options: { readonly gauges: boolean } = { gauges: true },
+  ): void {
+    for (const family of snapshot) {
+      const { name, type, help, labelNames, bucketBounds, combination } = family.description;
+      if (type === "counter") this.counter(name, help, labelNames).absorb(family);
+      else if (type === "histogram") {
+        this.histogram(name, help, labelNames, bucketBounds).absorb(family);
+      } else if (options.gauges) this.gauge(name, help, labelNames, combination).absorb(family);
+    }
   }
 
   /** Every family, by name. */
@@ -253,6 +363,7 @@ export class MetricRegistry {
 }
 
 function isSameShape(a: MetricDescription, b: MetricDescription): boolean {
-  const shape = (d: MetricDescription) => JSON.stringify([d.type, d.labelNames, d.bucketBounds]);
+  const shape = (d: MetricDescription) =>
+    JSON.stringify([d.type, d.labelNames, d.bucketBounds, d.combination]);
   return shape(a) === shape(b);
 }
