@@ -5,9 +5,12 @@ import { type Logger, pino } from "pino";
 
 export type { Logger };
 
+/** Set for one of several processes that write to the same place. */
+const worker = process.env.WAYSTONE_WORKER;
+
 const root = pino(
   {
-    base: null,
+    base: worker === undefined ? null : { worker: Number(worker) },
     level: process.env.WAYSTONE_LOG_LEVEL ?? "info",
     timestamp: pino.stdTimeFunctions.isoTime,
   },
@@ -22,4 +25,9 @@ export function log(scope: string): Logger {
 /** Sets the level of all scopes: `debug`, `info`, `warn`, `error`, `silent`. */
 export function setLogLevel(level: string): void {
   root.level = level;
+}
+
+/** The level that `setLogLevel` has set, or the environment. */
+export function logLevel(): string {
+  return root.level;
 }

@@ -157,6 +157,12 @@ export class Waypoint implements TunnelHandler {
     };
   }
 
+  /** Open streams of its clients, and their connections. */
+  get load(): { readonly streams: number; readonly connections: number } {
+    const { streamCount: streams, connectionCount: connections } = this.#server;
+    return { streams, connections };
+  }
+
   /** A socket from any listener. */
   acceptTunnel(socket: net.Socket): void {
     this.#server.accept(socket);

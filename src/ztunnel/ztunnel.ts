@@ -140,6 +140,18 @@ export class Ztunnel {
     return server;
   }
 
+  /** Open streams of both directions, and the tunnels that come in. */
+  get load(): { readonly streams: number; readonly connections: number } {
+    let streams = this.connectionCount;
+    let connections = 0;
+    for (const server of this.#servers.values()) {
+      // A stream that is open may not be joined to its application yet, and counts twice then.
+      streams += server.streamCount;
+      connections += server.connectionCount;
+    }
+    return { streams, connections };
+  }
+
   get connectionCount(): number {
     return this.#context.connections.size;
   }

@@ -54,6 +54,8 @@ export interface TunnelServerOptions {
 
 const MAX_CONNECTIONS = 20_000;
 const MAX_HANDSHAKES = 1_000;
+/** A drain waits so long for handshakes: a peer that says nothing does not hold it up. */
+const DRAIN_HANDSHAKE_MS = 1_000;
 const BAD_REQUEST = encodeStatelessBlock([":status", "400"]);
 
 type Addresses = Omit<TunnelConnection, "peer" | "data">;
@@ -65,6 +67,7 @@ export class TunnelServer {
   readonly #sessions = new Set<Session>();
   #listener: net.Server | undefined;
   #isDraining = false;
+  #onEmpty: (() => void)[] = [];
 
   constructor(options: TunnelServerOptions, handler: TunnelHandler) {
     this.#options = options;
@@ -95,6 +98,7 @@ export class TunnelServer {
       this.#handshakes.delete(socket);
       if (!(result instanceof Failure)) this.#secured(result, addresses);
       else if (!this.#isDraining) this.#handler.onTlsFailure?.(result, addresses.remoteAddress);
+      this.#checkEmpty();
     });
   }
 
@@ -111,16 +115,20 @@ export class TunnelServer {
   }
 
   #secured({ socket, peer }: TlsPeer, addresses: Addresses): void {
-    if (this.#isDraining) {
-      socket.destroy();
-      return;
-    }
     const connection: TunnelConnection = { peer, ...addresses, data: undefined };
-    const session = new Session(connection, this.#handler, this.#options, () =>
-      this.#sessions.delete(session),
-    );
+    const session = new Session(connection, this.#handler, this.#options, () => {
+      this.#sessions.delete(session);
+      this.#checkEmpty();
+    });
     this.#sessions.add(session);
     session.start(socket);
+    // Its first requests may be on their way already: they are taken, and no others.
+    if (this.#isDraining) void session.drain();
+  }
+
+  #checkEmpty(): void {
+    if (this.#handshakes.size + this.#sessions.size > 0) return;
+    for (const resolve of this.#onEmpty.splice(0)) resolve();
   }
 
   /** Listens on an address of its own; rejects with PORT_IN_USE when it is somebody's. */
@@ -145,12 +153,19 @@ export class TunnelServer {
     return this.#sessions.size;
   }
 
+  /** Open streams, and connections that have yet to say whether they open one. */
+  get streamCount(): number {
+    let count = this.#handshakes.size;
+    for (const session of this.#sessions) count += session.streamCount;
+    return count;
+  }
+
   /**
    * GOAWAY on every connection; resolves when their last streams have ended.
    *
    * Clients hear late that this server is leaving, and a tunnel that is refused costs their user a
    * connection (protocols.md §3.4). So who comes within the grace is served like before, and asked
-   * to leave behind it.
+   * to leave behind it; so is who is in the middle of a handshake then.
    */
   async drain(graceMs = 0): Promise<void> {
     if (graceMs > 0) {
@@ -159,8 +174,13 @@ export class TunnelServer {
     }
     this.#isDraining = true;
     this.#listener?.close();
-    for (const socket of this.#handshakes) socket.destroy();
-    await Promise.all([...this.#sessions].map((session) => session.drain()));
+    for (const session of this.#sessions) void session.drain();
+    if (this.#handshakes.size + this.#sessions.size === 0) return;
+    const timer = setTimeout(() => {
+      for (const socket of this.#handshakes) socket.destroy();
+    }, DRAIN_HANDSHAKE_MS);
+    await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
+    clearTimeout(timer);
   }
 
   destroy(): void {
@@ -183,6 +203,7 @@ class Session implements ConnectionHandler, DeadlineEntry {
   readonly #timer: NodeJS.Timeout;
   #http2: Http2Connection | undefined;
   #socket: net.Socket | undefined;
+  #isReady = false;
 
   constructor(
     connection: TunnelConnection,
@@ -207,7 +228,13 @@ class Session implements ConnectionHandler, DeadlineEntry {
     this.#http2 = new Http2Connection(new SocketTransport(socket), "server", this, limits);
   }
 
+  /** A new connection was made for a stream: it counts as one until it says more. */
+  get streamCount(): number {
+    return this.#isReady ? (this.#http2?.streamCount ?? 0) : 1;
+  }
+
   onReady(): void {
+    this.#isReady = true;
     clearTimeout(this.#timer);
     if (this.#http2!.streamCount === 0) this.onIdle();
   }
