@@ -12,6 +12,7 @@ import { registerControlMetrics } from "../src/control/control-metrics.ts";
 import { certificateRequests } from "../src/control/serve/certificate-service.ts";
 import { DIAGNOSTICS } from "../src/kit/diagnostic.ts";
 import { FAILURES } from "../src/kit/failure.ts";
+import { WorkerMetrics } from "../src/process/workers/worker-metrics.ts";
 import { droppedLines } from "../src/telemetry/access-log.ts";
 import {
   HTTP_LABELS,
@@ -52,8 +53,9 @@ const LABELS: Readonly<Record<string, string>> = {
   connection_security_policy: "`mutual_tls`, or `unknown` for plaintext",
   component: "which part of the mesh the process is",
   tag: "its version",
-  reason: "why: `queue_full` or `write_failed`",
+  reason: "why, in one word; the metric's meaning has the words",
   metric: "the name of the full metric",
+  worker: "0 to N-1, of `--workers N`; a replacement has its predecessor's",
   waypoint: "`namespace/name` of the waypoint's Gateway",
   status: "the HTTP status that was answered",
   protocol: "what was spoken: `http1`, `http2` or `tcp`",
@@ -89,6 +91,7 @@ export function fullRegistry(): MetricRegistry {
   droppedLines(registry);
   certificateRequests(registry);
   certificateResults(registry);
+  new WorkerMetrics(registry, () => []);
   return registry;
 }
 

@@ -4,7 +4,6 @@
  * Paths and answers are the ones that Istio's tools ask a ztunnel and a waypoint for.
  */
 import { setLogLevel } from "../kit/log.ts";
-import type { MetricRegistry } from "../telemetry/metrics.ts";
 import { type AdminResponse, type AdminRoute, AdminServer } from "./admin-server.ts";
 import type { Readiness } from "./readiness.ts";
 
@@ -35,10 +34,12 @@ export function textResponse(text: string, status = 200): AdminResponse {
 }
 
 export interface AdminOptions {
-  /** The answer of /config_dump, as JSON. */
+  /** The answer of /config_dump, as JSON; may be a promise. */
   readonly configDump: () => unknown;
-  /** The answer of /decisions/<id>; undefined: 404. */
+  /** The answer of /decisions/<id>; undefined: 404. May be a promise. */
   readonly decision?: (id: string) => unknown;
+  /** POST /logging; this process's own level by default. */
+  readonly setLogLevel?: (level: string) => void;
   /** POST /quitquitquit, called when its answer has been sent. */
   readonly quit: () => void;
   /** Served as /healthz/ready, too. */
@@ -59,13 +60,13 @@ export function createAdminServer(options: AdminOptions): AdminServer {
     method: "GET",
     path: "/config_dump",
     description: "the configuration in force, as JSON",
-    handler: () => jsonResponse(options.configDump()),
+    handler: async () => jsonResponse(await options.configDump()),
   });
   server.addRoute({
     method: "POST",
     path: "/logging",
     description: "?level=trace|debug|info|warn|error|off sets the log level",
-    handler: ({ query }) => changeLevel(query.get("level")),
+    handler: ({ query }) => changeLevel(query.get("level"), options.setLogLevel ?? setLogLevel),
   });
   server.addRoute({
     method: "POST",
@@ -78,15 +79,22 @@ export function createAdminServer(options: AdminOptions): AdminServer {
   return server;
 }
 
+/** A registry, or what sums those of several processes. */
+export interface MetricsSource {
+  exposition(): Iterable<string> | Promise<Iterable<string>>;
+}
+
 /** `/stats/prometheus`, the path in a waypoint's scrape annotation, and `/metrics`. */
-export function createMetricsServer(registry: MetricRegistry): AdminServer {
+export function createMetricsServer(metrics: MetricsSource): AdminServer {
   const server = new AdminServer({ name: "metrics" });
   for (const path of ["/metrics", "/stats/prometheus"]) {
     server.addRoute({
       method: "GET",
       path,
       description: "metrics in the Prometheus text format",
-      handler: () => ({ status: 200, contentType: EXPOSITION_TYPE, body: registry.exposition() }),
+      handler: async () => {
+        return { status: 200, contentType: EXPOSITION_TYPE, body: await metrics.exposition() };
+      },
     });
   }
   return server;
@@ -115,20 +123,20 @@ function decisionRoute(decision: (id: string) => unknown): AdminRoute {
     method: "GET",
     path: "/decisions/",
     description: "<id>: why a recent request was allowed, denied, or sent where it went",
-    handler: ({ rest }) => {
-      const found = decision(rest);
+    handler: async ({ rest }) => {
+      const found = await decision(rest);
       if (found !== undefined) return jsonResponse(found);
       return textResponse("no decision of that id is kept; only the latest ones are\n", 404);
     },
   };
 }
 
-function changeLevel(wanted: string | null): AdminResponse {
+function changeLevel(wanted: string | null, set: (level: string) => void): AdminResponse {
   const level = LEVELS.get(wanted?.toLowerCase() ?? "");
   if (level === undefined) {
     return textResponse(`level must be one of ${[...LEVELS.keys()].join(", ")}\n`, 400);
   }
-  setLogLevel(level);
+  set(level);
   return textResponse(`the log level is ${level}\n`);
 }
 

@@ -1,7 +1,7 @@
 /**
  * The parent's end of certificates: it alone has keys made and requests signed, one per identity,
- * and gives every certificate to every worker at once, and all of them to a new worker. A worker asks
- * for identities that it has not been given; it says when it no longer needs one.
+ * and gives every certificate to every worker at once, and all of them to a new worker. A worker
+ * asks for identities that it has not been given; it says when it no longer needs one.
  */
 import type { CertificateSource } from "../../agent/certificates.ts";
 import type { TlsIdentity } from "../../net/tls.ts";

@@ -45,7 +45,7 @@ export class WorkerMetrics {
     );
     this.#exits = own.counter(
       "waystone_worker_exits_total",
-      "Workers that ended, by whether they had finished their work.",
+      "Workers that ended: asked to, with their work done (drained), or not (died).",
       ["reason"],
     );
     own.beforeExpose(() => {
