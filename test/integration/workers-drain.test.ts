@@ -37,7 +37,7 @@ test("one worker of four ends under 1,000 requests a second: no request fails", 
   const { pool, port } = await mesh.start({ count: 4, program: "waypoint", options });
   const tunnels = mesh.tunnels();
   // Eight nodes; on each, applications that keep connections and ones that make many.
-  const clients = Array.from({ length: 56 }, (_, i) => {
+  const clients = Array.from({ length: 64 }, (_, i) => {
     const key = `node-${i % 8}`;
     return new KeptClient({
       connect: (listener) => mesh.open(tunnels, port, key, AUTHORITY, listener),

@@ -90,7 +90,7 @@ function tunnel(context) {
   context.drain.add(server);
   void identityReady(context, spiffeId);
   return {
-    sink,
+    state: sink,
     accept: (socket) => server.accept(socket),
     get load() {
       return { streams: server.streamCount, connections: server.connectionCount };
@@ -123,7 +123,7 @@ async function waypoint(context) {
   });
   void identityReady(context, spiffeId);
   return {
-    sink: new NamesSink(),
+    state: new NamesSink(),
     accept: (socket) => made.acceptTunnel(socket),
     get load() {
       return made.load;

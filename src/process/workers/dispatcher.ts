@@ -5,12 +5,18 @@
 import type net from "node:net";
 import type { Passenger, WorkerProcess } from "./worker-process.ts";
 
+/** What is looked at of a worker. */
+export type Candidate = Pick<
+  WorkerProcess,
+  "index" | "isOpen" | "streams" | "connections" | "passengerCount" | "pass"
+>;
+
 export type RefusalReason = "no_worker" | "queue_full";
 
 export interface DispatcherOptions {
   /** The workers that may be chosen. */
-  readonly workers: () => Iterable<WorkerProcess>;
-  readonly onPassed: (worker: WorkerProcess) => void;
+  readonly workers: () => Iterable<Candidate>;
+  readonly onPassed: (worker: Candidate) => void;
   readonly onRefused: (reason: RefusalReason) => void;
 }
 
@@ -68,15 +74,15 @@ export class Dispatcher {
     }
   }
 
-  #pass(worker: WorkerProcess, { socket, entry }: Passenger): void {
+  #pass(worker: Candidate, { socket, entry }: Passenger): void {
     this.#lastIndex = worker.index;
     worker.pass(socket, entry);
     this.#options.onPassed(worker);
   }
 
   /** Fewest streams; then fewest connections; then the next in turn. */
-  #choose(): WorkerProcess | undefined {
-    let best: WorkerProcess | undefined;
+  #choose(): Candidate | undefined {
+    let best: Candidate | undefined;
     for (const worker of this.#options.workers()) {
       if (!worker.isOpen || worker.passengerCount >= PASSENGERS_MAX) continue;
       if (best === undefined || this.#isBetter(worker, best)) best = worker;
@@ -84,7 +90,7 @@ export class Dispatcher {
     return best;
   }
 
-  #isBetter(worker: WorkerProcess, best: WorkerProcess): boolean {
+  #isBetter(worker: Candidate, best: Candidate): boolean {
     if (worker.streams !== best.streams) return worker.streams < best.streams;
     if (worker.connections !== best.connections) return worker.connections < best.connections;
     return worker.index > this.#lastIndex && best.index <= this.#lastIndex;

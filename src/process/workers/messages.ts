@@ -29,6 +29,16 @@ export type Question =
   | { readonly about: "config" }
   | { readonly about: "life" };
 
+/** A port that the program wants to be listened on. */
+export interface WantedPort {
+  readonly address: string;
+  readonly port: number;
+  /** What it is for, in words. */
+  readonly purpose: string;
+  /** What `accept` is told with each of its sockets. */
+  readonly entry: unknown;
+}
+
 export interface KeyPair {
   readonly spiffeId: string;
   readonly certificatePem: string;
@@ -44,7 +54,13 @@ export type ToWorker =
       readonly options: unknown;
       readonly logLevel: string;
     }
-  | { readonly kind: "connection"; readonly id: number; readonly entry: unknown }
+  | {
+      readonly kind: "connection";
+      readonly id: number;
+      readonly entry: unknown;
+      /** The socket's; it is not passed with it. */
+      readonly allowHalfOpen: boolean;
+    }
   | { readonly kind: "question"; readonly id: number; readonly question: Question }
   | { readonly kind: "certificate"; readonly certificate: KeyPair }
   | { readonly kind: "no-certificate"; readonly spiffeId: string; readonly reason: string }
@@ -67,6 +83,7 @@ export type FromWorker =
       readonly file: string;
       readonly bytes: Uint8Array;
     }
+  | { readonly kind: "ports"; readonly ports: readonly WantedPort[] }
   /** Somebody has asked this worker alone to end: give me nothing more, and tell me to drain. */
   | { readonly kind: "leaving" }
   /** The last word of a worker that has drained: what it has counted. */

@@ -22,7 +22,7 @@ import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import { CertificateRelay } from "./certificate-relay.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { LineFiles } from "./line-relay.ts";
-import type { FromWorker } from "./messages.ts";
+import type { FromWorker, WantedPort } from "./messages.ts";
 import type { ResourceRelay } from "./resource-relay.ts";
 import { WorkerMetrics } from "./worker-metrics.ts";
 import { type Passenger, type WorkerOwner, WorkerProcess } from "./worker-process.ts";
@@ -40,6 +40,8 @@ export interface WorkerPoolOptions {
   /** Gets the condition `workers`. */
   readonly readiness: Readiness;
   readonly drainTimeoutMs: number;
+  /** The ports that the program wants, all of them; told by each worker. */
+  readonly onPorts?: (ports: readonly WantedPort[]) => void;
 }
 
 /** One of the N places; its worker changes. */
@@ -199,6 +201,9 @@ export class WorkerPool implements Drainable, WorkerOwner {
         );
         return;
       }
+      case "ports":
+        this.#options.onPorts?.(message.ports);
+        return;
       case "leaving":
         this.#onLeaving(worker);
     }

@@ -108,7 +108,8 @@ export class WorkerProcess implements RelayWorker {
   pass(socket: net.Socket, entry: unknown): void {
     const id = ++this.#lastPassed;
     this.#passengers.set(id, { socket, entry });
-    const message: ToWorker = { kind: "connection", id, entry };
+    const { allowHalfOpen } = socket;
+    const message: ToWorker = { kind: "connection", id, entry, allowHalfOpen };
     // Kept open: Node's own way closes what is on its way to a worker that dies.
     this.#child.send(message, socket, { keepOpen: true }, ignoreError);
   }

@@ -15,7 +15,7 @@ import type { LineSink } from "../../telemetry/line-queue.ts";
 import { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { ResourceSink } from "../../wire/resource.ts";
 import { RemoteLines } from "./line-relay.ts";
-import type { FromWorker, Question, ToWorker, WorkerLoad } from "./messages.ts";
+import type { FromWorker, Question, ToWorker, WantedPort, WorkerLoad } from "./messages.ts";
 import { unpackResources } from "./packed-resources.ts";
 import { RemoteCertificates } from "./remote-certificates.ts";
 
@@ -31,11 +31,13 @@ export interface WorkerContext {
   readonly drain: Drain;
   /** A file that all workers write to: for `AccessLogOptions.sink`. */
   lineSink(file: string): LineSink;
+  /** The ports that the parent is to listen on, all of them, as they are known here now. */
+  wantPorts(ports: readonly WantedPort[]): void;
 }
 
 /** What a program is to its worker. */
 export interface WorkerService {
-  readonly sink: ResourceSink;
+  readonly state: ResourceSink;
   /** `entry` is the parent's word for the listener. The socket has not been read. */
   accept(socket: net.Socket, entry: unknown): void;
   readonly load: WorkerLoad;
@@ -145,6 +147,7 @@ class Worker {
       readiness: this.#readiness,
       drain: this.#drain,
       lineSink: (file) => this.#lines.sink(file),
+      wantPorts: (ports) => this.#send({ kind: "ports", ports }),
     });
     this.#service = service;
     this.#readiness.subscribe(() => this.#tellReadiness());
@@ -161,7 +164,9 @@ class Worker {
       this.#lastTaken = message.id;
       this.#send({ kind: "taken", id: message.id });
       // Undefined: it was closed on the way.
-      if (socket !== undefined) service.accept(socket, message.entry);
+      if (socket === undefined) return;
+      socket.allowHalfOpen = message.allowHalfOpen;
+      service.accept(socket, message.entry);
     } else if (message.kind === "question") {
       void this.#answer(service, message.id, message.question);
     }
@@ -184,14 +189,14 @@ class Worker {
   }
 
   #find(service: WorkerService, question: Question): unknown {
-    const { sink } = service;
+    const { state } = service;
     switch (question.about) {
       case "stage": {
         const { type, upserted, removed } = question;
-        return sink.stage(type, unpackResources(type, upserted), removed);
+        return state.stage(type, unpackResources(type, upserted), removed);
       }
       case "commit": {
-        const refusal = sink.commit(question.revision);
+        const refusal = state.commit(question.revision);
         if (refusal instanceof Promise) return refusal.then((text) => ({ refusal: text }));
         return { refusal };
       }
