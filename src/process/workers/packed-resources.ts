@@ -1,6 +1,6 @@
 /**
  * Resources on their way to a worker: three arrays instead of an object each, since structured
- * clone pays by the object (50,000 workloads: 15 ms packed, 110 ms as objects).
+ * clone pays by the object (50,000 of 300 bytes, there and back: 50 ms packed, 140 ms as objects).
  */
 import type { EncodedResource, ResourceType } from "../../wire/resource.ts";
 
