@@ -187,8 +187,9 @@ test("metrics are the sum, and what a worker has counted stays when it is gone",
   expect(sample(after, "test_opened_total")).toBe(6);
   expect(sample(after, "test_open")).toBe(3);
   expect(sample(after, 'waystone_worker_exits_total{reason="died"}')).toBe(1);
-  // One that drains leaves everything, also what nobody has scraped.
-  await mesh.hold(tunnels, port, "more");
+  // One that drains leaves everything, also what nobody has scraped: a stream more for it.
+  const key = held.findIndex(({ isClosed }) => !isClosed);
+  expect(await (await mesh.hold(tunnels, port, `k${key}`)).pid).toBe(pool.pids[1]);
   const leaving = pool.pids[1]!;
   process.kill(leaving, "SIGTERM");
   await sleep(500);
@@ -197,7 +198,7 @@ test("metrics are the sum, and what a worker has counted stays when it is gone",
   await expect.poll(() => isAlive(leaving), { timeout: 5_000 }).toBe(false);
   const last = await scrape(pool);
   expect(sample(last, "test_opened_total")).toBe(7);
-  // The state of those that are gone is nobody's.
+  // The state of those that are gone is nobody's: no worker that is left had any.
   expect(last).not.toMatch(/^test_open /m);
   expect(sample(last, 'waystone_worker_exits_total{reason="drained"}')).toBe(1);
 });

@@ -87,7 +87,7 @@ function tunnel(context) {
       },
     },
   );
-  context.drain.add(server);
+  context.drain.add({ drain: () => server.drain(), destroy: () => server.destroy() });
   void identityReady(context, spiffeId);
   return {
     state: sink,

@@ -39,6 +39,7 @@ export interface WorkerPoolOptions {
   readonly registry: MetricRegistry;
   /** Gets the condition `workers`. */
   readonly readiness: Readiness;
+  /** For a worker that is asked to end by itself. */
   readonly drainTimeoutMs: number;
   /** The ports that the program wants, all of them; told by each worker. */
   readonly onPorts?: (ports: readonly WantedPort[]) => void;
@@ -154,7 +155,7 @@ export class WorkerPool implements Drainable, WorkerOwner {
   }
 
   /** Accepts nothing more; resolves when every worker has finished what it had. */
-  async drain(): Promise<void> {
+  async drain(deadlineMs = this.#options.drainTimeoutMs): Promise<void> {
     this.#isDraining = true;
     for (const listener of this.#listeners) listener.close();
     for (const slot of this.#slots) clearTimeout(slot.timer);
@@ -162,7 +163,7 @@ export class WorkerPool implements Drainable, WorkerOwner {
     this.#dispatcher.resume();
     this.#dispatcher.close();
     for (const worker of this.#workers) {
-      if (!worker.isLeaving) worker.drain(this.#options.drainTimeoutMs);
+      if (!worker.isLeaving) worker.drain(deadlineMs);
     }
     if (this.#workers.size > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
     this.#certificates.close();
