@@ -59,9 +59,15 @@ async function opened(server: net.Server | Error, where: HostPort): Promise<numb
 export class SocksPort implements Drainable {
   readonly #servers: net.Server[] = [];
   readonly #accept: (socket: net.Socket) => void;
+  readonly #pauseOnConnect: boolean;
 
-  constructor(accept: (socket: net.Socket) => void) {
+  /** `pauseOnConnect`: nothing is read from a socket, so that it can be passed to a worker. */
+  constructor(
+    accept: (socket: net.Socket) => void,
+    options: { readonly pauseOnConnect: boolean } = { pauseOnConnect: false },
+  ) {
     this.#accept = accept;
+    this.#pauseOnConnect = options.pauseOnConnect;
   }
 
   async listen(usual: number, asked: number | undefined): Promise<HostPort> {
@@ -91,7 +97,9 @@ export class SocksPort implements Drainable {
 
   #listen(host: string, port: number): Promise<net.Server | Error> {
     return new Promise((resolve) => {
-      const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
+      const pauseOnConnect = this.#pauseOnConnect;
+      const options = { noDelay: true, allowHalfOpen: true, pauseOnConnect };
+      const server = net.createServer(options, (socket) => {
         socket.on("error", () => {});
         this.#accept(socket);
       });

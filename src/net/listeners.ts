@@ -61,12 +61,19 @@ export class Listeners implements Drainable {
   readonly #open = new Map<string, Open>();
   readonly #problems = new Map<string, ListenerProblem>();
   readonly #onProblem: (problem: ListenerProblem) => void;
+  readonly #pauseOnConnect: boolean;
   #turn: Promise<void> = Promise.resolve();
   #isDraining = false;
 
-  constructor(addresses: ListenPlan, onProblem: (problem: ListenerProblem) => void) {
+  /** `pauseOnConnect`: nothing is read from a socket, so that it can be passed to a worker. */
+  constructor(
+    addresses: ListenPlan,
+    onProblem: (problem: ListenerProblem) => void,
+    options: { readonly pauseOnConnect: boolean } = { pauseOnConnect: false },
+  ) {
     this.#addresses = addresses;
     this.#onProblem = onProblem;
+    this.#pauseOnConnect = options.pauseOnConnect;
   }
 
   /** Resolves when every wanted port is open or has been reported. Calls take their turn. */
@@ -116,7 +123,8 @@ export class Listeners implements Drainable {
   async #listen(key: string, wanted: WantedListener): Promise<void> {
     const { address, port } = wanted;
     const where = this.#addresses.listenAddress(address, port);
-    const options = { noDelay: true, allowHalfOpen: true };
+    const pauseOnConnect = this.#pauseOnConnect;
+    const options = { noDelay: true, allowHalfOpen: true, pauseOnConnect };
     const server = net.createServer(options, (socket) => {
       // Until somebody takes it: a client that is gone already is no error of ours.
       socket.on("error", () => {});

@@ -18,7 +18,7 @@ import type { AdminServer } from "../agent/admin-server.ts";
 import { listenAt } from "../agent/proxy-ports.ts";
 import { Readiness } from "../agent/readiness.ts";
 import { Drain } from "../kit/drain.ts";
-import { log } from "../kit/log.ts";
+import { log, setLogLevel } from "../kit/log.ts";
 import type { HostPort } from "../net/listeners.ts";
 import { recordBuild } from "../telemetry/istio-metrics.ts";
 import { MetricRegistry } from "../telemetry/metrics.ts";
@@ -44,8 +44,14 @@ const READINESS: HostPort = { host: "0.0.0.0", port: READINESS_PORT };
 
 /** What the admin port shows of the work. */
 export interface Inspected {
+  /** May be a promise. */
   configDump(): unknown;
+  /** May be a promise. */
   decision?(id: string): unknown;
+  /** Of all processes; this one's by default. */
+  setLogLevel?(level: string): void;
+  /** The metrics of all processes as one; this one's by default. */
+  exposition?(): Promise<Iterable<string>>;
 }
 
 /** Where the three ports are. */
@@ -73,17 +79,20 @@ export class ProcessHost {
   /** Opens the three ports. Rejects with PORT_IN_USE. */
   async listen(inspected: Inspected): Promise<HostPorts> {
     const { admin = ADMIN, metrics = METRICS, readiness = READINESS, onQuit } = this.#options;
-    const { decision } = inspected;
+    const { decision, exposition } = inspected;
+    const metricsSource =
+      exposition === undefined ? this.registry : { exposition: () => exposition.call(inspected) };
     const adminServer = createAdminServer({
       configDump: () => inspected.configDump(),
       ...(decision === undefined ? {} : { decision: (id: string) => inspected.decision?.(id) }),
+      setLogLevel: (level) => (inspected.setLogLevel ?? setLogLevel).call(inspected, level),
       quit: onQuit,
       readiness: this.readiness,
     });
     return {
       admin: await this.#listen(adminServer, admin),
       readiness: await this.#listen(createReadinessServer(this.readiness), readiness),
-      metrics: await this.#listen(createMetricsServer(this.registry), metrics),
+      metrics: await this.#listen(createMetricsServer(metricsSource), metrics),
     };
   }
 

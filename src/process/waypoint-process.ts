@@ -8,7 +8,9 @@ import { log } from "../kit/log.ts";
 import { type HostPort, Listeners, OWN_ADDRESSES, portFailure } from "../net/listeners.ts";
 import type { ControlPlaneLink } from "./control-plane-link.ts";
 import { type HostPorts, ProcessHost, type ProcessHostOptions } from "./process-host.ts";
+import type { DataPath } from "./program.ts";
 import { WaypointProgram, type WaypointProgramOptions } from "./waypoint-program.ts";
+import { type WorkerPath, type WorkerPathOptions, workerPath } from "./worker-path.ts";
 
 export interface WaypointProcessOptions
   extends Omit<ProcessHostOptions, "component" | "drainDelayMs"> {
@@ -17,13 +19,18 @@ export interface WaypointProcessOptions
   readonly at: HostPort;
   readonly link: ControlPlaneLink;
   readonly certificateTtlMs: number;
+  /** 0: the data path is in this process. */
+  readonly workers?: number;
+  /** What is forked for a worker; this binary's hidden command by default. */
+  readonly workerCommand?: WorkerPathOptions["command"];
 }
 
 export class WaypointProcess {
   readonly #options: WaypointProcessOptions;
   readonly #host: ProcessHost;
   readonly #certificates: Certificates;
-  readonly #program: WaypointProgram;
+  readonly #path: DataPath;
+  readonly #workers: WorkerPath | undefined;
   readonly #listeners: Listeners;
   #ports: HostPorts | undefined;
 
@@ -51,20 +58,46 @@ export class WaypointProcess {
       registry,
     });
     this.#certificates = certificates;
-    const context = { certificates, registry, readiness, drain };
-    this.#program = new WaypointProgram(options.waypoint, context, link.state);
-    this.#listeners = new Listeners(OWN_ADDRESSES, ({ message }) => log("waypoint").error(message));
+    this.#workers = this.#workersFor(options.workers ?? 0);
+    this.#path =
+      this.#workers?.pool ??
+      new WaypointProgram(
+        options.waypoint,
+        { certificates, registry, readiness, drain },
+        link.state,
+      );
+    this.#listeners = new Listeners(
+      OWN_ADDRESSES,
+      ({ message }) => log("waypoint").error(message),
+      { pauseOnConnect: this.#workers !== undefined },
+    );
+  }
+
+  #workersFor(count: number): WorkerPath | undefined {
+    if (count === 0) return undefined;
+    const { waypoint, link, drainTimeoutMs, workerCommand } = this.#options;
+    return workerPath({
+      count,
+      program: "waypoint",
+      programOptions: waypoint,
+      link,
+      host: this.#host,
+      certificates: this.#certificates,
+      drainTimeoutMs,
+      ...(workerCommand === undefined ? {} : { command: workerCommand }),
+    });
   }
 
   async #start(): Promise<void> {
     const { at, link, waypoint } = this.#options;
-    this.#ports = await this.#host.listen(this.#program);
-    const accept = (socket: net.Socket) => this.#program.accept(socket);
+    this.#ports = await this.#host.listen(this.#path);
+    const accept = (socket: net.Socket) => this.#path.accept(socket, undefined);
     const purpose = `waypoint ${waypoint.namespace}/${waypoint.name}`;
     await this.#listeners.sync([{ address: at.host, port: at.port, purpose, accept }]);
     const [problem] = this.#listeners.problems;
     if (problem !== undefined) throw portFailure(problem);
-    await link.start(this.#host.registry);
+    this.#workers?.pool.start();
+    await link.start(this.#host.registry, this.#workers?.relay);
   }
 
   /** Where its own ports are. */
@@ -80,14 +113,14 @@ export class WaypointProcess {
   /** Cuts every connection; a `stop` that waits for them then resolves. */
   cut(): void {
     this.#host.hasten();
-    this.#program.destroy();
+    this.#path.destroy();
   }
 
   #end(isHasty: boolean): Promise<void> {
     return this.#host.stop(async () => {
       this.#listeners.destroy();
       await this.#options.link.close();
-      await this.#program.close();
+      await this.#path.close();
       this.#certificates.close();
     }, isHasty);
   }

@@ -16,6 +16,7 @@ import { DecisionLog } from "../telemetry/decision-log.ts";
 import { Waypoint } from "../waypoint/waypoint.ts";
 import { ownAddress } from "./own-address.ts";
 import type { Program, ProgramContext, ProxyState } from "./program.ts";
+import type { WorkerLoad } from "./workers/messages.ts";
 
 export interface WaypointProgramOptions {
   /** Of the Gateway. */
@@ -61,6 +62,10 @@ export class WaypointProgram implements Program {
     const { certificates } = this.#context;
     const accept = () => waypoint.acceptTunnel(socket);
     whenCertified(certificates, spiffeId, socket, accept, this.#log);
+  }
+
+  get load(): WorkerLoad {
+    return this.#running?.waypoint.load ?? { streams: 0, connections: 0 };
   }
 
   configDump(): unknown {

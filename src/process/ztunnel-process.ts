@@ -4,11 +4,11 @@
  *     control plane ─ configuration ─> state ─┬─> the data path (ztunnel-program.ts)
  *                    └ certificates           └─> tunnel ports of the node's workloads
  */
+import type net from "node:net";
 import { Certificates } from "../agent/certificates.ts";
 import { SocksPort } from "../agent/proxy-ports.ts";
 import { assert } from "../kit/assert.ts";
 import { log } from "../kit/log.ts";
-import type { Snapshot } from "../model/snapshot.ts";
 import {
   type HostPort,
   Listeners,
@@ -17,9 +17,15 @@ import {
   type WantedListener,
 } from "../net/listeners.ts";
 import type { ControlPlaneLink } from "./control-plane-link.ts";
-import { LocalWorkloads } from "./local-workloads.ts";
 import { type HostPorts, ProcessHost, type ProcessHostOptions } from "./process-host.ts";
-import { type ZtunnelEntry, ZtunnelProgram } from "./ztunnel-program.ts";
+import type { DataPath } from "./program.ts";
+import { type WorkerPath, type WorkerPathOptions, workerPath } from "./worker-path.ts";
+import type { WantedPort } from "./workers/messages.ts";
+import {
+  type ZtunnelEntry,
+  ZtunnelProgram,
+  type ZtunnelProgramOptions,
+} from "./ztunnel-program.ts";
 
 export interface ZtunnelProcessOptions extends Omit<ProcessHostOptions, "component"> {
   readonly node: string;
@@ -29,6 +35,10 @@ export interface ZtunnelProcessOptions extends Omit<ProcessHostOptions, "compone
   readonly socks: { readonly at: HostPort; readonly password: string } | undefined;
   /** Listened on as if it were captured: what connects there goes to `to`. */
   readonly captures: readonly { readonly at: HostPort; readonly to: HostPort }[];
+  /** 0: the data path is in this process. */
+  readonly workers?: number;
+  /** What is forked for a worker; this binary's hidden command by default. */
+  readonly workerCommand?: WorkerPathOptions["command"];
 }
 
 export class ZtunnelProcess {
@@ -36,9 +46,10 @@ export class ZtunnelProcess {
   readonly #host: ProcessHost;
   readonly #log = log("ztunnel");
   readonly #certificates: Certificates;
-  readonly #program: ZtunnelProgram;
-  readonly #workloads: LocalWorkloads;
+  readonly #path: DataPath;
+  readonly #workers: WorkerPath | undefined;
   readonly #listeners: Listeners;
+  #tunnelPorts: readonly WantedPort[] = [];
   #ports: (HostPorts & { readonly socks: HostPort | undefined }) | undefined;
 
   /** Resolves when the ports are open; configuration and readiness come when they come. */
@@ -64,22 +75,38 @@ export class ZtunnelProcess {
       registry,
     });
     const certificates = this.#certificates;
-    this.#workloads = new LocalWorkloads(node, certificates);
-    this.#listeners = new Listeners(OWN_ADDRESSES, ({ message }) => this.#log.error(message));
+    const pauseOnConnect = (options.workers ?? 0) > 0;
+    const onProblem = ({ message }: { message: string }) => this.#log.error(message);
+    this.#listeners = new Listeners(OWN_ADDRESSES, onProblem, { pauseOnConnect });
     drain.add(this.#listeners);
-    const socksPassword = options.socks?.password;
-    const context = { certificates, registry, readiness, drain };
-    this.#program = new ZtunnelProgram({ node, socksPassword }, context, link.state);
+    const programOptions = { node, socksPassword: options.socks?.password };
+    const wantPorts = (ports: readonly WantedPort[]) => this.#onPorts(ports);
+    this.#workers = this.#workersFor(options.workers ?? 0, programOptions);
+    const context = { certificates, registry, readiness, drain, wantPorts };
+    this.#path = this.#workers?.pool ?? new ZtunnelProgram(programOptions, context, link.state);
     readiness.require("listeners", "the ports are not open yet");
-    certificates.subscribe(() => this.#checkCertificates());
+  }
+
+  #workersFor(count: number, programOptions: ZtunnelProgramOptions): WorkerPath | undefined {
+    if (count === 0) return undefined;
+    const { link, drainTimeoutMs, workerCommand } = this.#options;
+    return workerPath({
+      count,
+      program: "ztunnel",
+      programOptions,
+      link,
+      host: this.#host,
+      certificates: this.#certificates,
+      drainTimeoutMs,
+      onPorts: (ports) => this.#onPorts(ports),
+      ...(workerCommand === undefined ? {} : { command: workerCommand }),
+    });
   }
 
   async #start(): Promise<void> {
     const { link, socks, captures } = this.#options;
-    const { state } = link;
-    const ports = await this.#host.listen(this.#program);
+    const ports = await this.#host.listen(this.#path);
     this.#ports = { ...ports, socks: socks && (await this.#listenSocks(socks.at)) };
-    state.subscribe((now) => this.#onSnapshot(now));
     await this.#listeners.sync(this.#wanted());
     for (const { at } of captures) {
       const problem = this.#listeners.problems.find(
@@ -87,23 +114,25 @@ export class ZtunnelProcess {
       );
       if (problem !== undefined) throw portFailure(problem);
     }
-    this.#onSnapshot(state.current);
-    await link.start(this.#host.registry);
+    this.#workers?.pool.start();
+    await link.start(this.#host.registry, this.#workers?.relay);
   }
 
   async #listenSocks(at: HostPort): Promise<HostPort> {
-    const port = new SocksPort((socket) => this.#accept(socket, { kind: "socks" }));
+    const pauseOnConnect = this.#workers !== undefined;
+    const accept = (socket: net.Socket) => this.#accept(socket, { kind: "socks" });
+    const port = new SocksPort(accept, { pauseOnConnect });
     this.#host.drain.add(port);
     return await port.listenAt(at);
   }
 
-  #accept(socket: Parameters<ZtunnelProgram["accept"]>[0], entry: ZtunnelEntry): void {
-    this.#program.accept(socket, entry);
+  #accept(socket: net.Socket, entry: ZtunnelEntry): void {
+    this.#path.accept(socket, entry);
   }
 
-  #onSnapshot(snapshot: Snapshot): void {
-    if (!this.#workloads.refresh(snapshot)) return;
-    this.#checkCertificates();
+  /** The node's workloads have changed. */
+  #onPorts(ports: readonly WantedPort[]): void {
+    this.#tunnelPorts = ports;
     this.#listeners.sync(this.#wanted()).then(
       () => this.#host.readiness.meet("listeners"),
       (caught: unknown) => this.#log.error({ caught }, "ports"),
@@ -111,12 +140,12 @@ export class ZtunnelProcess {
   }
 
   #wanted(): WantedListener[] {
-    const tunnels = this.#workloads.tunnelPorts().map(
-      ({ address, port, purpose, workload }): WantedListener => ({
+    const tunnels = this.#tunnelPorts.map(
+      ({ address, port, purpose, entry }): WantedListener => ({
         address,
         port,
         purpose,
-        accept: (socket) => this.#accept(socket, { kind: "tunnel", workload }),
+        accept: (socket) => this.#path.accept(socket, entry),
       }),
     );
     const captures = this.#options.captures.map(
@@ -129,15 +158,6 @@ export class ZtunnelProcess {
       }),
     );
     return [...captures, ...tunnels];
-  }
-
-  /** One certificate shows that the CA answers; a node without workloads needs none. */
-  #checkCertificates(): void {
-    const { identities } = this.#workloads;
-    const has = [...identities].some((id) => this.#certificates.current(id) !== undefined);
-    const { readiness } = this.#host;
-    if (has || identities.size === 0) readiness.meet("certificate");
-    else readiness.require("certificate", "none was obtained yet for the workloads of this node");
   }
 
   /** Where its own ports are. */
@@ -153,13 +173,13 @@ export class ZtunnelProcess {
   /** Cuts every connection; a `stop` that waits for them then resolves. */
   cut(): void {
     this.#host.hasten();
-    this.#program.destroy();
+    this.#path.destroy();
   }
 
   #end(isHasty: boolean): Promise<void> {
     return this.#host.stop(async () => {
       await this.#options.link.close();
-      await this.#program.close();
+      await this.#path.close();
       this.#certificates.close();
     }, isHasty);
   }

@@ -9,12 +9,15 @@ import type { DecisionPayload } from "../agent/decision-record.ts";
 import { decisionReport } from "../agent/decision-report.ts";
 import { whenCertified } from "../agent/when-certified.ts";
 import { log } from "../kit/log.ts";
+import type { Snapshot } from "../model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
 import { findMeant } from "../model/workload-names.ts";
 import { DecisionLog } from "../telemetry/decision-log.ts";
 import { Ztunnel } from "../ztunnel/ztunnel.ts";
+import { LocalWorkloads } from "./local-workloads.ts";
 import { ownAddress } from "./own-address.ts";
 import type { Program, ProgramContext, ProxyState } from "./program.ts";
+import type { WantedPort, WorkerLoad } from "./workers/messages.ts";
 
 export interface ZtunnelProgramOptions {
   readonly node: string;
@@ -35,13 +38,17 @@ export class ZtunnelProgram implements Program {
   readonly #log = log("ztunnel");
   readonly #decisions = new DecisionLog<DecisionPayload>();
   readonly #ztunnel: Ztunnel;
+  readonly #workloads: LocalWorkloads;
+  #hasToldPorts = false;
 
   constructor(options: ZtunnelProgramOptions, context: ProgramContext, state: ProxyState) {
     this.#options = options;
     this.#context = context;
     this.state = state;
+    this.#workloads = new LocalWorkloads(options.node, context.certificates);
     context.readiness.require("configuration", "the control plane has not sent any yet");
-    state.subscribe(() => context.readiness.meet("configuration"));
+    state.subscribe((now) => this.#onSnapshot(now));
+    context.certificates.subscribe(() => this.#checkCertificates());
     this.#ztunnel = new Ztunnel({
       snapshots: state,
       certificates: context.certificates,
@@ -75,6 +82,10 @@ export class ZtunnelProgram implements Program {
     }
   }
 
+  get load(): WorkerLoad {
+    return this.#ztunnel.load;
+  }
+
   configDump(): unknown {
     return configDump(this.state.current);
   }
@@ -88,6 +99,28 @@ export class ZtunnelProgram implements Program {
 
   destroy(): void {
     this.#ztunnel.destroy();
+  }
+
+  #onSnapshot(snapshot: Snapshot): void {
+    this.#context.readiness.meet("configuration");
+    const isChanged = this.#workloads.refresh(snapshot);
+    if (!isChanged && this.#hasToldPorts) return;
+    this.#hasToldPorts = true;
+    this.#checkCertificates();
+    const ports = this.#workloads.tunnelPorts().map(({ workload, ...port }): WantedPort => {
+      const entry: ZtunnelEntry = { kind: "tunnel", workload };
+      return { ...port, entry };
+    });
+    this.#context.wantPorts?.(ports);
+  }
+
+  /** One certificate shows that the CA answers; a node without workloads needs none. */
+  #checkCertificates(): void {
+    const { certificates, readiness } = this.#context;
+    const { identities } = this.#workloads;
+    const has = [...identities].some((id) => certificates.current(id) !== undefined);
+    if (has || identities.size === 0) readiness.meet("certificate");
+    else readiness.require("certificate", "none was obtained yet for the workloads of this node");
   }
 
   /** The user name says which workload of this node speaks. */

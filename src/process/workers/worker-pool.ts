@@ -154,18 +154,21 @@ export class WorkerPool implements Drainable, WorkerOwner {
     this.#lines.reopen();
   }
 
-  /** Accepts nothing more; resolves when every worker has finished what it had. */
+  /**
+   * Resolves when every worker has finished what it had. Sockets are still passed: how long a late
+   * connection is served is the program's to say, and when its listeners close their owner's.
+   */
   async drain(deadlineMs = this.#options.drainTimeoutMs): Promise<void> {
     this.#isDraining = true;
     for (const listener of this.#listeners) listener.close();
     for (const slot of this.#slots) clearTimeout(slot.timer);
-    // First what has been accepted: the channel keeps the order.
-    this.#dispatcher.resume();
-    this.#dispatcher.close();
-    for (const worker of this.#workers) {
-      if (!worker.isLeaving) worker.drain(deadlineMs);
-    }
+    for (const worker of this.#workers) if (!worker.isDraining) worker.drain(deadlineMs);
     if (this.#workers.size > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
+    this.#dispatcher.close();
+  }
+
+  /** After the drain. */
+  async close(): Promise<void> {
     this.#certificates.close();
     await this.#lines.close();
   }
@@ -219,12 +222,12 @@ export class WorkerPool implements Drainable, WorkerOwner {
   }
 
   onGone(worker: WorkerProcess, how: string): void {
-    const { index, pid, isLeaving, ageMs } = worker;
+    const { index, pid, hasFinished, ageMs } = worker;
     this.#workers.delete(worker);
     this.#options.relay.leave(worker);
     this.#certificates.leave(worker);
-    this.#metrics.retire(worker, isLeaving ? "drained" : "died");
-    if (isLeaving) this.#log.info({ worker: index, pid }, "worker has drained");
+    this.#metrics.retire(worker, hasFinished ? "drained" : "died");
+    if (hasFinished) this.#log.info({ worker: index, pid }, "worker has drained");
     else this.#log.error({ worker: index, pid, how, ageMs: Math.round(ageMs) }, "worker died");
     const slot = this.#slots[index]!;
     if (slot.worker === worker) {
@@ -237,9 +240,10 @@ export class WorkerPool implements Drainable, WorkerOwner {
   }
 
   #onLeaving(worker: WorkerProcess): void {
-    if (worker.isLeaving) return;
+    if (worker.isDraining) return;
     const { index, pid } = worker;
     this.#log.info({ worker: index, pid }, "worker drains");
+    worker.isLeaving = true;
     worker.drain(this.#options.drainTimeoutMs);
     const slot = this.#slots[index]!;
     if (slot.worker !== worker) return;
@@ -275,7 +279,7 @@ export class WorkerPool implements Drainable, WorkerOwner {
   /** At once after a good life; else later and later, so that a bad start costs little. */
   #replace(slot: Slot, worker: WorkerProcess): void {
     if (this.#isDraining) return;
-    slot.failures = worker.isLeaving || worker.ageMs >= WELL_AFTER_MS ? 0 : slot.failures + 1;
+    slot.failures = worker.isDraining || worker.ageMs >= WELL_AFTER_MS ? 0 : slot.failures + 1;
     if (slot.failures <= 1) {
       this.#fork(slot);
       return;

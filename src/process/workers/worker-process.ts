@@ -57,7 +57,12 @@ export class WorkerProcess implements RelayWorker {
   #isGone = false;
   #killTimer: NodeJS.Timeout | undefined;
   isReady = false;
+  /** It gets nothing new: others are there. */
   isLeaving = false;
+  /** It has been told to end. */
+  isDraining = false;
+  /** It has finished all it had. */
+  hasFinished = false;
   /** What it waits for before it is ready. */
   reasons: readonly string[] = ["starting"];
   /** The latest counts that it has told. */
@@ -146,9 +151,9 @@ export class WorkerProcess implements RelayWorker {
     this.kill();
   }
 
-  /** It gets nothing new, finishes what it has until the deadline, and ends. */
+  /** It finishes what it has until the deadline, and ends. */
   drain(deadlineMs: number): void {
-    this.isLeaving = true;
+    this.isDraining = true;
     this.send({ kind: "drain", deadlineMs });
     clearTimeout(this.#killTimer);
     this.#killTimer = setTimeout(() => this.kill(), deadlineMs + EXIT_GRACE_MS);
@@ -172,6 +177,7 @@ export class WorkerProcess implements RelayWorker {
         return;
       case "farewell":
         this.metrics = message.metrics as MetricsSnapshot;
+        this.hasFinished = true;
         return;
       default:
         this.#owner.onMessage(this, message);
