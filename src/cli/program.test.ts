@@ -41,6 +41,14 @@ test("--help lists every command and ends well", async () => {
   ]) {
     expect(out).toMatch(new RegExp(`^  ${name}\\b`, "m"));
   }
+  expect(out).not.toMatch(/^ {2}worker\b/m);
+});
+
+test("a worker is not started by hand, and not by the thousand", async () => {
+  expect((await call("worker")).err).toContain("by --workers");
+  const { code, err } = await call("waypoint", "shop/wp", "--workers", "1000");
+  expect(code).toBe(64);
+  expect(err).toContain("from 0 to 256");
 });
 
 test("every command has its own --help", async () => {

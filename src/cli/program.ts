@@ -52,6 +52,7 @@ function buildProgram(output: Output, end: End): Command {
   addControlPlane(program, output, end);
   addZtunnel(program, output, end);
   addWaypoint(program, output, end);
+  addWorker(program, end);
   program
     .command("version")
     .description("print the version")
@@ -202,6 +203,14 @@ function addZtunnel(program: Command, output: Output, end: End): void {
   command.action(async (options) => {
     const { ztunnel } = await import("./commands/ztunnel.ts");
     end(await ztunnel(options, output));
+  });
+}
+
+/** What `--workers` forks; nobody else should run it. */
+function addWorker(program: Command, end: End): void {
+  program.command("worker", { hidden: true }).action(async () => {
+    const { worker } = await import("./commands/worker.ts");
+    end(await worker());
   });
 }
 

@@ -23,6 +23,7 @@ export interface ProxyOptions {
   readonly readinessAddress?: HostPort;
   readonly drainDelay: number;
   readonly drainTimeout: number;
+  readonly workers: number;
 }
 
 const CONTROL_PLANE_PORT = 15012;
@@ -81,6 +82,13 @@ export const PROXY_OPTIONS = {
     )
       .argParser(parseSeconds)
       .default(...drainTimeout(process.env.TERMINATION_GRACE_PERIOD_SECONDS)),
+  workers: () =>
+    new Option(
+      "--workers <number>",
+      "processes that carry the traffic, one for each core that it may use; 0: this one does",
+    )
+      .argParser(parseWorkers)
+      .default(0),
   socksAddress: () =>
     new Option("--socks-address <host:port>", "a SOCKS5 port by which clients enter").argParser(
       parseHostPort,
@@ -122,6 +130,7 @@ export function proxyOptions(): readonly Option[] {
     PROXY_OPTIONS.readinessAddress(),
     PROXY_OPTIONS.drainDelay(),
     PROXY_OPTIONS.drainTimeout(),
+    PROXY_OPTIONS.workers(),
   ];
 }
 
@@ -160,6 +169,14 @@ export function parseControlPlane(text: string): HostPort {
 /** A duration, or a number of seconds as Istio's variables have it. */
 export function parseSeconds(text: string): number {
   return /^\d+$/.test(text) ? Number(text) * 1000 : parseDuration(text);
+}
+
+const WORKERS_MAX = 256;
+
+function parseWorkers(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value <= WORKERS_MAX) return value;
+  throw new InvalidArgumentError(`A number of workers is from 0 to ${WORKERS_MAX}.`);
 }
 
 type Capture = ReturnType<typeof parseCapture>;

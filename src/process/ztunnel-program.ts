@@ -63,6 +63,7 @@ export class ZtunnelProgram implements Program {
         localAddress: ownAddress(source),
       }),
     });
+    if (state.current.revision > 0) this.#onSnapshot(state.current);
   }
 
   accept(socket: net.Socket, entry: ZtunnelEntry): void {

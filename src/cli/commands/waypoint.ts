@@ -37,6 +37,7 @@ export async function waypoint(options: WaypointOptions, output: Output): Promis
       nodeName: "",
     }),
     certificateTtlMs: certificateTtl,
+    workers: options.workers,
   });
   const { readiness } = running.ports;
   const where = `${at.host}:${at.port}`;

@@ -35,6 +35,7 @@ export async function ztunnel(options: ZtunnelOptions, output: Output): Promise<
       nodeName: node,
     }),
     certificateTtlMs: certificateTtl,
+    workers: options.workers,
     socks: socksAddress && password ? { at: socksAddress, password } : undefined,
     captures: capture,
   });

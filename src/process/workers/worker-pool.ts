@@ -305,7 +305,7 @@ export class WorkerPool implements Drainable, WorkerOwner {
   }
 }
 
-/** This binary's hidden command. */
+/** This binary's hidden command (cli/commands/worker.ts). */
 function ownCommand() {
   return { modulePath: process.argv[1]!, args: ["worker"] };
 }
