@@ -6,6 +6,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import {
   denyPath,
@@ -193,57 +194,102 @@ async function readiness(port: number): Promise<string> {
   return await answer.text();
 }
 
-test("ztunnels and a waypoint carry a request; policy is theirs; a waypoint drains", async () => {
-  await writeFile(join(directory, "policy.yaml"), await denyPath("/secret"));
-  const echo = await startEcho(at);
-  cleanups.push(async () => echo.close());
+/** What is forked for workers: the programs as built, on the same files. */
+const workerCommand = () => ({
+  modulePath: fileURLToPath(new URL("../../test/support/process-worker.mjs", import.meta.url)),
+  args: [mesh, join(directory, "policy.yaml")],
+});
+
+test.each([0, 2])(
+  "ztunnels and a waypoint carry a request; policy is theirs; a waypoint drains (%i workers)",
+  async (workers) => {
+    await writeFile(join(directory, "policy.yaml"), await denyPath("/secret"));
+    const echo = await startEcho(at);
+    cleanups.push(async () => echo.close());
+    const control = await startControlPlane();
+    const common = {
+      ...host,
+      certificateTtlMs: HOUR_MS,
+      workers,
+      workerCommand: workerCommand(),
+    };
+    const state = await stateOfFiles();
+    const ztunnels: ZtunnelProcess[] = [];
+    for (const node of ["node-1", "node-2"]) {
+      const proxy = { namespace: "istio-system", serviceAccount: "ztunnel", node };
+      const link = withState(await linkOf(control, proxy), state);
+      const socks = { at: FREE("127.0.0.1"), password: "secret" };
+      const ztunnel = await ZtunnelProcess.start({ ...common, node, link, socks, captures: [] });
+      cleanups.push(() => ztunnel.stop());
+      ztunnels.push(ztunnel);
+    }
+    const waypoint = await WaypointProcess.start({
+      ...common,
+      at: { host: at.waypoints[0], port: 15008 },
+      waypoint: {
+        namespace: "shop",
+        name: "wp",
+        serviceAccount: "wp",
+        instanceIp: at.waypoints[0],
+        drainGraceMs: 100,
+      },
+      link: withState(await linkOf(control, { namespace: "shop", serviceAccount: "wp" }), state),
+    });
+    cleanups.push(() => waypoint.stop());
+    const ready = waypoint.ports.readiness.port;
+    await until(async () => (await readiness(ready)) === "ready\n");
+    await until(async () => (await readiness(ztunnels[1]!.ports.readiness.port)) === "ready\n");
+    // The other Pod of the waypoint has no process: it is taken out of the mesh.
+    await writeFile(mesh, await manifests(at, [true, false]));
+    await until(() => {
+      const front = state.current.endpoints.get("shop/wp.shop.svc.cluster.local") ?? [];
+      return front.some((endpoint) => !endpoint.isHealthy);
+    });
+
+    const socks = ztunnels[0]!.ports.socks!.port;
+    const allowed = await get(socks, "/hello");
+    expect(allowed.status).toBe(200);
+    expect(JSON.parse(allowed.body)).toEqual({ path: "/hello", remoteAddress: at.waypoints[0] });
+    const denials = await Promise.all([1, 2, 3, 4].map(() => get(socks, "/secret")));
+    expect(denials.map(({ status }) => status)).toEqual([403, 403, 403, 403]);
+    await writeFile(join(directory, "policy.yaml"), await denyPath("/other"));
+    await until(async () => (await get(socks, "/secret")).status === 200);
+    const metrics = `http://127.0.0.1:${waypoint.ports.metrics.port}/stats/prometheus`;
+    const lines = (await (await fetch(metrics)).text()).split("\n");
+    const count = (code: number) =>
+      lines
+        .filter((line) => line.startsWith("istio_requests_total{"))
+        .filter((line) => line.includes(`response_code="${code}"`))
+        .reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
+    expect(count(403)).toBeGreaterThanOrEqual(4);
+    expect(count(200)).toBe(2);
+
+    const stopping = waypoint.stop();
+    expect(await readiness(ready)).toContain("draining");
+    await stopping;
+    await expect(readiness(ready)).rejects.toThrow();
+  },
+);
+
+test("a waypoint without configuration says what it waits for, and is not ready", async () => {
   const control = await startControlPlane();
-  const common = { ...host, certificateTtlMs: HOUR_MS };
-  const state = await stateOfFiles();
-  const ztunnels: ZtunnelProcess[] = [];
-  for (const node of ["node-1", "node-2"]) {
-    const proxy = { namespace: "istio-system", serviceAccount: "ztunnel", node };
-    const link = withState(await linkOf(control, proxy), state);
-    const socks = { at: FREE("127.0.0.1"), password: "secret" };
-    const ztunnel = await ZtunnelProcess.start({ ...common, node, link, socks, captures: [] });
-    cleanups.push(() => ztunnel.stop());
-    ztunnels.push(ztunnel);
-  }
   const waypoint = await WaypointProcess.start({
-    ...common,
+    ...host,
+    certificateTtlMs: HOUR_MS,
     at: { host: at.waypoints[0], port: 15008 },
     waypoint: {
       namespace: "shop",
       name: "wp",
       serviceAccount: "wp",
-      instanceIp: at.waypoints[0],
-      drainGraceMs: 100,
+      instanceIp: undefined,
+      drainGraceMs: 0,
     },
-    link: withState(await linkOf(control, { namespace: "shop", serviceAccount: "wp" }), state),
+    link: await linkOf(control, { namespace: "shop", serviceAccount: "wp" }),
   });
   cleanups.push(() => waypoint.stop());
-  const ready = waypoint.ports.readiness.port;
-  await until(async () => (await readiness(ready)) === "ready\n");
-  await until(async () => (await readiness(ztunnels[1]!.ports.readiness.port)) === "ready\n");
-  // The other Pod of the waypoint has no process: it is taken out of the mesh.
-  await writeFile(mesh, await manifests(at, [true, false]));
-  await until(() => {
-    const front = state.current.endpoints.get("shop/wp.shop.svc.cluster.local") ?? [];
-    return front.some((endpoint) => !endpoint.isHealthy);
-  });
-
-  const socks = ztunnels[0]!.ports.socks!.port;
-  const allowed = await get(socks, "/hello");
-  expect(allowed.status).toBe(200);
-  expect(JSON.parse(allowed.body)).toEqual({ path: "/hello", remoteAddress: at.waypoints[0] });
-  expect((await get(socks, "/secret")).status).toBe(403);
-  await writeFile(join(directory, "policy.yaml"), await denyPath("/other"));
-  await until(async () => (await get(socks, "/secret")).status === 200);
-
-  const stopping = waypoint.stop();
-  expect(await readiness(ready)).toContain("draining");
-  await stopping;
-  await expect(readiness(ready)).rejects.toThrow();
+  const text = await readiness(waypoint.ports.readiness.port);
+  expect(text).toContain("configuration: the control plane has not sent any yet");
+  expect(text).toContain("certificate:");
 });
 
 test("a waypoint without configuration says what it waits for, and is not ready", async () => {
