@@ -235,13 +235,13 @@ test("resources reach all workers and their replacements; a refusal changes noth
     "bad-b: bad",
   ]);
   expect(await relay.commit({ id: 1, digest: "1" })).toBe(undefined);
-  await relay.stage(ADDRESS, [resource("stop", "here")], ["bad-b"]);
+  await relay.stage(ADDRESS, [resource("stop", "here")], []);
   expect(await relay.commit({ id: 2, digest: "2" })).toBe("stopped");
   expect(relay.revision?.id).toBe(1);
   const killed = pool.pids[0]!;
   process.kill(killed, "SIGKILL");
   await expect.poll(() => pool.pids[0], { timeout: 10_000 }).not.toBe(killed);
-  await relay.stage(ADDRESS, [resource("c")], ["stop"]);
+  await relay.stage(ADDRESS, [resource("c")], []);
   expect(await relay.commit({ id: 3, digest: "3" })).toBe(undefined);
   const held = [
     ["a", "a"],

@@ -27,8 +27,11 @@ class NamesSink {
 
   stage(_type, upserted, removed) {
     for (const name of removed) this.staged.set(name, undefined);
-    for (const { name, bytes } of upserted) this.staged.set(name, Buffer.from(bytes).toString());
-    return upserted.filter(({ name }) => name.includes("bad")).map(({ name }) => `${name}: bad`);
+    const isBad = ({ name }) => name.includes("bad");
+    for (const resource of upserted) {
+      if (!isBad(resource)) this.staged.set(resource.name, Buffer.from(resource.bytes).toString());
+    }
+    return upserted.filter(isBad).map(({ name }) => `${name}: bad`);
   }
 
   commit({ id }) {

@@ -101,9 +101,11 @@ test("what a worker cannot take is told once, whatever the number of workers", a
   const relay = await relayWith(new FakeWorker(), new FakeWorker());
   const problems = await relay.stage(ADDRESS, [resource("a"), resource("bad-1")], []);
   expect(problems).toEqual(["bad-1: bad"]);
+  await relay.commit(revision(1));
+  expect([...relay.versions(ADDRESS).keys()]).toEqual(["a"]);
 });
 
-test("a commit that all refuse changes nothing, and what was staged goes with the next", async () => {
+test("a commit that all refuse changes nothing, here or there", async () => {
   const workers = [new FakeWorker(), new FakeWorker()];
   const relay = await relayWith(...workers);
   await relay.stage(ADDRESS, [resource("a")], []);
@@ -113,18 +115,18 @@ test("a commit that all refuse changes nothing, and what was staged goes with th
   expect(await relay.commit(revision(2))).toBe("no such service");
   expect(relay.revision).toEqual(revision(1));
   expect(workers.map(({ dismissedWhy }) => dismissedWhy)).toEqual([undefined, undefined]);
-  // The server has sent it, and is told so.
+  // The client starts anew, and says to the server that it has not got b.
+  expect(relay.versions(ADDRESS)).toEqual(new Map([["a", "v-a"]]));
+  for (const worker of workers) worker.refusal = undefined;
+  await relay.stage(ADDRESS, [resource("c")], []);
+  expect(await relay.commit(revision(3))).toBe(undefined);
+  expect([...workers[1]!.held.keys()]).toEqual(["a", "c"]);
   expect(relay.versions(ADDRESS)).toEqual(
     new Map([
       ["a", "v-a"],
-      ["b", "v-b"],
+      ["c", "v-c"],
     ]),
   );
-  for (const worker of workers) worker.refusal = undefined;
-  await relay.stage(ADDRESS, [], ["a"]);
-  expect(await relay.commit(revision(3))).toBe(undefined);
-  expect(workers[1]!.held).toEqual(new Map([["b", "b"]]));
-  expect(relay.versions(ADDRESS)).toEqual(new Map([["b", "v-b"]]));
 });
 
 test("one worker that refuses what others took is dismissed", async () => {

@@ -10,7 +10,8 @@
  * - All workers of a step must give the same answer; one that does otherwise is dismissed, and its
  *   replacement starts from what is in force. (They run the same code on the same bytes.)
  * - A worker that is still loading holds up nobody, unless no other is there.
- * - What was staged stays staged when a commit is refused: the server sent it and will not again.
+ * - After a refused commit nothing is staged, here or in a worker: the client starts anew from what
+ *   is held. What a worker cannot take is not held.
  */
 import { log } from "../../kit/log.ts";
 import type {
@@ -97,18 +98,20 @@ export class ResourceRelay implements ResourceSink {
     removed: readonly string[],
   ): Promise<readonly string[]> {
     return this.#inTurn(async () => {
-      const changes = this.#staged.get(type)!;
-      for (const name of removed) changes.set(name, undefined);
-      // Copies: the bytes may be part of a large message that would be kept with them.
-      for (const resource of upserted) {
-        changes.set(resource.name, { ...resource, bytes: new Uint8Array(resource.bytes) });
-      }
       const messages = parts(upserted, removed);
       const answers = await this.#askAll(async (worker) => {
         const staged = messages.map(([part, gone]) => worker.stage(type, part, gone));
         return (await Promise.all(staged)).flatMap((problems) => problems ?? []);
       });
-      return [...new Set(answers.flat())];
+      const problems = [...new Set(answers.flat())];
+      const changes = this.#staged.get(type)!;
+      for (const name of removed) changes.set(name, undefined);
+      for (const resource of upserted) {
+        if (problems.some((problem) => problem.startsWith(`${resource.name}: `))) continue;
+        // A copy: the bytes may be part of a large message that would be kept with them.
+        changes.set(resource.name, { ...resource, bytes: new Uint8Array(resource.bytes) });
+      }
+      return problems;
     });
   }
 
@@ -129,6 +132,7 @@ export class ResourceRelay implements ResourceSink {
       const isTaken = answers.length === 0 || answers.some(({ refusal }) => refusal === undefined);
       if (isTaken) this.#take(revision);
       decide(isTaken);
+      if (!isTaken) await this.#unstage();
       return isTaken ? undefined : answers[0]!.refusal;
     });
   }
@@ -182,6 +186,20 @@ export class ResourceRelay implements ResourceSink {
     this.#log.error({ why }, "a worker differs from the others and is replaced");
     this.#workers.delete(worker);
     worker.dismiss(why);
+  }
+
+  /** Stages what is held in the place of what is staged, whatever workers have kept of it. */
+  async #unstage(): Promise<void> {
+    for (const [type, changes] of this.#staged) {
+      const held = this.#held.get(type)!;
+      const undone: Changes = new Map([...changes.keys()].map((name) => [name, held.get(name)]));
+      changes.clear();
+      if (undone.size === 0) continue;
+      await this.#askAll(async (worker) => {
+        await Promise.all(stageChanges(worker, type, undone));
+        return true;
+      });
+    }
   }
 
   #take(revision: RevisionStamp): void {
