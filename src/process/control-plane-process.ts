@@ -10,8 +10,10 @@ import { configDump } from "../agent/config-dump.ts";
 import { MeshCertificateAuthority } from "../control/certificate-authority.ts";
 import { Configuration, type ConfigurationEvent } from "../control/configuration.ts";
 import { registerControlMetrics } from "../control/control-metrics.ts";
+import { AdsServer } from "../control/serve/ads-server.ts";
 import { CertificateService } from "../control/serve/certificate-service.ts";
 import { GrpcServer } from "../control/serve/grpc-server.ts";
+import { MeshResources } from "../control/serve/mesh-resources.ts";
 import { SERVER_NAMES, ServerCertificate } from "../control/serve/server-certificate.ts";
 import { LocalTokens } from "../control/serve/tokens.ts";
 import type { HostPort } from "../net/listeners.ts";
@@ -87,13 +89,24 @@ export class ControlPlaneProcess {
       registry,
       trustedNodeAccounts: this.#options.trustedNodeAccounts,
     });
+    const source = new MeshResources(control);
+    const discovery = new AdsServer({ source, authenticator: tokens, registry });
     this.#server = new GrpcServer({
       ...this.#options.at,
       tls: () => this.#certificate!.current,
-      routes: (router) => certificates.routes(router),
+      routes: (router) => {
+        certificates.routes(router);
+        discovery.routes(router);
+      },
     });
+    drain.add(discovery);
     drain.add(this.#server);
-    await this.#host.listen({ configDump: () => configDump(control.current) });
+    await this.#host.listen({
+      configDump: () => ({
+        ...(configDump(control.current) as object),
+        proxies: discovery.clients,
+      }),
+    });
     await this.#server.listen();
     readiness.meet("configuration");
   }

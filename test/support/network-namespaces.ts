@@ -25,6 +25,8 @@ export class NetworkNamespaces {
 
   constructor(leaves: readonly string[]) {
     this.#add("middle");
+    // The leaves reach one another through it.
+    this.run("middle", "sh", ["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
     leaves.forEach((leaf, index) => {
       this.#add(leaf);
       this.#join(leaf, index + 1);

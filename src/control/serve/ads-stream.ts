@@ -180,6 +180,8 @@ export class AdsStream {
   /** All that is due at this moment, and its revision. */
   *#takeDue(): Generator<DeltaDiscoveryResponse> {
     const { revision } = this.#source;
+    // Of this moment too: what is subscribed to while this is sent is not part of it.
+    const last = this.#subscriptions.get(RESOURCE_TYPES.revision);
     const taken: [AdsSubscription, Due][] = [];
     for (const type of SENDING_ORDER) {
       const subscription = this.#subscriptions.get(type);
@@ -198,7 +200,6 @@ export class AdsStream {
     }
     for (const [subscription, due] of late) yield* this.#split(subscription, due);
     for (const type of this.#owedUnknown.splice(0)) yield this.#response(type, [], []);
-    const last = this.#subscriptions.get(RESOURCE_TYPES.revision);
     if (last === undefined || this.#revisionSent === revision.id) return;
     this.#revisionSent = revision.id;
     const response = this.#response(last.type, [encodeRevision(revision)], []);
