@@ -98,7 +98,8 @@ function serviceHop(snapshot: Snapshot, service: Service, query: NextHopQuery): 
   });
   const hostname = service.hostname;
   if (!service.ports.some((p) => p.port === query.port)) {
-    return refused(`service ${hostname} has no port ${query.port}`);
+    const ports = service.ports.map((p) => p.port).join(", ");
+    return refused(`service ${hostname} has no port ${query.port} (it has ${ports || "none"})`);
   }
   if (isInMesh(query.source) && service.waypoint !== undefined) {
     return waypointHop(snapshot, service.waypoint, query, service, undefined);

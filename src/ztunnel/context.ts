@@ -7,6 +7,7 @@ import type { Workload } from "../model/workload.ts";
 import type { TunnelPool } from "../net/hbone/tunnel-pool.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import type { TcpMetrics } from "../telemetry/istio-metrics.ts";
+import type { CarriedConnections } from "./carried-connections.ts";
 import type { OpenConnections } from "./open-connections.ts";
 
 /** Where the application behind a workload's port really listens. */
@@ -23,7 +24,9 @@ export interface ZtunnelContext {
   readonly pool: TunnelPool;
   readonly tcp: TcpMetrics;
   readonly decisions: DecisionLog<DecisionPayload>;
+  /** Those that policy may cut. */
   readonly connections: OpenConnections;
+  readonly carried: CarriedConnections;
   readonly log: Logger;
   /** Access log lines: one a connection. */
   readonly accessLog: Logger;

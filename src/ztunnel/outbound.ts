@@ -10,6 +10,7 @@ import { baggageOf, forwardedFor, newTraceparent } from "../net/hbone/headers.ts
 import { Relay, type RelayListener } from "../net/relay.ts";
 import { connectTcp, TcpStream } from "../net/tcp-stream.ts";
 import { type NextHop, nextHop } from "../policy/next-hop.ts";
+import type { Carried } from "./carried-connections.ts";
 import { ConnectionRecord } from "./connection-record.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { acceptPlain } from "./inbound.ts";
@@ -25,17 +26,23 @@ export interface OutboundRequest {
   readonly remote: { readonly address: string; readonly port: number };
   readonly address: string;
   readonly port: number;
+  /** Our own listener has that address: passing through would come back to us, for ever. */
+  readonly isOurListener?: boolean;
 }
 
 type Tunnel = Extract<NextHop, { kind: "tunnel" }>;
 
-export class Outbound implements RelayListener {
+export class Outbound implements RelayListener, Carried {
   readonly #context: ZtunnelContext;
   readonly #request: OutboundRequest;
   readonly #hop: NextHop;
   readonly #record: ConnectionRecord;
   #abort: (() => void) | undefined;
-  #isGone = false;
+  #upstream: ByteStream | undefined;
+  #downstream: ByteStream | undefined;
+  #cutBecause: string | undefined;
+  /** Joined, refused or given up: nothing that was under way counts any more. */
+  #isSettled = false;
 
   constructor(context: ZtunnelContext, request: OutboundRequest) {
     this.#context = context;
@@ -59,19 +66,24 @@ export class Outbound implements RelayListener {
   start(): void {
     const hop = this.#hop;
     if (hop.kind === "refused") {
-      this.#fail("CONNECT", new Failure("UPSTREAM_REFUSED", hop.because));
+      this.#refuse(hop.because);
+      return;
+    }
+    if (hop.kind === "passthrough" && this.#request.isOurListener) {
+      this.#refuse(`${hop.address} is no address of the mesh any more`);
       return;
     }
     if (hop.kind === "direct" && hop.workload.tunnelProtocol === "HBONE") {
       // A plain client of a workload in the mesh: that workload's ztunnel judges it.
       const { client, remote } = this.#request;
-      acceptPlain(this.#context, hop.workload, hop.address, hop.port, client.take(), remote);
+      acceptPlain(this.#context, hop.workload, hop.address, hop.port, client, remote);
       return;
     }
-    this.#request.client.hold(() => {
-      this.#isGone = true;
-      this.#abort?.();
-    });
+    if (!this.#context.carried.add(this)) {
+      this.#fail("CONNECT", new Failure("TOO_MANY_CONNECTIONS"));
+      return;
+    }
+    this.#request.client.hold(() => this.#giveUp(new Failure("DOWNSTREAM_RESET")));
     if (hop.kind === "tunnel") this.#openTunnel(hop);
     else this.#connectPlainly(hop);
   }
@@ -89,7 +101,7 @@ export class Outbound implements RelayListener {
   }
 
   #dialTunnel(hop: Tunnel, source: Workload): void {
-    if (this.#isGone) return;
+    if (this.#isSettled) return;
     const { remote } = this.#request;
     const spiffeId = workloadIdentity(source);
     const { host, port } = this.#context.tunnelAddress(hop.address, hop.port);
@@ -140,25 +152,78 @@ export class Outbound implements RelayListener {
   }
 
   #join(upstream: ByteStream): void {
-    this.#abort = undefined;
+    this.#isSettled = true;
+    this.#upstream = upstream;
     this.#record.opened();
     const { client } = this.#request;
-    client.pourInto(new Relay(client.take(), upstream, this));
+    const downstream = client.take();
+    this.#downstream = downstream;
+    client.pourInto(new Relay(downstream, upstream, this));
   }
 
+  /** The mesh has no way there. It is written down, so that it can be asked about. */
+  #refuse(because: string): void {
+    const { source, remote, address, port } = this.#request;
+    const { current } = this.#context.snapshots;
+    this.#context.decisions.record({
+      id: formatAuthority(remote.address, remote.port),
+      proxy: "ztunnel",
+      target: formatAuthority(address, port),
+      atMs: Date.now(),
+      facts: {
+        sourceIdentity: source && workloadIdentity(source),
+        sourceAddress: remote.address,
+        destinationAddress: address,
+        destinationPort: port,
+      },
+      snapshot: current,
+      payload: {
+        hop: { proxy: "ztunnel", workload: source?.uid ?? "" },
+        draw: 0,
+        status: 0,
+        flags: "CONNECT",
+        servedBy: "",
+        refusal: because,
+      },
+    });
+    this.#fail("CONNECT", new Failure("UPSTREAM_REFUSED", because));
+  }
+
+  /** Before it was joined. Once: what else was under way (a certificate) may end later. */
   #fail(flags: string, failure: Failure): void {
-    this.#abort = undefined;
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    this.#context.carried.remove(this);
     this.#record.failed(flags, failure.message);
-    if (!this.#isGone) this.#request.client.refuse(failure);
+    this.#request.client.refuse(failure);
+  }
+
+  #giveUp(failure: Failure): void {
+    if (this.#isSettled) return;
+    this.#abort?.();
+    this.#fail("", failure);
+  }
+
+  cut(because: string): void {
+    if (this.#upstream === undefined) {
+      this.#giveUp(new Failure("UPSTREAM_CONNECT_FAILED", because));
+      return;
+    }
+    this.#cutBecause = because;
+    this.#upstream.reset("cancel");
+    this.#downstream?.reset("cancel");
   }
 
   onRelayEnd(sent: number, received: number, reset: StreamReset | undefined): void {
-    this.#record.closed(sent, received, reset?.detail);
+    this.#context.carried.remove(this);
+    this.#record.closed(sent, received, this.#cutBecause ?? reset?.detail);
   }
 }
 
 /** ztunnel's response flags. */
 function flagsOf(failure: Failure, status: number): string {
   if (status === 401 || status === 403) return "DENY";
+  // It had expired when the connection was opened.
+  if (failure.code === "CERTIFICATE_UNAVAILABLE") return "IDENTITY_ERROR";
   return failure.code === "UPSTREAM_TLS_FAILED" ? "TLS_FAILURE" : "CONNECT";
 }

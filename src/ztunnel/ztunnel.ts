@@ -20,6 +20,7 @@ import { TcpStream } from "../net/tcp-stream.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
+import { CarriedConnections } from "./carried-connections.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { acceptTunnelled } from "./inbound.ts";
 import { OpenConnections } from "./open-connections.ts";
@@ -44,6 +45,8 @@ const POOL_IDLE_TIMEOUT_MS = 300_000;
 export class Ztunnel {
   readonly #context: ZtunnelContext;
   readonly #servers = new Map<string, TunnelServer>();
+  /** Those of workloads that are gone, until their last stream is. */
+  readonly #leaving = new Set<TunnelServer>();
   readonly #unsubscribe: () => void;
 
   constructor(options: ZtunnelOptions) {
@@ -60,6 +63,7 @@ export class Ztunnel {
       }),
       tcp: new TcpMetrics(registry),
       connections: new OpenConnections(),
+      carried: new CarriedConnections(),
       log: log("ztunnel"),
       accessLog: log("access"),
       tunnelAddress: options.tunnelAddress,
@@ -75,7 +79,11 @@ export class Ztunnel {
     for (const [uid, server] of this.#servers) {
       if (snapshot.workloads.get(uid) !== undefined) continue;
       this.#servers.delete(uid);
-      server.drain().catch((caught: unknown) => this.#context.log.error({ caught }, "drain"));
+      this.#leaving.add(server);
+      server
+        .drain()
+        .catch((caught: unknown) => this.#context.log.error({ caught }, "drain"))
+        .finally(() => this.#leaving.delete(server));
     }
   }
 
@@ -92,7 +100,9 @@ export class Ztunnel {
     const source = this.#workloadAt(address);
     const remote = { address, port: socket.remotePort ?? 0 };
     const client = new CapturedClient(new TcpStream(socket));
-    new Outbound(this.#context, { client, source, remote, ...original }).start();
+    const isOurListener =
+      socket.localAddress === original.address && socket.localPort === original.port;
+    new Outbound(this.#context, { client, source, remote, ...original, isOurListener }).start();
   }
 
   /** A connection to a workload's tunnel port. */
@@ -140,18 +150,23 @@ export class Ztunnel {
     return server;
   }
 
+  /** Connections that it carries, one that passes it twice counted twice. */
   get connectionCount(): number {
-    return this.#context.connections.size;
+    return this.#context.carried.size;
   }
 
+  /** Plain connections are nobody else's: neither a server nor the pool waits for them. */
   async drain(): Promise<void> {
-    await Promise.all([...this.#servers.values()].map((server) => server.drain()));
+    const servers = [...this.#servers.values(), ...this.#leaving];
+    const draining = servers.map((server) => server.drain());
+    await Promise.all([...draining, this.#context.carried.whenEmpty()]);
     await this.#context.pool.drain();
   }
 
   destroy(): void {
     this.#unsubscribe();
-    for (const server of this.#servers.values()) server.destroy();
+    this.#context.carried.cutAll("shutting down");
+    for (const server of [...this.#servers.values(), ...this.#leaving]) server.destroy();
     this.#context.pool.destroy();
   }
 }
