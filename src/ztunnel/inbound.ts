@@ -20,7 +20,7 @@ import { Relay, type RelayListener } from "../net/relay.ts";
 import { connectTcp, TcpStream } from "../net/tcp-stream.ts";
 import { type L4Decider, l4Decider } from "../policy/decider.ts";
 import type { ConnectionFacts } from "../policy/facts.ts";
-import { HBONE_PORT } from "../policy/next-hop.ts";
+import { HBONE_PORT, MESH_PORTS } from "../policy/next-hop.ts";
 import type { Carried } from "./carried-connections.ts";
 import { ConnectionRecord } from "./connection-record.ts";
 import type { ZtunnelContext } from "./context.ts";
@@ -28,9 +28,6 @@ import { denial, type OpenConnection } from "./open-connections.ts";
 import type { OutboundClient } from "./outbound-client.ts";
 
 const OK = encodeStatelessBlock([":status", "200"]);
-
-/** Ports of the mesh itself: a tunnel to them would come back to us. */
-const ILLEGAL_PORTS = new Set([15001, 15006, HBONE_PORT]);
 
 const CONNECT_TIMEOUT_MS = 10_000;
 const GONE = "the workload is gone";
@@ -87,9 +84,15 @@ export function acceptTunnelled(
     context.log.warn({ authority, peer: connection.peer }, because);
     client.refuse(new Failure("UPSTREAM_REFUSED", because), status);
   };
-  if (workload === undefined) return refuse({ status: 503, because: GONE });
+  if (workload === undefined) {
+    refuse({ status: 503, because: GONE });
+    return;
+  }
   const target = targetOf(snapshot, workload, authority);
-  if ("because" in target) return refuse(target);
+  if ("because" in target) {
+    refuse(target);
+    return;
+  }
   const facts: ConnectionFacts = {
     sourceIdentity: connection.peer,
     sourceAddress: connection.remoteAddress,
@@ -127,7 +130,7 @@ function targetOf(
   const parsed = parseAuthority(authority);
   if (parsed === undefined) return { status: 400, because: "CONNECT with a malformed authority" };
   const { host, port } = parsed;
-  if (ILLEGAL_PORTS.has(port)) {
+  if (MESH_PORTS.has(port)) {
     return { status: 503, because: "CONNECT to a port of the mesh itself" };
   }
   if (workload.addresses.includes(host)) return { address: host, port };

@@ -70,6 +70,7 @@ export class ZtunnelMesh {
   readonly #servers: net.Server[] = [];
   readonly #sockets = new Set<net.Socket>();
   readonly #tunnelPorts = new Map<string, number>();
+  readonly #misdelivered = new Map<string, string>();
 
   static async start(authority?: CertificateAuthority): Promise<ZtunnelMesh> {
     const mesh = await TestMesh.make();
@@ -105,7 +106,10 @@ export class ZtunnelMesh {
       registry: this.registry,
       decisions: this.decisions,
       drain: this.drain,
-      tunnelAddress: (address) => ({ host: address, port: this.#tunnelPorts.get(address) ?? 1 }),
+      tunnelAddress: (address) => {
+        const host = this.#misdelivered.get(address) ?? address;
+        return { host, port: this.#tunnelPorts.get(host) ?? 1 };
+      },
       dialFrom: (address) => address,
       appAddress: (workload, port, localAddress) => ({
         host: "127.0.0.1",
@@ -119,6 +123,11 @@ export class ZtunnelMesh {
       idleTimeoutMs: 60_000,
       limits: TUNNEL_LIMITS,
     });
+  }
+
+  /** From now on what is sent to one workload's tunnel port arrives at another's. */
+  misdeliver(address: string, to: string): void {
+    this.#misdelivered.set(address, to);
   }
 
   /** A port that is open until the end. */
