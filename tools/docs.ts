@@ -20,6 +20,7 @@ import {
   TcpMetrics,
 } from "../src/telemetry/istio-metrics.ts";
 import { type MetricDescription, MetricRegistry } from "../src/telemetry/metrics.ts";
+import { ZtunnelMetrics } from "../src/ztunnel/ztunnel-metrics.ts";
 
 /** What each label says. */
 const LABELS: Readonly<Record<string, string>> = {
@@ -55,6 +56,9 @@ const LABELS: Readonly<Record<string, string>> = {
   waypoint: "`namespace/name` of the waypoint's Gateway",
   status: "the HTTP status that was answered",
   protocol: "what was spoken: `http1`, `http2` or `tcp`",
+  code: "the [failure](errors.md)",
+  cause: "why: `policy`, `workload_gone` or `shutdown`",
+  state: "which of them is counted",
 };
 
 /** Metrics that a waypoint makes when it starts; the test compares the names with the source. */
@@ -82,6 +86,7 @@ export function fullRegistry(): MetricRegistry {
   registerControlMetrics(registry, { recomputedObjects: 0, current: { revision: 0 } });
   new RequestMetrics(registry, "waypoint");
   new TcpMetrics(registry);
+  new ZtunnelMetrics(registry);
   recordBuild(registry, "", "");
   droppedLines(registry);
   return registry;

@@ -3,25 +3,27 @@
  * that are open, both ways. So that their number is bounded, a drain can wait for the last one, and
  * an end can cut what is left (D10).
  */
+import type { CutReason } from "./ztunnel-metrics.ts";
+
 export interface Carried {
   /** Ends it at once, in whatever state it is. */
-  cut(because: string): void;
+  cut(because: string, cause: CutReason): void;
 }
 
 const CARRIED_MAX = 20_000;
 
 export class CarriedConnections {
-  readonly #max: number;
+  readonly max: number;
   readonly #all = new Set<Carried>();
   #onEmpty: (() => void)[] = [];
 
   constructor(max = CARRIED_MAX) {
-    this.#max = max;
+    this.max = max;
   }
 
   /** False: there are as many as may be. */
   add(connection: Carried): boolean {
-    if (this.#all.size >= this.#max) return false;
+    if (this.#all.size >= this.max) return false;
     this.#all.add(connection);
     return true;
   }
@@ -43,6 +45,6 @@ export class CarriedConnections {
   }
 
   cutAll(because: string): void {
-    for (const connection of [...this.#all]) connection.cut(because);
+    for (const connection of [...this.#all]) connection.cut(because, "shutdown");
   }
 }

@@ -7,14 +7,15 @@
  */
 import net from "node:net";
 import { Failure } from "../kit/failure.ts";
+import type { Service } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
 import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { EarlyBytes } from "../net/early-bytes.ts";
 import { formatAuthority, parseAuthority } from "../net/hbone/authority.ts";
+import { baggageOf } from "../net/hbone/headers.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
-import type { HeaderList } from "../net/http2/headers.ts";
-import { encodeStatelessBlock } from "../net/http2/headers.ts";
+import { encodeStatelessBlock, type HeaderList, header } from "../net/http2/headers.ts";
 import type { Http2Stream } from "../net/http2/stream.ts";
 import { Relay, type RelayListener } from "../net/relay.ts";
 import { connectTcp, TcpStream } from "../net/tcp-stream.ts";
@@ -26,19 +27,34 @@ import { ConnectionRecord } from "./connection-record.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { denial, type OpenConnection } from "./open-connections.ts";
 import type { OutboundClient } from "./outbound-client.ts";
+import type { CutReason } from "./ztunnel-metrics.ts";
 
-const OK = encodeStatelessBlock([":status", "200"]);
+/** Answers with the destination's baggage (protocols.md §3.2), made once a workload. */
+const answers = new WeakMap<Workload, Buffer>();
+
+function answerOf(workload: Workload): Buffer {
+  let answer = answers.get(workload);
+  if (answer === undefined) {
+    answer = encodeStatelessBlock([":status", "200", "baggage", baggageOf(workload)]);
+    answers.set(workload, answer);
+  }
+  return answer;
+}
 
 const CONNECT_TIMEOUT_MS = 10_000;
 const GONE = "the workload is gone";
 
 /** Who comes through a tunnel; those who come in plain text are OutboundClients. */
 class TunnelClient {
+  readonly #context: ZtunnelContext;
   readonly #stream: Http2Stream;
+  readonly #workload: Workload | undefined;
   #early: EarlyBytes | undefined;
 
-  constructor(stream: Http2Stream) {
+  constructor(context: ZtunnelContext, stream: Http2Stream, workload: Workload | undefined) {
+    this.#context = context;
     this.#stream = stream;
+    this.#workload = workload;
   }
 
   hold(onGone: () => void): void {
@@ -46,7 +62,7 @@ class TunnelClient {
   }
 
   take(): ByteStream {
-    this.#stream.respond(OK, false);
+    this.#stream.respond(answerOf(this.#workload!), false);
     return this.#stream;
   }
 
@@ -55,6 +71,7 @@ class TunnelClient {
   }
 
   refuse(_failure: Failure, status: number): void {
+    this.#context.metrics.connectRefused(status);
     this.#stream.respond([":status", String(status)], true);
     this.#stream.reset("cancel");
   }
@@ -78,10 +95,12 @@ export function acceptTunnelled(
 ): void {
   const snapshot = context.snapshots.current;
   const workload = snapshot.workloads.get(uid);
-  const client = new TunnelClient(stream);
+  const client = new TunnelClient(context, stream, workload);
   const { authority } = request;
   const refuse = ({ status, because }: BadTarget): void => {
-    context.log.warn({ authority, peer: connection.peer }, because);
+    if (context.logLimit.allows(because)) {
+      context.log.warn({ authority, peer: connection.peer }, because);
+    }
     client.refuse(new Failure("UPSTREAM_REFUSED", because), status);
   };
   if (workload === undefined) {
@@ -100,7 +119,30 @@ export function acceptTunnelled(
     destinationAddress: target.address ?? connection.localAddress,
     destinationPort: target.port,
   };
-  new Inbound(context, workload, facts, connection.remotePort, client).start();
+  const hint = forwardedHost(header(request.headers, "forwarded"));
+  new Inbound(context, workload, facts, connection.remotePort, client, hint).start();
+}
+
+/** The service that a client says it meant: for metrics and logs only. */
+function forwardedHost(forwarded: string | undefined): string | undefined {
+  return /(?:^|;)host=([a-z0-9._-]{1,253})(?:;|$)/i.exec(forwarded ?? "")?.[1]?.toLowerCase();
+}
+
+/** Of the workload's services the one that was meant, or else one with that target port. */
+function serviceOf(
+  snapshot: Snapshot,
+  workload: Workload,
+  port: number,
+  hint: string | undefined,
+): Service | undefined {
+  let found: Service | undefined;
+  for (const [key, ports] of workload.services) {
+    const service = snapshot.services.get(key);
+    if (service === undefined || ![...ports.values()].includes(port)) continue;
+    if (service.hostname === hint) return service;
+    found ??= service;
+  }
+  return found;
 }
 
 /** A plain connection to a workload of the mesh, from outside it (or from a plain workload). */
@@ -166,6 +208,7 @@ class Inbound implements RelayListener, OpenConnection, Carried {
     facts: ConnectionFacts,
     remotePort: number,
     client: Client,
+    hint?: string,
   ) {
     this.#context = context;
     this.#workload = workload;
@@ -174,9 +217,6 @@ class Inbound implements RelayListener, OpenConnection, Carried {
     this.#client = client;
     const { current } = context.snapshots;
     const sourceUid = current.addresses.get(facts.sourceAddress)?.workloads[0];
-    const service = [...workload.services].find(([, ports]) =>
-      [...ports.values()].includes(facts.destinationPort),
-    );
     const to = formatAuthority(facts.destinationAddress, facts.destinationPort);
     this.#record = new ConnectionRecord(context, {
       direction: "inbound",
@@ -185,7 +225,7 @@ class Inbound implements RelayListener, OpenConnection, Carried {
       sourceIdentity: facts.sourceIdentity,
       destination: workload,
       destinationAddress: to,
-      service: service && current.services.get(service[0]),
+      service: serviceOf(current, workload, facts.destinationPort, hint),
       hboneAddress: facts.sourceIdentity && formatAuthority(facts.destinationAddress, HBONE_PORT),
     });
   }
@@ -268,12 +308,13 @@ class Inbound implements RelayListener, OpenConnection, Carried {
     this.#record.closed(sent, received, this.#cutBecause ?? reset?.detail);
   }
 
-  cut(because: string): void {
+  cut(because: string, cause: CutReason): void {
     if (!this.#isSettled) {
       this.#giveUp(new Failure("UPSTREAM_REFUSED", because));
       return;
     }
     this.#cutBecause = because;
+    this.#context.metrics.connectionCut(cause);
     this.#application?.reset("cancel");
     // Of itself: the application may be done while its last bytes still wait for the client.
     this.#downstream?.reset("cancel");

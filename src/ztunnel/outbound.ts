@@ -11,12 +11,15 @@ import { Relay, type RelayListener } from "../net/relay.ts";
 import { connectTcp, TcpStream } from "../net/tcp-stream.ts";
 import { type NextHop, nextHop } from "../policy/next-hop.ts";
 import type { Carried } from "./carried-connections.ts";
-import { ConnectionRecord } from "./connection-record.ts";
+import { type ConnectionParties, ConnectionRecord } from "./connection-record.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { acceptPlain } from "./inbound.ts";
 import type { OutboundClient } from "./outbound-client.ts";
+import type { CutReason } from "./ztunnel-metrics.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/** Instances of a waypoint or a service that are tried before the client is told. */
+const DIALS_MAX = 3;
 
 /** The one who connects, and what to. */
 export interface OutboundRequest {
@@ -35,8 +38,11 @@ type Tunnel = Extract<NextHop, { kind: "tunnel" }>;
 export class Outbound implements RelayListener, Carried {
   readonly #context: ZtunnelContext;
   readonly #request: OutboundRequest;
-  readonly #hop: NextHop;
-  readonly #record: ConnectionRecord;
+  readonly #startMs = performance.now();
+  #hop: NextHop;
+  #record: ConnectionRecord;
+  /** Uids of instances that could not be reached. */
+  readonly #avoid = new Set<string>();
   #abort: (() => void) | undefined;
   #upstream: ByteStream | undefined;
   #downstream: ByteStream | undefined;
@@ -47,11 +53,20 @@ export class Outbound implements RelayListener, Carried {
   constructor(context: ZtunnelContext, request: OutboundRequest) {
     this.#context = context;
     this.#request = request;
-    const { source, address, port, remote } = request;
-    const hop = nextHop(context.snapshots.current, { source, address, port, draw: Math.random() });
-    this.#hop = hop;
+    this.#hop = this.#choose();
+    this.#record = this.#recordOf(this.#hop);
+  }
+
+  #choose(): NextHop {
+    const { source, address, port } = this.#request;
+    const query = { source, address, port, draw: Math.random(), avoid: this.#avoid };
+    return nextHop(this.#context.snapshots.current, query);
+  }
+
+  #recordOf(hop: NextHop): ConnectionRecord {
+    const { source, address, port, remote } = this.#request;
     const isTunnel = hop.kind === "tunnel";
-    this.#record = new ConnectionRecord(context, {
+    const parties: ConnectionParties = {
       direction: "outbound",
       source,
       sourceAddress: formatAuthority(remote.address, remote.port),
@@ -60,7 +75,8 @@ export class Outbound implements RelayListener, Carried {
       destinationAddress: formatAuthority(address, port),
       service: "service" in hop ? hop.service : undefined,
       hboneAddress: isTunnel ? formatAuthority(hop.address, hop.port) : undefined,
-    });
+    };
+    return new ConnectionRecord(this.#context, parties, this.#startMs);
   }
 
   start(): void {
@@ -73,7 +89,7 @@ export class Outbound implements RelayListener, Carried {
       this.#refuse(`${hop.address} is no address of the mesh any more`);
       return;
     }
-    if (hop.kind === "direct" && hop.workload.tunnelProtocol === "HBONE") {
+    if (isForInbound(hop)) {
       // A plain client of a workload in the mesh: that workload's ztunnel judges it.
       const { client, remote } = this.#request;
       acceptPlain(this.#context, hop.workload, hop.address, hop.port, client, remote);
@@ -84,8 +100,37 @@ export class Outbound implements RelayListener, Carried {
       return;
     }
     this.#request.client.hold(() => this.#giveUp(new Failure("DOWNSTREAM_RESET")));
+    this.#dial(hop);
+  }
+
+  #dial(hop: Exclude<NextHop, { kind: "refused" }>): void {
     if (hop.kind === "tunnel") this.#openTunnel(hop);
     else this.#connectPlainly(hop);
+  }
+
+  /**
+   * The instance could not be reached. Nothing of the client's has been sent, so another one of
+   * the same waypoint or service is as good.
+   */
+  #onUnreachable(flags: string, failure: Failure): void {
+    if (this.#isSettled) return;
+    const hop = this.#hop;
+    const isChoice =
+      (hop.kind === "tunnel" && (hop.waypoint !== undefined || hop.service !== undefined)) ||
+      (hop.kind === "direct" && hop.service !== undefined);
+    if (isChoice && this.#avoid.size + 1 < DIALS_MAX) {
+      this.#avoid.add(hop.workload.uid);
+      const next = this.#choose();
+      if ((next.kind === "tunnel" || next.kind === "direct") && !isForInbound(next)) {
+        this.#context.metrics.dialsMoved.add(1);
+        this.#context.log.debug({ from: hop.address, to: next.address, reason: failure.message });
+        this.#hop = next;
+        this.#record = this.#recordOf(next);
+        this.#dial(next);
+        return;
+      }
+    }
+    this.#fail(flags, failure);
   }
 
   #openTunnel(hop: Tunnel): void {
@@ -128,7 +173,11 @@ export class Outbound implements RelayListener, Carried {
       { authority, headers },
       {
         onOpen: (stream) => this.#join(stream),
-        onRefused: (failure, status) => this.#fail(flagsOf(failure, status), failure),
+        onRefused: (failure, status) => {
+          const flags = flagsOf(failure, status);
+          if (status === 0 && MOVES.has(failure.code)) this.#onUnreachable(flags, failure);
+          else this.#fail(flags, failure);
+        },
       },
     );
     this.#abort = () => opening.abort();
@@ -144,7 +193,7 @@ export class Outbound implements RelayListener, Carried {
     const dialling = connectTcp(
       localAddress === undefined ? options : { ...options, localAddress },
       (result) => {
-        if (result instanceof Failure) this.#fail("CONNECT", result);
+        if (result instanceof Failure) this.#onUnreachable("CONNECT", result);
         else this.#join(new TcpStream(result));
       },
     );
@@ -204,12 +253,13 @@ export class Outbound implements RelayListener, Carried {
     this.#fail("", failure);
   }
 
-  cut(because: string): void {
+  cut(because: string, cause: CutReason): void {
     if (this.#upstream === undefined) {
       this.#giveUp(new Failure("UPSTREAM_CONNECT_FAILED", because));
       return;
     }
     this.#cutBecause = because;
+    this.#context.metrics.connectionCut(cause);
     this.#upstream.reset("cancel");
     this.#downstream?.reset("cancel");
   }
@@ -218,6 +268,19 @@ export class Outbound implements RelayListener, Carried {
     this.#context.carried.remove(this);
     this.#record.closed(sent, received, this.#cutBecause ?? reset?.detail);
   }
+}
+
+/** Failures of the way to one instance, which another instance may not have. */
+const MOVES: ReadonlySet<string> = new Set([
+  "UPSTREAM_CONNECT_FAILED",
+  "UPSTREAM_CONNECT_TIMEOUT",
+  "UPSTREAM_TLS_FAILED",
+]);
+
+type Direct = Extract<NextHop, { kind: "direct" }>;
+
+function isForInbound(hop: NextHop): hop is Direct {
+  return hop.kind === "direct" && hop.workload.tunnelProtocol === "HBONE";
 }
 
 /** ztunnel's response flags. */

@@ -312,6 +312,69 @@ test("a server that proves another identity is TLS_FAILURE, and no byte reaches 
   expect(reached).toEqual([]);
 });
 
+/** `reviews` with a second workload behind it, at an address where nobody listens. */
+function withDeadEndpoint(): void {
+  const { snapshot } = mesh;
+  const dead = makeWorkload("dead", "127.70.0.50");
+  const [alive] = snapshot.endpoints.get(REVIEWS_KEY)!;
+  const endpoints = [alive!, { ...alive!, workloadUid: dead.uid, address: "127.70.0.50" }];
+  mesh.swap({
+    ...snapshot,
+    workloads: new Map([...snapshot.workloads.entries(), [dead.uid, dead]]),
+    endpoints: new Map([...snapshot.endpoints.entries(), [REVIEWS_KEY, endpoints]]),
+  });
+}
+
+test("an endpoint that cannot be reached costs no connection while there is another", async () => {
+  await start();
+  await mesh.app("reviews-v1", 8080, parrot);
+  withDeadEndpoint();
+  for (let i = 0; i < 20; i++) {
+    expect(await exchange(CLIENT, REVIEWS_VIP, 80)).toBe(`hello ${CLIENT}\nheard word`);
+  }
+  await settled({ opened: 40, failed: 0 });
+  expect(mesh.value("waystone_ztunnel_dials_moved_total")).toBeGreaterThan(0);
+  // Addressed to it, there is no other.
+  expect(await exchange(CLIENT, "127.70.0.50", 8080)).toBe("ECONNRESET");
+  await settled({ opened: 40, failed: 1 });
+});
+
+test("who is turned away at the tunnel port, and what is carried, is counted", async () => {
+  await start();
+  let app: net.Socket | undefined;
+  await mesh.app("reviews-v1", 8080, (socket) => {
+    app = socket;
+    parrot(socket);
+  });
+  expect(await mesh.ask(REVIEWS, `${CLIENT}:8080`)).toBe(400);
+  expect(mesh.value('waystone_ztunnel_connects_refused_total{status="400"}')).toBe(1);
+  const stranger = mesh.connectTunnel(REVIEWS);
+  stranger.end("GET / HTTP/1.1\r\n\r\n");
+  await new Promise((resolve) => stranger.once("close", resolve));
+  const tls = 'waystone_ztunnel_tls_refused_total{code="TLS_HANDSHAKE_FAILED"}';
+  await until("it is counted", () => mesh.value(tls) === 1);
+  const client = await mesh.captured(CLIENT, REVIEWS_VIP, 80);
+  const seen = text(client);
+  await until("it is greeted", () => seen.all !== "" && app !== undefined);
+  expect(mesh.value('waystone_ztunnel_connections{state="open"}')).toBe(2);
+  expect(mesh.value('waystone_ztunnel_pool{state="streams"}')).toBe(1);
+  const deny = l4Policy("deny", "DENY", { destinationPorts: [8080] });
+  mesh.swap(withPolicies(mesh.snapshot, deny));
+  await seen.over;
+  await until("nothing is carried", () => mesh.ztunnel.connectionCount === 0);
+  expect(mesh.value('waystone_ztunnel_connections_cut_total{cause="policy"}')).toBe(1);
+});
+
+test("beyond the limit connections are refused, and the others are left alone", async () => {
+  mesh = await ZtunnelMesh.start(undefined, { maxConnections: 4 });
+  await mesh.app("reviews-v1", 8080, parrot);
+  const first = text(await mesh.captured(CLIENT, REVIEWS_VIP, 80));
+  const second = text(await mesh.captured(CLIENT, REVIEWS_VIP, 80));
+  await until("both are greeted", () => first.all !== "" && second.all !== "");
+  expect(await exchange(CLIENT, REVIEWS_VIP, 80)).toBe("ECONNRESET");
+  expect(mesh.ztunnel.connectionCount).toBe(4);
+});
+
 /** The replies of a SOCKS5 CONNECT: the code, and the socket behind it. */
 async function socks(user: string, host: string, port: number, early = "") {
   const socket = mesh.connect(await mesh.socks());

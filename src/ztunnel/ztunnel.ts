@@ -10,7 +10,9 @@ import type net from "node:net";
 import type { Certificates } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import type { Drain } from "../kit/drain.ts";
+import type { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
+import { LogLimit } from "../kit/log-limit.ts";
 import type { Snapshot, SnapshotSource } from "../model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
 import { TunnelPool } from "../net/hbone/tunnel-pool.ts";
@@ -27,6 +29,7 @@ import { OpenConnections } from "./open-connections.ts";
 import { Outbound } from "./outbound.ts";
 import { CapturedClient } from "./outbound-client.ts";
 import { acceptSocksClient } from "./socks-client.ts";
+import { ZtunnelMetrics } from "./ztunnel-metrics.ts";
 
 export interface ZtunnelOptions {
   readonly snapshots: SnapshotSource;
@@ -37,10 +40,13 @@ export interface ZtunnelOptions {
   readonly tunnelAddress: ZtunnelContext["tunnelAddress"];
   readonly dialFrom: ZtunnelContext["dialFrom"];
   readonly appAddress: ZtunnelContext["appAddress"];
+  /** Connections that it carries at a time; default 20,000. */
+  readonly maxConnections?: number;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
-const POOL_IDLE_TIMEOUT_MS = 300_000;
+/** ztunnel's; a shorter `hboneIdleTimeout` of the mesh goes before. */
+const POOL_IDLE_TIMEOUT_MAX_MS = 300_000;
 
 export class Ztunnel {
   readonly #context: ZtunnelContext;
@@ -48,29 +54,38 @@ export class Ztunnel {
   /** Those of workloads that are gone, until their last stream is. */
   readonly #leaving = new Set<TunnelServer>();
   readonly #unsubscribe: () => void;
+  readonly #hide: () => void;
 
   constructor(options: ZtunnelOptions) {
     const { snapshots, certificates, registry, decisions, drain } = options;
+    const { settings } = snapshots.current;
+    const logger = log("ztunnel");
     this.#context = {
       snapshots,
       certificates,
       decisions,
       pool: new TunnelPool({
-        connectTimeoutMs: snapshots.current.settings.connectTimeoutMs,
+        connectTimeoutMs: settings.connectTimeoutMs,
         maxStreamsPerConnection: 100,
-        idleTimeoutMs: POOL_IDLE_TIMEOUT_MS,
+        idleTimeoutMs: Math.min(settings.hboneIdleTimeoutMs, POOL_IDLE_TIMEOUT_MAX_MS),
         limits: TUNNEL_LIMITS,
       }),
       tcp: new TcpMetrics(registry),
       connections: new OpenConnections(),
-      carried: new CarriedConnections(),
-      log: log("ztunnel"),
+      carried: new CarriedConnections(options.maxConnections),
+      metrics: new ZtunnelMetrics(registry),
+      log: logger,
+      logLimit: new LogLimit({
+        onLeftOut: (kind, count) => logger.warn({ kind, count }, "more lines like this one"),
+      }),
       accessLog: log("access"),
       tunnelAddress: options.tunnelAddress,
       dialFrom: options.dialFrom,
       appAddress: options.appAddress,
     };
     this.#unsubscribe = snapshots.subscribe((now) => this.#onSnapshot(now));
+    const { carried, metrics, pool } = this.#context;
+    this.#hide = registry.beforeExpose(() => metrics.show(carried, pool.stats));
     drain.add(this);
   }
 
@@ -127,7 +142,7 @@ export class Ztunnel {
   #serverOf(uid: string): TunnelServer {
     let server = this.#servers.get(uid);
     if (server === undefined) {
-      const { certificates, snapshots, log: logger } = this.#context;
+      const { certificates, snapshots } = this.#context;
       server = new TunnelServer(
         {
           identity: () => {
@@ -141,13 +156,19 @@ export class Ztunnel {
         {
           onConnect: (stream, request, connection) =>
             acceptTunnelled(this.#context, uid, stream, request, connection),
-          onTlsFailure: (failure, remoteAddress) =>
-            logger.warn({ remoteAddress, reason: failure.message }, "tunnel refused"),
+          onTlsFailure: (failure, remoteAddress) => this.#onTlsFailure(failure, remoteAddress),
         },
       );
       this.#servers.set(uid, server);
     }
     return server;
+  }
+
+  #onTlsFailure(failure: Failure, remoteAddress: string): void {
+    const { metrics, log: logger, logLimit } = this.#context;
+    metrics.tlsRefused(failure.code);
+    if (!logLimit.allows(failure.code)) return;
+    logger.warn({ remoteAddress, reason: failure.message }, "tunnel refused");
   }
 
   /** Connections that it carries, one that passes it twice counted twice. */
@@ -165,6 +186,8 @@ export class Ztunnel {
 
   destroy(): void {
     this.#unsubscribe();
+    this.#hide();
+    this.#context.logLimit.flush();
     this.#context.carried.cutAll("shutting down");
     for (const server of [...this.#servers.values(), ...this.#leaving]) server.destroy();
     this.#context.pool.destroy();

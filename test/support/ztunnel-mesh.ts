@@ -15,7 +15,7 @@ import { TunnelPool } from "../../src/net/hbone/tunnel-pool.ts";
 import { TUNNEL_LIMITS } from "../../src/net/http2/limits.ts";
 import { DecisionLog } from "../../src/telemetry/decision-log.ts";
 import { MetricRegistry } from "../../src/telemetry/metrics.ts";
-import { Ztunnel } from "../../src/ztunnel/ztunnel.ts";
+import { Ztunnel, type ZtunnelOptions } from "../../src/ztunnel/ztunnel.ts";
 import { HOUR_MS, idOf, TestMesh } from "./identities.ts";
 import { indexOf, smallMesh } from "./small-mesh.ts";
 
@@ -72,10 +72,13 @@ export class ZtunnelMesh {
   readonly #tunnelPorts = new Map<string, number>();
   readonly #misdelivered = new Map<string, string>();
 
-  static async start(authority?: CertificateAuthority): Promise<ZtunnelMesh> {
+  static async start(
+    authority?: CertificateAuthority,
+    options: Pick<ZtunnelOptions, "maxConnections"> = {},
+  ): Promise<ZtunnelMesh> {
     const mesh = await TestMesh.make();
     const signing = { sign: mesh.signAt.bind(mesh, Date.now()) };
-    const started = new ZtunnelMesh(signing, authority ?? signing);
+    const started = new ZtunnelMesh(signing, authority ?? signing, options);
     for (const workload of started.snapshot.workloads.values()) {
       if (workload.tunnelProtocol !== "HBONE") continue;
       const accept = (socket: net.Socket) => started.ztunnel.acceptTunnel(socket, workload.uid);
@@ -86,13 +89,18 @@ export class ZtunnelMesh {
     return started;
   }
 
-  private constructor(own: CertificateAuthority, authority: CertificateAuthority) {
+  private constructor(
+    own: CertificateAuthority,
+    authority: CertificateAuthority,
+    options: Pick<ZtunnelOptions, "maxConnections">,
+  ) {
     this.#authority = own;
     const logger = log("test");
     this.#certificates = new Certificates(authority, { ttlMs: HOUR_MS, log: logger });
     this.snapshot = plainSnapshot();
     const mesh = this;
     this.ztunnel = new Ztunnel({
+      ...options,
       snapshots: {
         get current() {
           return mesh.snapshot;
@@ -202,6 +210,21 @@ export class ZtunnelMesh {
 
   workload(name: string): Workload {
     return [...this.snapshot.workloads.values()].find((w) => w.name === name)!;
+  }
+
+  /** A connection to a workload's tunnel port, as any stranger can make one. */
+  connectTunnel(address: string): net.Socket {
+    const port = this.#tunnelPorts.get(address)!;
+    return this.#keep(net.connect({ host: address, port, ...OPEN }));
+  }
+
+  /** The value of one series, by its name and labels as exposed; 0 when it is not there. */
+  value(series: string): number {
+    const line = this.registry
+      .expose()
+      .split("\n")
+      .find((l) => l.startsWith(`${series} `));
+    return Number(line?.slice(series.length + 1) ?? 0);
   }
 
   /** `istio_tcp_<name>_total`, summed over the series that have all of these labels. */
