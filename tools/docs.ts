@@ -11,6 +11,7 @@ import { registerControlMetrics } from "../src/control/control-metrics.ts";
 import { DIAGNOSTICS } from "../src/kit/diagnostic.ts";
 import { FAILURES } from "../src/kit/failure.ts";
 import { droppedLines } from "../src/telemetry/access-log.ts";
+import { DnsMetrics } from "../src/telemetry/dns-metrics.ts";
 import {
   HTTP_LABELS,
   ISTIO_BUCKET_BOUNDS,
@@ -44,7 +45,8 @@ const LABELS: Readonly<Record<string, string>> = {
   destination_service_name: "name of the Service that was called",
   destination_service_namespace: "its namespace",
   destination_cluster: "the server's cluster",
-  request_protocol: "`http`, `grpc` or `tcp`",
+  request_protocol: "`http`, `grpc` or `tcp`; of DNS `udp` or `tcp`",
+  request_query_type: "`A`, `AAAA` or `other`",
   response_code: "the HTTP status; 0 when there was no answer",
   grpc_response_status: "the gRPC status as a number; empty when the request is not gRPC",
   response_flags: "Envoy's short flags, ztunnel's for TCP (`DENY`, `CONNECT`, …), `-` for none",
@@ -87,6 +89,7 @@ export function fullRegistry(): MetricRegistry {
   new RequestMetrics(registry, "waypoint");
   new TcpMetrics(registry);
   new ZtunnelMetrics(registry);
+  new DnsMetrics(registry);
   recordBuild(registry, "", "");
   droppedLines(registry);
   return registry;
