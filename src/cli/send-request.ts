@@ -191,7 +191,7 @@ async function decisionOf(mesh: RunningMesh, id: string): Promise<DecisionReport
   return undefined;
 }
 
-/** Nothing was recorded (the ztunnel is not there): what the mesh's tables say about that address. */
+/** Nothing was recorded (no ztunnel is there): what the mesh's tables say about that address. */
 function explainCut(caught: unknown, report: MeshReport, address: string, port: number): string {
   const service = report.services.find((s) => s.address === address);
   if (service === undefined) return messageOf(caught);

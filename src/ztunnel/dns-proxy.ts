@@ -39,7 +39,7 @@ export interface DnsProxyOptions {
   readonly snapshots: SnapshotSource;
   readonly registry: MetricRegistry;
   readonly host: string;
-  /** 15053; 0: a free one. */
+  /** Istio's is 15053; 0: a free one. */
   readonly port: number;
   /** Where other names are asked for: `parseResolvConf` gives the system's. */
   readonly resolvers: readonly DnsServerAddress[];
@@ -49,9 +49,6 @@ export interface DnsProxyOptions {
   readonly timeoutMs?: number;
   readonly maxPending?: number;
 }
-
-/** Port of Istio's DNS proxy. */
-export const DNS_PORT = 15053;
 
 const TTL_SECONDS = 30;
 const TCP_BYTES_MAX = 65_535;

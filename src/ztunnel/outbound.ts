@@ -270,8 +270,12 @@ export class Outbound implements RelayListener, Carried {
   }
 }
 
-/** Failures of the way to one instance, which another instance may not have. */
+/**
+ * Failures of the way to one instance, which another instance may not have. A refusal is one when
+ * it came without a status: the peer is on its way out.
+ */
 const MOVES: ReadonlySet<string> = new Set([
+  "UPSTREAM_REFUSED",
   "UPSTREAM_CONNECT_FAILED",
   "UPSTREAM_CONNECT_TIMEOUT",
   "UPSTREAM_TLS_FAILED",

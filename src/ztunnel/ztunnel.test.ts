@@ -339,6 +339,27 @@ test("an endpoint that cannot be reached costs no connection while there is anot
   await settled({ opened: 40, failed: 1 });
 });
 
+test("an instance that refuses streams, or drains, costs no connection while there is another", async () => {
+  await start();
+  await mesh.app("reviews-v1", 8080, parrot);
+  withDeadEndpoint();
+  let refused = 0;
+  const leaving = await mesh.peer("dead", "127.70.0.50", (stream) => {
+    refused++;
+    stream.reset(refused % 2 === 0 ? "cancel" : "refused");
+  });
+  const through = () => exchange(CLIENT, REVIEWS_VIP, 80);
+  const answers = await Promise.all(Array.from({ length: 20 }, through));
+  expect(new Set(answers)).toEqual(new Set([`hello ${CLIENT}\nheard word`]));
+  const draining = leaving.drain();
+  const more = await Promise.all(Array.from({ length: 20 }, through));
+  expect(new Set(more)).toEqual(new Set([`hello ${CLIENT}\nheard word`]));
+  await draining;
+  expect(refused).toBeGreaterThan(0);
+  await settled({ opened: 80, failed: 0 });
+  leaving.destroy();
+});
+
 test("who is turned away at the tunnel port, and what is carried, is counted", async () => {
   await start();
   let app: net.Socket | undefined;

@@ -12,6 +12,7 @@ import type { L4Policy } from "../../src/model/rule.ts";
 import type { Snapshot } from "../../src/model/snapshot.ts";
 import type { Workload } from "../../src/model/workload.ts";
 import { TunnelPool } from "../../src/net/hbone/tunnel-pool.ts";
+import { type TunnelHandler, TunnelServer } from "../../src/net/hbone/tunnel-server.ts";
 import { TUNNEL_LIMITS } from "../../src/net/http2/limits.ts";
 import { DecisionLog } from "../../src/telemetry/decision-log.ts";
 import { MetricRegistry } from "../../src/telemetry/metrics.ts";
@@ -131,6 +132,24 @@ export class ZtunnelMesh {
       idleTimeoutMs: 60_000,
       limits: TUNNEL_LIMITS,
     });
+  }
+
+  /** Somebody else's tunnel server at a workload's address, with that workload's identity. */
+  async peer(name: string, address: string, onConnect: TunnelHandler["onConnect"]) {
+    const certificates = new Certificates(this.#authority, { ttlMs: HOUR_MS, log: log("test") });
+    const identity = await certificates.get(idOf(name));
+    certificates.close();
+    const server = new TunnelServer(
+      {
+        identity: () => identity,
+        trustDomains: () => ["cluster.local"],
+        limits: TUNNEL_LIMITS,
+        handshakeTimeoutMs: 5_000,
+      },
+      { onConnect },
+    );
+    this.#tunnelPorts.set(address, await this.listen((socket) => server.accept(socket), address));
+    return server;
   }
 
   /** From now on what is sent to one workload's tunnel port arrives at another's. */
