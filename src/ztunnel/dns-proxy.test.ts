@@ -87,16 +87,16 @@ function answered(query: Buffer, flags = 0x8180): Buffer {
 
 async function start(resolverPorts: readonly number[] = [], more: { maxPending?: number } = {}) {
   const registry = new MetricRegistry();
-  const snapshot = snapshotWithNames();
-  const workloads = [...snapshot.workloads.values()];
+  const names = snapshotWithNames();
+  const client = [...names.workloads.values()].find((w) => w.name === "client")!;
+  const addresses = indexOf({ "127.0.0.1": { workloads: [client.uid], services: [] } });
+  const snapshot = { ...names, addresses };
   const proxy = new DnsProxy({
     snapshots: { current: snapshot, subscribe: () => () => {} },
     registry,
     host: "127.0.0.1",
     port: 0,
     resolvers: resolverPorts.map((port) => ({ host: "127.0.0.1", port })),
-    workloadAt: (address) =>
-      address === "127.0.0.1" ? workloads.find((w) => w.name === "client") : undefined,
     timeoutMs: 200,
     ...more,
   });

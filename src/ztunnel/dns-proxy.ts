@@ -43,8 +43,8 @@ export interface DnsProxyOptions {
   readonly port: number;
   /** Where other names are asked for: `parseResolvConf` gives the system's. */
   readonly resolvers: readonly DnsServerAddress[];
-  /** The workload that asks; undefined: not one of the mesh. */
-  readonly workloadAt: (address: string) => Workload | undefined;
+  /** The workload that asks; undefined: not one of the mesh. Default: the address's owner. */
+  readonly workloadAt?: (address: string) => Workload | undefined;
   /** For one resolver; default 2,000. */
   readonly timeoutMs?: number;
   readonly maxPending?: number;
@@ -104,7 +104,7 @@ export class DnsProxy implements DnsHandler {
 
   onQuery(request: DnsRequest, answer: (bytes: Buffer) => void): void {
     const { query, protocol, remoteAddress } = request;
-    const source = this.#options.workloadAt(remoteAddress);
+    const source = this.#workloadAt(remoteAddress);
     const principal = source && workloadIdentity(source);
     const series = this.#metrics.series(source, principal, protocol, typeOf(query));
     series.requested();
@@ -115,6 +115,13 @@ export class DnsProxy implements DnsHandler {
     const own = this.#ownAnswer(query, protocol, source);
     if (own !== undefined) answer(own);
     else this.#passOn(request, series, answer);
+  }
+
+  #workloadAt(address: string): Workload | undefined {
+    const { workloadAt, snapshots } = this.#options;
+    if (workloadAt !== undefined) return workloadAt(address);
+    const uid = snapshots.current.addresses.get(address)?.workloads[0];
+    return uid === undefined ? undefined : snapshots.current.workloads.get(uid);
   }
 
   /** Undefined: not a question about the mesh. */

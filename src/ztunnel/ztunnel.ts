@@ -152,6 +152,7 @@ export class Ztunnel {
           trustDomains: () => [snapshots.current.settings.trustDomain],
           limits: TUNNEL_LIMITS,
           handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+          idleTimeoutMs: snapshots.current.settings.hboneIdleTimeoutMs,
         },
         {
           onConnect: (stream, request, connection) =>
