@@ -14,6 +14,7 @@ import { DIAGNOSTICS } from "../src/kit/diagnostic.ts";
 import { FAILURES } from "../src/kit/failure.ts";
 import { WorkerMetrics } from "../src/process/workers/worker-metrics.ts";
 import { droppedLines } from "../src/telemetry/access-log.ts";
+import { DnsMetrics } from "../src/telemetry/dns-metrics.ts";
 import {
   HTTP_LABELS,
   ISTIO_BUCKET_BOUNDS,
@@ -23,6 +24,7 @@ import {
   TcpMetrics,
 } from "../src/telemetry/istio-metrics.ts";
 import { type MetricDescription, MetricRegistry } from "../src/telemetry/metrics.ts";
+import { ZtunnelMetrics } from "../src/ztunnel/ztunnel-metrics.ts";
 
 /** What each label says. */
 const LABELS: Readonly<Record<string, string>> = {
@@ -46,7 +48,8 @@ const LABELS: Readonly<Record<string, string>> = {
   destination_service_name: "name of the Service that was called",
   destination_service_namespace: "its namespace",
   destination_cluster: "the server's cluster",
-  request_protocol: "`http`, `grpc` or `tcp`",
+  request_protocol: "`http`, `grpc` or `tcp`; of DNS `udp` or `tcp`",
+  request_query_type: "`A`, `AAAA` or `other`",
   response_code: "the HTTP status; 0 when there was no answer",
   grpc_response_status: "the gRPC status as a number; empty when the request is not gRPC",
   response_flags: "Envoy's short flags, ztunnel's for TCP (`DENY`, `CONNECT`, …), `-` for none",
@@ -60,6 +63,9 @@ const LABELS: Readonly<Record<string, string>> = {
   status: "the HTTP status that was answered",
   protocol: "what was spoken: `http1`, `http2` or `tcp`",
   result: "what became of it: `issued`, or why not",
+  code: "the [failure](errors.md)",
+  cause: "why: `policy`, `workload_gone` or `shutdown`",
+  state: "which of them is counted",
 };
 
 /** Metrics that a waypoint makes when it starts; the test compares the names with the source. */
@@ -87,6 +93,8 @@ export function fullRegistry(): MetricRegistry {
   registerControlMetrics(registry, { recomputedObjects: 0, current: { revision: 0 } });
   new RequestMetrics(registry, "waypoint");
   new TcpMetrics(registry);
+  new ZtunnelMetrics(registry);
+  new DnsMetrics(registry);
   recordBuild(registry, "", "");
   droppedLines(registry);
   certificateRequests(registry);

@@ -27,12 +27,19 @@ export interface DecisionReport {
   readonly text: string;
   readonly facts: RecordedFacts;
   readonly trace: unknown;
+  /** Why the mesh had no way there; no policy was asked. */
+  readonly refusal?: string;
 }
 
 export function decisionReport(recorded: RecordedDecision<DecisionPayload>): DecisionReport {
   const { id, proxy, target, revision, snapshot, facts, payload } = recorded;
   const { hop, draw, status, flags, servedBy } = payload;
   const base = { id, proxy, target, revision, status, flags, servedBy, facts };
+  const { refusal } = payload;
+  if (refusal !== undefined) {
+    const undecided = { policy: undefined, rule: undefined, trace: null };
+    return { ...base, ...undecided, isAllowed: false, text: refusal, refusal };
+  }
   if (snapshot === undefined) {
     const text = `The configuration of that moment (revision ${revision}) is no longer kept.`;
     return { ...base, isAllowed: undefined, policy: undefined, rule: undefined, text, trace: null };

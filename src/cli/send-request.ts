@@ -67,8 +67,11 @@ export async function sendRequest(
     const socket = await connectAs(mesh, plan.workload, address, port);
     answer = await exchange(socket, url, plan, id);
   } catch (caught) {
-    const decision = (await mesh.refusals(plan.workload.address, startMs))[0];
-    const failure = decision ? "" : explainCut(caught, report, address, port);
+    const refused = (await mesh.refusals(plan.workload.address, startMs))[0];
+    // Without a way to go no policy decided: the reason is all there is to tell.
+    const decision = refused?.refusal === undefined ? refused : undefined;
+    const failure =
+      refused === undefined ? explainCut(caught, report, address, port) : refused.refusal;
     const reset = "the connection was closed without an answer";
     const nothing = { status: 0, statusText: "", headers: {}, body: "", servedBy: "" };
     return { ...nothing, decision, failure: failure || reset };
@@ -188,7 +191,7 @@ async function decisionOf(mesh: RunningMesh, id: string): Promise<DecisionReport
   return undefined;
 }
 
-/** Nothing was recorded: what the mesh's tables say about that address. */
+/** Nothing was recorded (no ztunnel is there): what the mesh's tables say about that address. */
 function explainCut(caught: unknown, report: MeshReport, address: string, port: number): string {
   const service = report.services.find((s) => s.address === address);
   if (service === undefined) return messageOf(caught);

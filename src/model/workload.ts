@@ -33,6 +33,8 @@ export interface Workload {
   readonly clusterId: string;
   readonly locality: Locality | undefined;
   readonly status: "HEALTHY" | "UNHEALTHY";
+  /** Its share of a service's connections, to the others'; 1 when not given. */
+  readonly capacity?: number;
   /** Service key → service port → target port. */
   readonly services: ReadonlyMap<string, ReadonlyMap<number, number>>;
   /** Names (`<ns>/<name>`) of the L4 policies that select it by label. */

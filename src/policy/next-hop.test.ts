@@ -147,3 +147,42 @@ test("an address that is nobody's is passed through", () => {
     port: 443,
   });
 });
+
+test("ports of the mesh itself are refused where a tunnel to them would come back", () => {
+  for (const port of [15001, 15006, 15008]) {
+    expect(hop(mesh(), "127.70.0.1", port, CLIENT), `${port}`).toMatchObject({ kind: "refused" });
+    expect(hop(mesh(), "127.0.0.1", port, CLIENT), `${port}`).toMatchObject({ kind: "refused" });
+    expect(hop(mesh(), "::1", port, CLIENT), `${port}`).toMatchObject({ kind: "refused" });
+    expect(hop(mesh(), "198.51.100.1", port, CLIENT).kind, `${port}`).toBe("passthrough");
+  }
+});
+
+test("a PASSTHROUGH service leads to the address that was meant", () => {
+  const small = mesh({ binding: undefined });
+  const reviews = small.services.get(REVIEWS)!;
+  const loadBalancing = { ...reviews.loadBalancing, mode: "PASSTHROUGH" } as const;
+  const through = {
+    ...small,
+    services: indexOf({ [REVIEWS]: { ...reviews, loadBalancing } }),
+    endpoints: indexOf<readonly Endpoint[]>({}),
+  };
+  expect(hop(through, VIP, 80, CLIENT)).toEqual({ kind: "passthrough", address: VIP, port: 80 });
+});
+
+test("an instance that could not be reached is avoided, and a waypoint without another refused", () => {
+  const small = mesh();
+  const second = makeWorkload("wp2", "127.70.0.4", { waypointInstanceOf: "default/wp" });
+  const front = small.endpoints.get(FRONT)![0]!;
+  const two = {
+    ...small,
+    workloads: new Map([...small.workloads.entries(), [second.uid, second]]),
+    endpoints: indexOf({
+      [FRONT]: [front, { ...front, workloadUid: second.uid, address: "127.70.0.4" }],
+    }),
+  };
+  const query = { source: CLIENT, address: VIP, port: 80, draw: 0 };
+  expect(nextHop(two, query)).toMatchObject({ address: "127.70.0.3" });
+  const avoid = new Set([front.workloadUid]);
+  expect(nextHop(two, { ...query, avoid })).toMatchObject({ address: "127.70.0.4" });
+  expect(nextHop(small, { ...query, avoid })).toMatchObject({ kind: "refused" });
+});

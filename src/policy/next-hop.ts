@@ -6,6 +6,7 @@
  *
  *     the address is a service's   waypoint bound     → tunnel to the waypoint, authority VIP:port
  *                                  waypoint unusable  → refused (D4)
+ *                                  PASSTHROUGH        → that address, as if no service had it
  *                                  else               → one of its endpoints, directly
  *     the address is a workload's  waypoint bound     → tunnel to the waypoint, authority IP:port
  *                                  waypoint unusable  → refused (D4)
@@ -14,10 +15,11 @@
  *
  * A client outside the mesh knows no waypoints and no tunnels: it gets what Kubernetes gives it.
  */
-import type { Endpoint, Service } from "../model/service.ts";
+import type { Service } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { WaypointBinding } from "../model/waypoint.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
+import { pickEndpoint } from "./pick-endpoint.ts";
 
 export type NextHop =
   | {
@@ -51,6 +53,9 @@ export type NextHop =
 /** Port on which ztunnels accept tunnels. */
 export const HBONE_PORT = 15008;
 
+/** Ports of the mesh itself: taking a connection there would come back to us. */
+export const MESH_PORTS: ReadonlySet<number> = new Set([15001, 15006, HBONE_PORT]);
+
 export interface NextHopQuery {
   /** The client's workload; undefined when it is outside the mesh. */
   readonly source: Workload | undefined;
@@ -58,16 +63,31 @@ export interface NextHopQuery {
   readonly port: number;
   /** In [0, 1). */
   readonly draw: number;
+  /** Uids of workloads that could not be reached just now: another instance, if there is one. */
+  readonly avoid?: ReadonlySet<string>;
 }
 
 export function nextHop(snapshot: Snapshot, query: NextHopQuery): NextHop {
   const owners = snapshot.addresses.get(query.address);
   const service = owners && preferredService(snapshot, owners.services, query.source);
   if (service !== undefined) return serviceHop(snapshot, service, query);
-  const uid = owners?.workloads[0];
+  return addressHop(snapshot, owners?.workloads[0], query);
+}
+
+/** To an address that is no service's, or counts as none. */
+function addressHop(snapshot: Snapshot, uid: string | undefined, query: NextHopQuery): NextHop {
   const workload = uid === undefined ? undefined : snapshot.workloads.get(uid);
   if (workload !== undefined) return workloadHop(snapshot, workload, query);
-  return { kind: "passthrough", address: query.address, port: query.port };
+  const { address, port } = query;
+  if (isLoopback(address) && MESH_PORTS.has(port)) {
+    const because = `port ${port} of this machine is the mesh's own`;
+    return { kind: "refused", because, service: undefined, workload: undefined };
+  }
+  return { kind: "passthrough", address, port };
+}
+
+function isLoopback(address: string): boolean {
+  return address === "::1" || /^(?:::ffff:)?127\./.test(address);
 }
 
 /** Of several services with one VIP: the client's namespace first, then canonical ones. */
@@ -98,12 +118,16 @@ function serviceHop(snapshot: Snapshot, service: Service, query: NextHopQuery): 
   });
   const hostname = service.hostname;
   if (!service.ports.some((p) => p.port === query.port)) {
-    return refused(`service ${hostname} has no port ${query.port}`);
+    const ports = service.ports.map((p) => p.port).join(", ");
+    return refused(`service ${hostname} has no port ${query.port} (it has ${ports || "none"})`);
   }
   if (isInMesh(query.source) && service.waypoint !== undefined) {
     return waypointHop(snapshot, service.waypoint, query, service, undefined);
   }
-  const endpoint = pick(snapshot, service, query.port, query.draw);
+  if (service.loadBalancing.mode === "PASSTHROUGH") {
+    return addressHop(snapshot, snapshot.addresses.get(query.address)?.workloads[0], query);
+  }
+  const endpoint = pickEndpoint(snapshot, service, query);
   if (endpoint === undefined) return refused(`service ${hostname} has no healthy endpoint`);
   const workload = snapshot.workloads.get(endpoint.workloadUid)!;
   const port = endpoint.ports.get(query.port)!;
@@ -133,7 +157,7 @@ function waypointHop(
     return refused(`waypoint ${binding.waypoint} cannot be used: ${binding.reason}`);
   }
   const front = snapshot.services.get(binding.service);
-  const endpoint = front && pick(snapshot, front, binding.hbonePort, query.draw);
+  const endpoint = front && pickEndpoint(snapshot, front, { ...query, port: binding.hbonePort });
   if (front === undefined || endpoint === undefined) {
     return refused(`waypoint ${binding.waypoint} has no healthy endpoint`);
   }
@@ -161,6 +185,10 @@ function workloadDirect(
   if (!isInMesh(query.source) || workload.tunnelProtocol !== "HBONE") {
     return { kind: "direct", address, port, workload, service };
   }
+  if (MESH_PORTS.has(port)) {
+    const because = `port ${port} of ${workload.name} is the mesh's own`;
+    return { kind: "refused", because, service, workload };
+  }
   return {
     kind: "tunnel",
     address,
@@ -176,21 +204,4 @@ function workloadDirect(
 
 function isInMesh(source: Workload | undefined): boolean {
   return source?.tunnelProtocol === "HBONE";
-}
-
-/** Uniform over the endpoints that may be chosen (ztunnel balances connections, not requests). */
-function pick(
-  snapshot: Snapshot,
-  service: Service,
-  port: number,
-  draw: number,
-): Endpoint | undefined {
-  const isOpenToAll = service.loadBalancing.healthPolicy === "ALLOW_ALL";
-  const usable = (snapshot.endpoints.get(service.key) ?? []).filter(
-    (e) =>
-      (e.isHealthy || isOpenToAll) &&
-      e.ports.has(port) &&
-      snapshot.workloads.get(e.workloadUid) !== undefined,
-  );
-  return usable[Math.floor(draw * usable.length)];
 }

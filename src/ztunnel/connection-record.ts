@@ -29,12 +29,13 @@ export interface ConnectionParties {
 export class ConnectionRecord {
   readonly #context: ZtunnelContext;
   readonly #parties: ConnectionParties;
-  readonly #startMs = performance.now();
+  readonly #startMs: number;
   #series: TcpSeries | undefined;
 
-  constructor(context: ZtunnelContext, parties: ConnectionParties) {
+  constructor(context: ZtunnelContext, parties: ConnectionParties, startMs = performance.now()) {
     this.#context = context;
     this.#parties = parties;
+    this.#startMs = startMs;
   }
 
   opened(): void {
@@ -43,7 +44,7 @@ export class ConnectionRecord {
     this.#context.accessLog.debug(this.#fields(), "connection opened");
   }
 
-  /** `sent`: towards the client. */
+  /** `sent`: towards the client. With an error the line is one of level error, as ztunnel's. */
   closed(sent: number, received: number, error: string | undefined): void {
     const series = this.#series;
     if (series === undefined) return;
@@ -51,10 +52,10 @@ export class ConnectionRecord {
     series.received(received);
     series.closed();
     const fields = { ...this.#fields(), bytes_sent: sent, bytes_recv: received };
-    this.#context.accessLog.info(
-      { ...fields, duration: this.#duration(), ...(error === undefined ? {} : { error }) },
-      "connection complete",
-    );
+    const duration = this.#duration();
+    const { accessLog } = this.#context;
+    if (error === undefined) accessLog.info({ ...fields, duration }, "connection complete");
+    else accessLog.error({ ...fields, duration, error }, "connection complete");
   }
 
   /** Refused or could not be opened. `flags` as ztunnel has them: DENY, CONNECT, TLS_FAILURE … */
@@ -91,12 +92,14 @@ export class ConnectionRecord {
       "src.workload": source?.name,
       "src.namespace": source?.namespace,
       "src.identity": this.#parties.sourceIdentity,
+      "src.cluster": source?.clusterId,
       "dst.addr": this.#parties.destinationAddress,
       "dst.hbone_addr": this.#parties.hboneAddress,
       "dst.service": service?.hostname,
       "dst.workload": destination?.name,
       "dst.namespace": destination?.namespace,
       "dst.identity": destination && workloadIdentity(destination),
+      "dst.cluster": destination?.clusterId,
       direction,
     };
   }

@@ -2,12 +2,15 @@
 import type { CertificateSource } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import type { Logger } from "../kit/log.ts";
+import type { LogLimit } from "../kit/log-limit.ts";
 import type { SnapshotSource } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
 import type { TunnelPool } from "../net/hbone/tunnel-pool.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import type { TcpMetrics } from "../telemetry/istio-metrics.ts";
+import type { CarriedConnections } from "./carried-connections.ts";
 import type { OpenConnections } from "./open-connections.ts";
+import type { ZtunnelMetrics } from "./ztunnel-metrics.ts";
 
 /** Where the application behind a workload's port really listens. */
 export interface AppAddress {
@@ -22,9 +25,14 @@ export interface ZtunnelContext {
   readonly certificates: CertificateSource;
   readonly pool: TunnelPool;
   readonly tcp: TcpMetrics;
+  readonly metrics: ZtunnelMetrics;
   readonly decisions: DecisionLog<DecisionPayload>;
+  /** Those that policy may cut. */
   readonly connections: OpenConnections;
+  readonly carried: CarriedConnections;
   readonly log: Logger;
+  /** Asked before a line that strangers can cause. */
+  readonly logLimit: LogLimit;
   /** Access log lines: one a connection. */
   readonly accessLog: Logger;
   /** Where tunnels to an address and port are to be dialled. */

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { smallMesh } from "../../test/support/small-mesh.ts";
-import { resolveName } from "./names.ts";
+import { lookUpName, resolveName } from "./names.ts";
 
 test("resolveName() takes the short forms as a client of the namespace means them", () => {
   const snapshot = smallMesh();
@@ -23,4 +23,17 @@ test("resolveName() knows no short form across namespaces, and no other names", 
   for (const name of ["", ".", "nobody", "reviews.default.svc.other.domain", "example.com"]) {
     expect(resolveName(snapshot, "default", name)).toBeUndefined();
   }
+});
+
+test("a search domain behind a known name changes nothing, and says which name was meant", () => {
+  const snapshot = smallMesh();
+  const fqdn = "reviews.default.svc.cluster.local";
+  for (const asked of ["reviews.default.svc.cluster.local.default.svc.cluster.local", "Reviews"]) {
+    expect(lookUpName(snapshot, "default", asked)?.service.hostname, asked).toBe(fqdn);
+  }
+  const searched = lookUpName(snapshot, "other", `reviews.default.other.svc.cluster.local`);
+  expect(searched?.canonicalName).toBe(fqdn);
+  expect(lookUpName(snapshot, "other", "reviews")).toBeUndefined();
+  expect(lookUpName(snapshot, undefined, fqdn)?.canonicalName).toBeUndefined();
+  expect(lookUpName(snapshot, undefined, `${fqdn}.svc.cluster.local`)).toBeUndefined();
 });

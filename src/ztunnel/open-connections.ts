@@ -5,11 +5,12 @@
 import type { Snapshot } from "../model/snapshot.ts";
 import { type L4Decider, l4Decider } from "../policy/decider.ts";
 import type { ConnectionFacts } from "../policy/facts.ts";
+import type { CutReason } from "./ztunnel-metrics.ts";
 
 export interface OpenConnection {
   readonly facts: ConnectionFacts;
   /** Policy no longer admits it, or its workload is gone. */
-  cut(because: string): void;
+  cut(because: string, cause: CutReason): void;
 }
 
 interface Group {
@@ -47,7 +48,8 @@ export class OpenConnections {
     for (const [uid, group] of this.#byWorkload) {
       const workload = snapshot.workloads.get(uid);
       if (workload === undefined) {
-        for (const connection of [...group.connections]) connection.cut("the workload is gone");
+        for (const connection of [...group.connections])
+          connection.cut("the workload is gone", "workload_gone");
         continue;
       }
       const decider = l4Decider(snapshot, workload);
@@ -55,7 +57,7 @@ export class OpenConnections {
       group.decider = decider;
       for (const connection of [...group.connections]) {
         const verdict = decider.authorize(connection.facts);
-        if (!verdict.isAllowed) connection.cut(denial(verdict));
+        if (!verdict.isAllowed) connection.cut(denial(verdict), "policy");
       }
     }
   }

@@ -1,5 +1,5 @@
 /**
- * The one whose connection an Outbound carries: captured on its way, or asking by SOCKS5.
+ * The one whose connection is carried: captured on its way, or asking by SOCKS5.
  */
 import type { Failure } from "../kit/failure.ts";
 import { EarlyBytes } from "../net/early-bytes.ts";

@@ -39,15 +39,22 @@ function connect(context: ZtunnelContext, request: Socks5Request, source: Worklo
   const service = resolveName(context.snapshots.current, source.namespace, host);
   if (service !== undefined) {
     const address = service.addresses[0] ?? headlessAddress(context, service.key);
-    if (address === undefined) request.refuse("hostUnreachable");
+    if (address === undefined) unreachable(context, request, "the service has no healthy endpoint");
     else open(context, request, source, address, port);
     return;
   }
   // Not a name of the mesh: the rest of the world is passed through.
   lookup(host, (failed, address) => {
-    if (failed) request.refuse("hostUnreachable");
+    if (failed) unreachable(context, request, failed.message);
     else open(context, request, source, address, port);
   });
+}
+
+/** There is nowhere to go, so no connection either: this line is all that tells of it. */
+function unreachable(context: ZtunnelContext, request: Socks5Request, reason: string): void {
+  const { user, host, port } = request;
+  context.log.info({ user, host, port, reason }, "SOCKS5 host name leads nowhere");
+  request.refuse("hostUnreachable");
 }
 
 /** A headless service stands for its endpoints. */

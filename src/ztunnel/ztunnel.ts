@@ -10,7 +10,9 @@ import type net from "node:net";
 import type { CertificateSource } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import type { Drain } from "../kit/drain.ts";
+import type { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
+import { LogLimit } from "../kit/log-limit.ts";
 import type { Snapshot, SnapshotSource } from "../model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
 import { TunnelPool } from "../net/hbone/tunnel-pool.ts";
@@ -20,12 +22,14 @@ import { TcpStream } from "../net/tcp-stream.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
+import { CarriedConnections } from "./carried-connections.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { acceptTunnelled } from "./inbound.ts";
 import { OpenConnections } from "./open-connections.ts";
 import { Outbound } from "./outbound.ts";
 import { CapturedClient } from "./outbound-client.ts";
 import { acceptSocksClient } from "./socks-client.ts";
+import { ZtunnelMetrics } from "./ztunnel-metrics.ts";
 
 export interface ZtunnelOptions {
   readonly snapshots: SnapshotSource;
@@ -36,37 +40,52 @@ export interface ZtunnelOptions {
   readonly tunnelAddress: ZtunnelContext["tunnelAddress"];
   readonly dialFrom: ZtunnelContext["dialFrom"];
   readonly appAddress: ZtunnelContext["appAddress"];
+  /** Connections that it carries at a time; default 20,000. */
+  readonly maxConnections?: number;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
-const POOL_IDLE_TIMEOUT_MS = 300_000;
+/** ztunnel's; a shorter `hboneIdleTimeout` of the mesh goes before. */
+const POOL_IDLE_TIMEOUT_MAX_MS = 300_000;
 
 export class Ztunnel {
   readonly #context: ZtunnelContext;
   readonly #servers = new Map<string, TunnelServer>();
+  /** Those of workloads that are gone, until their last stream is. */
+  readonly #leaving = new Set<TunnelServer>();
   readonly #unsubscribe: () => void;
+  readonly #hide: () => void;
 
   constructor(options: ZtunnelOptions) {
     const { snapshots, certificates, registry, decisions, drain } = options;
+    const { settings } = snapshots.current;
+    const logger = log("ztunnel");
     this.#context = {
       snapshots,
       certificates,
       decisions,
       pool: new TunnelPool({
-        connectTimeoutMs: snapshots.current.settings.connectTimeoutMs,
+        connectTimeoutMs: settings.connectTimeoutMs,
         maxStreamsPerConnection: 100,
-        idleTimeoutMs: POOL_IDLE_TIMEOUT_MS,
+        idleTimeoutMs: Math.min(settings.hboneIdleTimeoutMs, POOL_IDLE_TIMEOUT_MAX_MS),
         limits: TUNNEL_LIMITS,
       }),
       tcp: new TcpMetrics(registry),
       connections: new OpenConnections(),
-      log: log("ztunnel"),
+      carried: new CarriedConnections(options.maxConnections),
+      metrics: new ZtunnelMetrics(registry),
+      log: logger,
+      logLimit: new LogLimit({
+        onLeftOut: (kind, count) => logger.warn({ kind, count }, "more lines like this one"),
+      }),
       accessLog: log("access"),
       tunnelAddress: options.tunnelAddress,
       dialFrom: options.dialFrom,
       appAddress: options.appAddress,
     };
     this.#unsubscribe = snapshots.subscribe((now) => this.#onSnapshot(now));
+    const { carried, metrics, pool } = this.#context;
+    this.#hide = registry.beforeExpose(() => metrics.show(carried, pool.stats));
     drain.add(this);
   }
 
@@ -75,7 +94,11 @@ export class Ztunnel {
     for (const [uid, server] of this.#servers) {
       if (snapshot.workloads.get(uid) !== undefined) continue;
       this.#servers.delete(uid);
-      server.drain().catch((caught: unknown) => this.#context.log.error({ caught }, "drain"));
+      this.#leaving.add(server);
+      server
+        .drain()
+        .catch((caught: unknown) => this.#context.log.error({ caught }, "drain"))
+        .finally(() => this.#leaving.delete(server));
     }
   }
 
@@ -92,7 +115,9 @@ export class Ztunnel {
     const source = this.#workloadAt(address);
     const remote = { address, port: socket.remotePort ?? 0 };
     const client = new CapturedClient(new TcpStream(socket));
-    new Outbound(this.#context, { client, source, remote, ...original }).start();
+    const isOurListener =
+      socket.localAddress === original.address && socket.localPort === original.port;
+    new Outbound(this.#context, { client, source, remote, ...original, isOurListener }).start();
   }
 
   /** A connection to a workload's tunnel port. */
@@ -117,7 +142,7 @@ export class Ztunnel {
   #serverOf(uid: string): TunnelServer {
     let server = this.#servers.get(uid);
     if (server === undefined) {
-      const { certificates, snapshots, log: logger } = this.#context;
+      const { certificates, snapshots } = this.#context;
       server = new TunnelServer(
         {
           identity: () => {
@@ -127,12 +152,12 @@ export class Ztunnel {
           trustDomains: () => [snapshots.current.settings.trustDomain],
           limits: TUNNEL_LIMITS,
           handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+          idleTimeoutMs: snapshots.current.settings.hboneIdleTimeoutMs,
         },
         {
           onConnect: (stream, request, connection) =>
             acceptTunnelled(this.#context, uid, stream, request, connection),
-          onTlsFailure: (failure, remoteAddress) =>
-            logger.warn({ remoteAddress, reason: failure.message }, "tunnel refused"),
+          onTlsFailure: (failure, remoteAddress) => this.#onTlsFailure(failure, remoteAddress),
         },
       );
       this.#servers.set(uid, server);
@@ -152,18 +177,32 @@ export class Ztunnel {
     return { streams, connections };
   }
 
-  get connectionCount(): number {
-    return this.#context.connections.size;
+  #onTlsFailure(failure: Failure, remoteAddress: string): void {
+    const { metrics, log: logger, logLimit } = this.#context;
+    metrics.tlsRefused(failure.code);
+    if (!logLimit.allows(failure.code)) return;
+    logger.warn({ remoteAddress, reason: failure.message }, "tunnel refused");
   }
 
+  /** Connections that it carries, one that passes it twice counted twice. */
+  get connectionCount(): number {
+    return this.#context.carried.size;
+  }
+
+  /** Plain connections are nobody else's: neither a server nor the pool waits for them. */
   async drain(): Promise<void> {
-    await Promise.all([...this.#servers.values()].map((server) => server.drain()));
+    const servers = [...this.#servers.values(), ...this.#leaving];
+    const draining = servers.map((server) => server.drain());
+    await Promise.all([...draining, this.#context.carried.whenEmpty()]);
     await this.#context.pool.drain();
   }
 
   destroy(): void {
     this.#unsubscribe();
-    for (const server of this.#servers.values()) server.destroy();
+    this.#hide();
+    this.#context.logLimit.flush();
+    this.#context.carried.cutAll("shutting down");
+    for (const server of [...this.#servers.values(), ...this.#leaving]) server.destroy();
     this.#context.pool.destroy();
   }
 }

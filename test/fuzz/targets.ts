@@ -1,5 +1,6 @@
 /** All targets by name; each in a module of its own or with its kin. */
 import type { Target } from "./target.ts";
+import { dnsAnswer, dnsQuery } from "./targets/dns.ts";
 import { hpack, huffman } from "./targets/hpack.ts";
 import { http1Body } from "./targets/http1-body.ts";
 import { http1Request, http1Response } from "./targets/http1-heads.ts";
@@ -12,4 +13,5 @@ import { authority, baggage, path } from "./targets/texts.ts";
 export const TARGETS: readonly Target[] = [
   ...[hpack, huffman, http2Server, http2Client, http1Request, http1Response, http1Body],
   ...[http1Session, path, authority, baggage, socks5, yamlObjects, accessLogFormat],
+  ...[dnsQuery, dnsAnswer],
 ];

@@ -11,7 +11,7 @@ import { type DeadlineEntry, Deadlines } from "../../kit/deadlines.ts";
 import { Failure } from "../../kit/failure.ts";
 import { type ConnectionHandler, Http2Connection } from "../http2/connection.ts";
 import { SocketTransport } from "../http2/transport.ts";
-import { connectTls, lingerThenDestroy, type TlsPeer } from "../tls.ts";
+import { connectTls, lingerThenDestroy, type TlsIdentity, type TlsPeer } from "../tls.ts";
 import type { Tunnel } from "./tunnel.ts";
 import type { TunnelPoolOptions, TunnelTarget } from "./tunnel-pool.ts";
 
@@ -33,7 +33,10 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
   #timer: NodeJS.Timeout | undefined;
   #http2: Http2Connection | undefined;
   #socket: TlsPeer["socket"] | undefined;
+  /** The certificate that it was opened with. */
+  readonly #identity: TlsIdentity | undefined;
   #isReady = false;
+  #isRetired = false;
   #isClosed = false;
   #onDrained: (() => void)[] = [];
 
@@ -48,6 +51,7 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
     this.#options = options;
     this.#idle = idle;
     const identity = target.identity();
+    this.#identity = identity;
     if (identity === undefined) {
       const failure = new Failure(
         "CERTIFICATE_UNAVAILABLE",
@@ -77,7 +81,31 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
   }
 
   hasRoom(streamsMax: number): boolean {
-    return this.#isReady && this.#http2!.canOpen && this.streamCount < streamsMax;
+    return this.#takesStreams && this.streamCount < streamsMax;
+  }
+
+  /** Ready, but for its last streams only: after GOAWAY, or with an old certificate. */
+  get isLeaving(): boolean {
+    return this.#isReady && !this.#takesStreams;
+  }
+
+  get #takesStreams(): boolean {
+    return this.#isReady && !this.#isRetired && this.#http2!.canOpen;
+  }
+
+  /**
+   * New streams go with the new certificate; the old ones live on where they are. True: it has
+   * just been retired, and `closeUnused` is due when the caller has placed what it holds.
+   */
+  retireUnless(identity: TlsIdentity | undefined): boolean {
+    const isCurrent = identity === undefined || identity === this.#identity;
+    if (isCurrent || !this.#isReady || this.#isRetired) return false;
+    this.#isRetired = true;
+    return true;
+  }
+
+  closeUnused(): void {
+    if (!this.#isClosed && this.streamCount === 0) this.#startDrain();
   }
 
   start(tunnel: Tunnel): void {
@@ -137,7 +165,7 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
 
   onIdle(): void {
     if (this.#isClosed || !this.#isReady) return;
-    if (this.#http2!.canOpen) this.#idle.arm(this, performance.now());
+    if (this.#takesStreams) this.#idle.arm(this, performance.now());
     else this.#startDrain();
   }
 

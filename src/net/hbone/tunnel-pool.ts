@@ -5,6 +5,9 @@
  * expected identities, up to a number of streams; then another is opened. Tunnels wait, in a
  * bounded queue, only for connections that are being opened; what is open is used at once.
  *
+ * A certificate that was renewed is used by new connections; those with the old one take no new
+ * streams, and close when their last one ends.
+ *
  * Invariants:
  * - a listener is called once, never during `open()`, and not at all after `abort()`;
  * - a CONNECT is sent twice only when the peer has said that it did not look at the first.
@@ -158,6 +161,14 @@ class Group implements PoolConnectionOwner, TunnelOwner {
   /** Starts the tunnel on a connection with room, or has it wait for a new one. */
   place(tunnel: Tunnel, target: TunnelTarget, except?: PoolConnection): void {
     this.#target = target;
+    const identity = target.identity();
+    const retired = this.connections.filter((connection) => connection.retireUnless(identity));
+    this.#seat(tunnel, except);
+    // Behind it: a group without connections would be forgotten.
+    for (const connection of retired) connection.closeUnused();
+  }
+
+  #seat(tunnel: Tunnel, except: PoolConnection | undefined): void {
     const { maxStreamsPerConnection } = this.#options;
     for (const connection of this.connections) {
       if (connection !== except && connection.hasRoom(maxStreamsPerConnection)) {
@@ -179,7 +190,9 @@ class Group implements PoolConnectionOwner, TunnelOwner {
     const { maxStreamsPerConnection, maxConnectionsPerTarget } = this.#options;
     const connecting = this.connections.filter((connection) => !connection.isReady).length;
     if (this.#waiting.size <= connecting * maxStreamsPerConnection) return;
-    if (this.connections.length < (maxConnectionsPerTarget ?? MAX_CONNECTIONS_PER_TARGET)) {
+    // Those that are leaving are bounded by their streams: nothing new is added to them.
+    const staying = this.connections.filter((connection) => !connection.isLeaving).length;
+    if (staying < (maxConnectionsPerTarget ?? MAX_CONNECTIONS_PER_TARGET)) {
       this.connections.push(new PoolConnection(this, this.#target, this.#options, this.#idle));
     } else if (connecting === 0) {
       setImmediate(() => this.#failWaiting(this.#failure("all its connections are full")));
