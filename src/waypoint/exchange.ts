@@ -15,11 +15,13 @@ import type { Failure } from "../kit/failure.ts";
 import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { type Http1Head, NO_HEAD } from "../net/http1/head.ts";
 import { H } from "../net/http1/header-names.ts";
+import type { HeaderList } from "../net/http2/headers.ts";
 import type { Dial, DialListener } from "./dial.ts";
 import { ExchangeState } from "./exchange-state.ts";
 import { grpcStatusIn, grpcStatusOf, isGrpcType } from "./grpc.ts";
 import { Http1Upstream } from "./http1-upstream.ts";
 import { detailsAfterStart, LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
+import type { MessageHead } from "./message-head.ts";
 import { runStages } from "./pipeline.ts";
 import { backoffMs, isIdempotent } from "./retry.ts";
 import { labelsOf } from "./source-labels.ts";
@@ -41,9 +43,12 @@ export class Exchange extends ExchangeState implements DialListener {
   // The request on its way
   upstream: Upstream | null = null;
   dial: Dial | null = null;
-  /** The rewritten head, kept until an answer begins so that it can be sent again. */
+  /** The rewritten head, kept until an answer begins so that it can be sent again: as bytes … */
   requestHead: Buffer | null = null;
   requestHeadBytes = 0;
+  /** … or, for an HTTP/2 backend, as a list. */
+  requestList: HeaderList | null = null;
+  hasRequestBody = false;
   isChunked = false;
   /** The route's time-out is armed; it comes instead of the watch for stalls. */
   hasTimeout = false;
@@ -60,7 +65,7 @@ export class Exchange extends ExchangeState implements DialListener {
   #requestTrailers: Trailers = NO_TRAILERS;
 
   /** A request head has arrived: runs the stages on it. */
-  begin(head: Http1Head, nowMs: number): void {
+  begin(head: MessageHead, nowMs: number): void {
     this.head = head;
     const { current } = this.context.snapshots;
     if (current !== this.snapshot) {
@@ -71,11 +76,12 @@ export class Exchange extends ExchangeState implements DialListener {
     this.query = head.query;
     this.authority = head.authority;
     this.isChunked = head.framing === "chunked";
+    this.hasRequestBody = head.framing !== "none";
     this.isUpgrade = head.upgrade !== "";
     this.isGrpc = this.session.isHttp2 && isGrpcType(head.get(H.contentType));
     this.startMs = nowMs;
     this.startWallMs = this.context.accessLog.isOn ? Date.now() : 0;
-    this.requestHeaderBytes = head.end - head.start;
+    this.requestHeaderBytes = head.headBytes;
     this.#reset();
     this.context.activeRequests.add(1);
     runStages(this);
@@ -165,16 +171,16 @@ export class Exchange extends ExchangeState implements DialListener {
 
   // ---- the answer, from the upstream
 
-  onInterimHead(head: Http1Head): void {
+  onInterimHead(head: MessageHead): void {
     this.session.writeInterim(head);
   }
 
-  onResponseHead(head: Http1Head): void {
+  onResponseHead(head: MessageHead): void {
     const nowMs = performance.now();
     this.upstreamServiceTimeMs = Math.round(nowMs - this.startMs);
     this.status = head.status;
     this.isResponseStarted = true;
-    this.responseHeaderBytes = head.end - head.start;
+    this.responseHeaderBytes = head.headBytes;
     if (this.isGrpc) this.grpcStatus = head.get(H.grpcStatus) ?? "";
     releaseHead(this);
     this.session.writeHead(head, this.upstreamServiceTimeMs);

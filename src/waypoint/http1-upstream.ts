@@ -9,7 +9,7 @@ import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts"
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { BodyReader } from "../net/http1/body.ts";
 import { findHeadEnd, HEAD_BYTES_MAX, Http1Head, parseResponseHead } from "../net/http1/head.ts";
-import { writeChunk, writeLastChunk } from "./chunked.ts";
+import { flat, writeChunk, writeLastChunk } from "./chunked.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { Exchange } from "./exchange.ts";
 import { Stash } from "./stash.ts";
@@ -70,7 +70,10 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     else this.stream.write(bytes, start, end, source);
   }
 
-  /** Trailers of requests are dropped: few servers look at them, and none has to. */
+  /**
+   * Trailers of requests are dropped, as Envoy does: few servers look at them, and one that takes
+   * them for headers would see what no policy has seen.
+   */
   endRequest(_trailers: Trailers, isChunked: boolean): void {
     if (isChunked) writeLastChunk(this.stream);
     this.#isRequestDone = true;
@@ -204,7 +207,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     if (this.#isPersistent && this.#isRequestDone && !isMoreThere) {
       this.#rest(exchange.context.limits.upstreamIdleTimeoutMs);
     } else this.close();
-    exchange.onResponseEnd(this.#body.trailers);
+    exchange.onResponseEnd(flat(this.#body.trailers));
   }
 
   #rest(idleTimeoutMs: number): void {

@@ -8,7 +8,6 @@
 import { type DeadlineEntry, Deadlines } from "../kit/deadlines.ts";
 import type { Failure } from "../kit/failure.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
-import { Http1Head } from "../net/http1/head.ts";
 import { type ConnectionHandler, Http2Connection } from "../net/http2/connection.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import { INNER_LIMITS } from "../net/http2/limits.ts";
@@ -16,14 +15,17 @@ import type { HeadersListener, Http2Stream } from "../net/http2/stream.ts";
 import { StreamTransport } from "../net/http2/stream-transport.ts";
 import type { Dial, DialListener } from "./dial.ts";
 import type { Exchange } from "./exchange.ts";
-import { readResponseList, requestList, trailerList, trailersOf } from "./http2-heads.ts";
+import { trailersOf } from "./http2-heads.ts";
+import { ListHead } from "./list-head.ts";
 import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
 
 /** Streams on a connection whose SETTINGS are not here yet. */
 const UNREADY_STREAMS_MAX = 100;
 const LINGER_MS = 1_000;
 const idleDeadlines = new Deadlines(300_000);
-const responseHead = new Http1Head();
+
+/** The head being read. One is enough: a head is handed on within the callback. */
+const responseHead = new ListHead();
 
 export class Http2Pool implements DialListener {
   readonly #connections: Http2UpstreamConnection[] = [];
@@ -167,10 +169,9 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
 
   begin(exchange: Exchange): void {
     this.#exchange = exchange;
-    const { list, hasBody } = requestList(exchange.requestHead!, exchange.requestHeadBytes);
-    this.#isRequestDone = !hasBody;
+    this.#isRequestDone = !exchange.hasRequestBody;
     this.#wasReused = this.#connection.served++ > 0;
-    this.#stream = this.#connection.http2.open(list, !hasBody, this);
+    this.#stream = this.#connection.http2.open(exchange.requestList!, this.#isRequestDone, this);
     this.#stream.consumer = this;
   }
 
@@ -181,7 +182,7 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
   endRequest(trailers: Trailers): void {
     if (this.#isRequestDone) return;
     this.#isRequestDone = true;
-    if (trailers.length > 0) this.#stream!.sendTrailers(trailerList(trailers));
+    if (trailers.length > 0) this.#stream!.sendTrailers(trailers);
     else this.#stream!.end();
   }
 
@@ -197,10 +198,7 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
       this.#trailers = trailersOf(headers);
       return;
     }
-    const isForHttp1 = !exchange.session.isHttp2;
-    const { method } = exchange;
-    const problem = readResponseList(responseHead, headers, endStream, method, isForHttp1);
-    if (problem !== undefined || responseHead.status === 101) {
+    if (responseHead.readResponse(headers, endStream, exchange.method) !== undefined) {
       this.#fail("protocol");
       return;
     }

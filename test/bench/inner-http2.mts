@@ -13,6 +13,7 @@ import type { Http2Stream } from "../../src/net/http2/stream.ts";
 import { StreamTransport } from "../../src/net/http2/stream-transport.ts";
 import { Http1Session } from "../../src/waypoint/http1-session.ts";
 import { Http2Session } from "../../src/waypoint/http2-session.ts";
+import { indexOf } from "../support/small-mesh.ts";
 import { FakeWaypoint, meshWith } from "../support/waypoint-session.ts";
 
 const CONCURRENCY = 32;
@@ -64,7 +65,7 @@ function withProtocol(protocol: "HTTP11" | "HTTP2") {
   const key = "default/reviews.default.svc.cluster.local";
   const service = snapshot.services.get(key)!;
   const ports = service.ports.map((port) => ({ ...port, protocol }));
-  return { ...snapshot, services: new Map([...snapshot.services, [key, { ...service, ports }]]) };
+  return { ...snapshot, services: indexOf({ [key]: { ...service, ports } }) };
 }
 
 function serveHttp2(stream: ByteStream): void {
