@@ -147,7 +147,7 @@ function askHttp1(stream: ByteStream, count: number): Promise<void> {
     stream.consumer = {
       onData(bytes, _start, end) {
         const text = bytes.toString("latin1", Math.max(0, end - 10), end);
-        if (!text.endsWith("0123456789") && !text.endsWith("0\r\n\r\n")) return;
+        if (!text.endsWith("0123456789") && !text.endsWith("\n0\r\n\r\n")) return;
         if (++done === count) resolve();
         else stream.write(REQUEST_1, 0, REQUEST_1.length, null);
       },
