@@ -20,6 +20,7 @@ import type { Dial, DialListener } from "./dial.ts";
 import { ExchangeState } from "./exchange-state.ts";
 import { grpcStatusIn, grpcStatusOf, isGrpcType } from "./grpc.ts";
 import { Http1Upstream } from "./http1-upstream.ts";
+import { KeptBody } from "./kept-body.ts";
 import { detailsAfterStart, LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
 import type { MessageHead } from "./message-head.ts";
 import { runStages } from "./pipeline.ts";
@@ -61,7 +62,7 @@ export class Exchange extends ExchangeState implements DialListener {
   #retryTimer: NodeJS.Timeout | undefined = undefined;
   #pending: Buffer[] = [];
   #isRequestDone = false;
-  #isBodySent = false;
+  readonly #sentBody = new KeptBody();
   #requestTrailers: Trailers = NO_TRAILERS;
 
   /** A request head has arrived: runs the stages on it. */
@@ -95,7 +96,7 @@ export class Exchange extends ExchangeState implements DialListener {
     this.hasTimeout = false;
     this.needsFresh = false;
     this.#isRequestDone = false;
-    this.#isBodySent = false;
+    this.#sentBody.clear();
     this.#isHalfEnded = false;
     this.#movedBytes = 0;
     this.#movedAtMs = this.startMs;
@@ -121,7 +122,7 @@ export class Exchange extends ExchangeState implements DialListener {
   }
 
   #sendBody(upstream: Upstream, bytes: Buffer, start: number, end: number): void {
-    this.#isBodySent = true;
+    this.#sentBody.add(bytes, start, end, this.requestList !== null);
     upstream.sendBody(bytes, start, end, this.session.stream, this.isChunked);
   }
 
@@ -130,6 +131,7 @@ export class Exchange extends ExchangeState implements DialListener {
     this.upstream = upstream;
     upstream.begin(this);
     if (this.upstream !== upstream) return;
+    this.#sentBody.sendAgain(upstream, this.isChunked);
     if (this.#pending.length > 0) {
       const pending = this.#pending;
       this.#pending = [];
@@ -180,6 +182,7 @@ export class Exchange extends ExchangeState implements DialListener {
     this.upstreamServiceTimeMs = Math.round(nowMs - this.startMs);
     this.status = head.status;
     this.isResponseStarted = true;
+    this.#sentBody.clear();
     this.responseHeaderBytes = head.headBytes;
     if (this.isGrpc) this.grpcStatus = head.get(H.grpcStatus) ?? "";
     releaseHead(this);
@@ -256,9 +259,9 @@ export class Exchange extends ExchangeState implements DialListener {
    * by the server while the request was on its way; that is no fault of the request's.
    */
   #mayReplay(kind: UpstreamFailure, wasReused: boolean): boolean {
-    if (this.#isBodySent || this.attempt > this.snapshot.settings.retryAttempts + 1) return false;
-    if (kind === "refused") return true;
-    return kind === "reset" && wasReused && isIdempotent(this.method);
+    if (this.attempt > this.snapshot.settings.retryAttempts + 1) return false;
+    if (kind === "refused") return this.#sentBody.isWhole;
+    return kind === "reset" && wasReused && this.#sentBody.isEmpty && isIdempotent(this.method);
   }
 
   #fail(reply: LocalReply): void {
@@ -343,7 +346,10 @@ export class Exchange extends ExchangeState implements DialListener {
     // Both sides of an upgraded connection have ended: what is queued upstream still goes out.
     if (reset === undefined && this.status === 101) return;
     this.#cancelUpstream();
-    if (this.flags === "-") {
+    if (this.flags === "-" && reset?.by === "local") {
+      this.flags = "DPE";
+      this.details = "http2.violation.of.messaging.rule";
+    } else if (this.flags === "-") {
       this.flags = "DC";
       this.details = "downstream_remote_disconnect";
     }

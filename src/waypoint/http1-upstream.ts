@@ -63,7 +63,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     bytes: Buffer,
     start: number,
     end: number,
-    source: ByteStream,
+    source: ByteStream | null,
     isChunked: boolean,
   ): void {
     if (isChunked) writeChunk(this.stream, bytes, start, end, source);

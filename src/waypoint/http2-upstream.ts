@@ -175,7 +175,7 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
     this.#stream.consumer = this;
   }
 
-  sendBody(bytes: Buffer, start: number, end: number, source: ByteStream): void {
+  sendBody(bytes: Buffer, start: number, end: number, source: ByteStream | null): void {
     this.#stream!.write(bytes, start, end, source);
   }
 

@@ -14,7 +14,13 @@ export interface Upstream {
   /** Takes an exchange and sends its request's head. */
   begin(exchange: Exchange): void;
   /** `isChunked`: the body's length is not known. */
-  sendBody(bytes: Buffer, start: number, end: number, source: ByteStream, isChunked: boolean): void;
+  sendBody(
+    bytes: Buffer,
+    start: number,
+    end: number,
+    source: ByteStream | null,
+    isChunked: boolean,
+  ): void;
   endRequest(trailers: Trailers, isChunked: boolean): void;
   /** The exchange has no more use for it, in the middle of things. */
   cancel(): void;
