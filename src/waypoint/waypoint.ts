@@ -11,6 +11,7 @@ import type { DecisionPayload } from "../agent/decision-record.ts";
 import { deadlinesOf } from "../kit/deadlines.ts";
 import type { Drain } from "../kit/drain.ts";
 import { log } from "../kit/log.ts";
+import { LogLimit } from "../kit/log-limit.ts";
 import type { SnapshotSource } from "../model/snapshot.ts";
 import { parseAuthority } from "../net/hbone/authority.ts";
 import { TunnelPool } from "../net/hbone/tunnel-pool.ts";
@@ -67,12 +68,16 @@ export class Waypoint implements TunnelHandler {
   readonly #context: WaypointContext;
   readonly #targets: Targets;
   readonly #log;
+  readonly #logLimit;
   readonly #refusedTunnels;
   readonly #unsubscribe: () => void;
 
   constructor(options: WaypointOptions) {
     this.#options = options;
     this.#log = log(`waypoint ${options.key}`);
+    this.#logLimit = new LogLimit({
+      onLeftOut: (kind, count) => this.#log.warn({ count }, `${kind}: lines left out`),
+    });
     const { snapshots, registry } = options;
     const { hboneIdleTimeoutMs: idleTimeoutMs } = snapshots.current.settings;
     const connectTimeoutMs = () => snapshots.current.settings.connectTimeoutMs;
@@ -163,7 +168,9 @@ export class Waypoint implements TunnelHandler {
   }
 
   onTlsFailure(failure: Error, remoteAddress: string): void {
-    this.#log.warn({ remoteAddress, reason: failure.message }, "tunnel refused");
+    if (this.#logLimit.allows("tunnel refused")) {
+      this.#log.warn({ remoteAddress, reason: failure.message }, "tunnel refused");
+    }
     this.#refusedTunnels.child([this.#options.key, "tls"]).add(1);
   }
 
@@ -234,7 +241,9 @@ export class Waypoint implements TunnelHandler {
     connection: TunnelConnection,
   ): void {
     const { peer, remoteAddress } = connection;
-    this.#log.warn({ authority, status, peer, remoteAddress }, "CONNECT refused");
+    if (this.#logLimit.allows("CONNECT refused")) {
+      this.#log.warn({ authority, status, peer, remoteAddress }, "CONNECT refused");
+    }
     this.#refusedTunnels.child([this.#options.key, String(status)]).add(1);
     stream.respond([":status", String(status)], true);
     stream.reset("cancel");
@@ -261,6 +270,7 @@ export class Waypoint implements TunnelHandler {
 
   destroy(): void {
     this.#unsubscribe();
+    this.#logLimit.flush();
     this.#server.destroy();
     this.#pool.destroy();
   }
