@@ -178,7 +178,10 @@ test("a backend that resets in mid-answer resets the client's stream", async () 
     stream.write("half");
     setTimeout(() => stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR), 10);
   });
-  await expect(ask(connect(waypoint), { ":path": "/" })).rejects.toThrow("INTERNAL_ERROR");
+  const request = connect(waypoint).request({ ":authority": "reviews", ":path": "/" });
+  request.on("error", () => {});
+  request.resume();
+  await expect.poll(() => request.rstCode).toBe(http2.constants.NGHTTP2_INTERNAL_ERROR);
   const [line] = await waypoint.accessLines();
   expect(line).toContain("200 UC upstream_reset_after_response_started{connection_termination}");
 });
@@ -286,7 +289,7 @@ test.each<[string, string[], string?]>([
 test("the encoder lets no line break through", async () => {
   const waypoint = new FakeWaypoint(withProtocol("HTTP11"));
   const send = await rawClient(waypoint);
-  void send([...HEAD, "x-a", "b\r\nx-b: c\0"]);
+  void send([...HEAD, "x-a", "b\r\nx-b: c\0d"]);
   await expect.poll(() => waypoint.backends.connections.length).toBe(1);
   await settle();
   expect(waypoint.backends.last.text).not.toContain("\r\nx-b");

@@ -84,12 +84,14 @@ export class ListHead implements HeadFacts {
     this.start = i;
     let present = 0;
     let bytes = 0;
+    let hosts = 0;
     for (let n = 0; i < list.length; i += 2, n++) {
       const value = list[i + 1]!;
       if (NO_FIELD.test(value)) return bad("forbidden character in a header");
       const id = knownHeaderId(list[i]!);
       ids[n] = id;
       if (id >= 0 && id < 32) present |= 1 << id;
+      if (id === H.host && ++hosts > 1) return bad("more than one host");
       bytes += list[i]!.length + value.length + 4;
     }
     this.#present = present;

@@ -88,7 +88,7 @@ export function ask(
     });
     request.on("end", () => resolve(answer));
     request.on("error", reject);
-    request.end(body);
+    if (!request.writableEnded) request.end(body);
   });
 }
 
