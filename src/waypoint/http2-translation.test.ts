@@ -176,7 +176,7 @@ test("a backend that resets in mid-answer resets the client's stream", async () 
     stream.on("error", () => {});
     stream.respond({ ":status": 200 });
     stream.write("half");
-    setTimeout(() => stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR), 10);
+    setTimeout(() => stream.destroy(new Error("broken")), 10);
   });
   const request = connect(waypoint).request({ ":authority": "reviews", ":path": "/" });
   request.on("error", () => {});
