@@ -17,7 +17,7 @@ const REQUEST_HEAD =
 const CHUNK = /^([0-9a-f]+)\r\n/;
 
 /** Requests as a strict backend reads them; those that are whole are counted. */
-function countRequests(text: string): number {
+export function countRequests(text: string): number {
   let rest = text;
   for (let count = 0; ; count++) {
     if (rest === "") return count;
