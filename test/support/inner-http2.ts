@@ -4,7 +4,7 @@ import { Duplex } from "node:stream";
 import type { ByteStream } from "../../src/net/byte-stream.ts";
 import { Http1Session } from "../../src/waypoint/http1-session.ts";
 import { Http2Session } from "../../src/waypoint/http2-session.ts";
-import { type MemoryPairOptions, type MemoryPeer, MemoryStream } from "./memory-stream.ts";
+import { type MemoryPeer, MemoryStream } from "./memory-stream.ts";
 import { type FakeWaypoint, meshWith } from "./waypoint-session.ts";
 
 const ends: (() => void)[] = [];
@@ -43,19 +43,20 @@ function duplexOver(stream: ByteStream): Duplex {
 }
 
 /** A client that speaks HTTP/2; `through` HTTP/1.1's session it is recognised by its preface. */
-export function connect(
-  waypoint: FakeWaypoint,
-  through: "http1" | "http2" = "http2",
-  pair: MemoryPairOptions = {},
-) {
-  const [stream, remote] = MemoryStream.pair(pair);
+export function connect(waypoint: FakeWaypoint, through: "http1" | "http2" = "http2") {
+  return open(waypoint, through).client;
+}
+
+/** The same, with the waypoint's end of its stream. */
+export function open(waypoint: FakeWaypoint, through: "http1" | "http2" = "http2") {
+  const [stream, remote] = MemoryStream.pair();
   const Session = through === "http2" ? Http2Session : Http1Session;
   new Session(stream, waypoint.connection, waypoint.context, waypoint.target());
   const duplex = duplexOver(remote);
   const client = http2.connect("http://reviews", { createConnection: () => duplex });
   client.on("error", () => {});
   ends.push(() => client.destroy());
-  return client;
+  return { client, stream };
 }
 
 export function withProtocol(protocol: "HTTP11" | "HTTP2" | "UNKNOWN") {
