@@ -166,9 +166,11 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
   /** The client speaks HTTP/2 (RFC 9113 §3.3): its preface begins like a request of version 2.0. */
   #becomeHttp2(bytes: Buffer, start: number, end: number): void {
     this.#state = CLOSED;
+    Deadlines.disarm(this);
     this.#context.sessions.delete(this);
     const session = new Http2Session(this.stream, this.connection, this.#context, this.#target);
     session.onData(bytes, start, end);
+    if (this.#graceMs >= 0) session.drain();
     if (this.#isInputEnded) this.stream.consumer.onEnd();
   }
 

@@ -18,6 +18,9 @@ import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
 /** Idle connections kept for each endpoint; more are closed when they come back. */
 const IDLE_PER_ENDPOINT_MAX = 256;
 
+/** 1xx before one answer, as in HTTP/2; more are not honest. */
+const INTERIM_HEADS_MAX = 32;
+
 /** The head being read. One is enough: a head is parsed and handed on within one callback. */
 const responseHead = new Http1Head();
 
@@ -39,6 +42,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
   #isPersistent = true;
   #isEndedByClose = false;
   #isRequestDone = false;
+  #interimHeads = 0;
   isClosed = false;
   /** Exchanges served before the present one. */
   served = 0;
@@ -56,6 +60,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     this.#state = HEAD;
     this.#isPersistent = true;
     this.#isRequestDone = false;
+    this.#interimHeads = 0;
     this.stream.write(exchange.requestHead!, 0, exchange.requestHeadBytes, null);
   }
 
@@ -166,6 +171,11 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
       return true;
     }
     if (status < 200) {
+      this.#interimHeads++;
+      if (this.#interimHeads > INTERIM_HEADS_MAX) {
+        this.#fail("protocol");
+        return false;
+      }
       exchange.onInterimHead(responseHead);
       return true;
     }

@@ -3,6 +3,7 @@
  * of its streams an exchange of its own.
  */
 import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts";
+import type { Failure } from "../kit/failure.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import type { Http1Head } from "../net/http1/head.ts";
@@ -18,7 +19,7 @@ import { Exchange } from "./exchange.ts";
 import { grpcReply } from "./grpc.ts";
 import { isWholeResponse, responseList, trailersOf } from "./http2-heads.ts";
 import { ListHead } from "./list-head.ts";
-import { type LocalReply, replyTo } from "./local-replies.ts";
+import { LOCAL_REPLIES, type LocalReply, replyTo } from "./local-replies.ts";
 import type { MessageHead } from "./message-head.ts";
 import { recordRefused } from "./stages/record.ts";
 import { interimEdits, responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
@@ -98,7 +99,18 @@ export class Http2Session implements ConnectionHandler, Drainable, DeadlineEntry
     if (this.#free.length < FREE_REQUESTS_MAX) this.#free.push(request);
   }
 
-  onClosed(): void {
+  onClosed(failure: Failure | undefined): void {
+    const isPeersFault =
+      failure?.code === "HTTP2_PROTOCOL_ERROR" || failure?.code === "HTTP2_FLOOD";
+    if (isPeersFault) {
+      const reply = LOCAL_REPLIES.badHttp2;
+      recordRefused(
+        this.context,
+        { isHttp2: true, connection: this.connection },
+        this.target,
+        reply,
+      );
+    }
     this.context.sessions.delete(this);
     Deadlines.disarm(this);
     if (!this.#stream.isClosed) setTimeout(() => this.#stream.reset("cancel"), LINGER_MS).unref();

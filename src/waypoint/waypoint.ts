@@ -31,7 +31,6 @@ import { Clusters } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import { Dialer } from "./dial.ts";
 import { Http1Session } from "./http1-session.ts";
-import { Http2Session } from "./http2-session.ts";
 import { DEFAULT_LIMITS, type WaypointLimits } from "./limits.ts";
 import { Sniffer } from "./sniffer.ts";
 import { forward } from "./stages/forward.ts";
@@ -189,13 +188,11 @@ export class Waypoint implements TunnelHandler {
     }
     switch (target.protocol) {
       case "HTTP11":
-        stream.respond(OK, false);
-        new Http1Session(stream, connection, this.#context, target);
-        return;
       case "HTTP2":
       case "GRPC":
+        // Whichever the port declares, a client may speak either: it shows with its first bytes.
         stream.respond(OK, false);
-        new Http2Session(stream, connection, this.#context, target);
+        new Http1Session(stream, connection, this.#context, target);
         return;
       case "TCP":
       case "TLS":
