@@ -197,3 +197,16 @@ test("1xx without end are cut off", async () => {
   expect(client.text).toMatch(/HTTP\/1\.1 502 /);
   expect(client.text.match(/HTTP\/1\.1 103/g)!.length).toBeLessThan(100);
 });
+
+test("an answer that an HTTP/2 client does not read is not kept for ever", async () => {
+  start({ lingerMs: 20, unreadTimeoutMs: 50 });
+  const client = connect(waypoint);
+  const request = client.request({ ":authority": "reviews", ":path": "/" });
+  request.on("error", () => {});
+  await until(() => waypoint.backends.connections.length > 0);
+  const body = "b".repeat(200_000);
+  waypoint.backends.last.send(`HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n${body}`);
+  await until(() => request.rstCode !== 0);
+  expect(waypoint.active).toBe(0);
+  endClients();
+});

@@ -18,6 +18,7 @@ import type { DownstreamSession } from "./downstream-session.ts";
 import { Exchange } from "./exchange.ts";
 import { grpcReply } from "./grpc.ts";
 import { isWholeResponse, responseList, trailersOf } from "./http2-heads.ts";
+import { Linger } from "./linger.ts";
 import { ListHead } from "./list-head.ts";
 import { LOCAL_REPLIES, type LocalReply, replyTo } from "./local-replies.ts";
 import type { MessageHead } from "./message-head.ts";
@@ -130,6 +131,8 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
   readonly #session: Http2Session;
   readonly #exchange: Exchange;
   #trailers: Trailers = NO_TRAILERS;
+  /** The answer is not out yet, and everything else is over. */
+  #linger: Linger | undefined;
 
   constructor(session: Http2Session, connection: TunnelConnection) {
     this.#session = session;
@@ -168,6 +171,8 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
 
   /** After an orderly end the exchange is over, or about to be: its answer was complete. */
   onClosed(reset: StreamReset | undefined): void {
+    this.#linger?.stop();
+    this.#linger = undefined;
     if (!this.#exchange.isActive) this.#session.release(this);
     else if (reset !== undefined) this.#exchange.onDownstreamClosed(reset);
   }
@@ -226,6 +231,8 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
   /** The answer is out and the request is not: the rest of it is not wanted (RFC 9113 §8.1). */
   #endUnread(): void {
     const { stream } = this;
-    if (stream.isLocalEnded && !stream.isRemoteEnded) stream.resetWith(ErrorCode.NO_ERROR);
+    if (stream.isClosed) return;
+    if (stream.isLocalEnded) stream.resetWith(ErrorCode.NO_ERROR);
+    else this.#linger = new Linger(stream, this.#session.context.limits);
   }
 }
