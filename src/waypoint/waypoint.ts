@@ -167,9 +167,7 @@ export class Waypoint implements TunnelHandler {
   }
 
   onTlsFailure(failure: Error, remoteAddress: string): void {
-    if (this.#logLimit.allows("tunnel refused")) {
-      this.#log.warn({ remoteAddress, reason: failure.message }, "tunnel refused");
-    }
+    this.#log.warn({ remoteAddress, reason: failure.message }, "tunnel refused");
     this.#refusedTunnels.child([this.#options.key, "tls"]).add(1);
   }
 
