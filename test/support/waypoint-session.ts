@@ -49,6 +49,13 @@ export function meshWith(count: number, base = smallMesh()): Snapshot {
   };
 }
 
+/** The same mesh, and the backends speak HTTP/2. */
+export function withHttp2Backends(base: Snapshot = meshWith(1)): Snapshot {
+  const service = base.services.get(REVIEWS)!;
+  const ports = service.ports.map((port) => ({ ...port, protocol: "HTTP2" as const }));
+  return { ...base, services: indexOf({ [REVIEWS]: { ...service, ports } }) };
+}
+
 /** The same mesh, and nobody may do anything. */
 export function denyingAll(base: Snapshot): Snapshot {
   const policy: AuthorizationPolicy = {
