@@ -16,7 +16,7 @@ import { assert } from "../../kit/assert.ts";
 import { type DeadlineEntry, Deadlines } from "../../kit/deadlines.ts";
 import { Failure } from "../../kit/failure.ts";
 import type { StreamReset } from "../byte-stream.ts";
-import { ErrorCode, errorName } from "./errors.ts";
+import { ErrorCode, errorName, type PeerError } from "./errors.ts";
 import { Faults } from "./faults.ts";
 import { FloodGuard } from "./flood-guard.ts";
 import { FrameReader } from "./frame-reader.ts";
@@ -39,6 +39,8 @@ export interface ConnectionHandler {
   onGoaway?(): void;
   /** The last stream has ended. */
   onIdle?(): void;
+  /** The peer has broken the protocol, or a limit: on one stream, or the connection ends by it. */
+  onPeerError?(error: PeerError): void;
   onClosed(failure: Failure | undefined): void;
 }
 
@@ -156,7 +158,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     let position = start;
     while (this.#prefaceBytes > 0 && position < end) {
       if (bytes[position] !== PREFACE[PREFACE.length - this.#prefaceBytes]) {
-        this.fail(ErrorCode.PROTOCOL_ERROR, "no HTTP/2 preface");
+        this.fail(ErrorCode.PROTOCOL_ERROR, "§3.4: no HTTP/2 preface");
         return;
       }
       this.#prefaceBytes--;
@@ -245,6 +247,8 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
       isFlood ? "HTTP2_FLOOD" : "HTTP2_PROTOCOL_ERROR",
       `${errorName(code)}: ${detail}`,
     );
+    this.handler.onPeerError?.({ code: errorName(code), detail, stream: 0 });
+    if (this.#isClosed) return;
     this.#sendGoaway(code);
     this.#end(failure);
   }
@@ -322,7 +326,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
   onDeadline(): void {
     const { keepaliveIntervalMs, keepaliveTimeoutMs } = this.limits;
     if (!this.#isSettingsAcked) {
-      this.fail(ErrorCode.SETTINGS_TIMEOUT, "our SETTINGS were not acknowledged");
+      this.fail(ErrorCode.SETTINGS_TIMEOUT, "§6.5.3: our SETTINGS were not acknowledged");
       return;
     }
     if (this.#isPingUnanswered && !this.#hasHeardPeer) {

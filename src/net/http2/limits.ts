@@ -20,8 +20,9 @@ export interface Http2Limits {
   /** Frames that carry no data, in one flood window; each DATA frame we send allows ten more. */
   readonly maxControlFrames: number;
   /**
-   * Streams that came to nothing by the peer's doing, in one flood window: reset before we answered
-   * (CVE-2023-44487), refused, or provoking a reset of ours (CVE-2025-8671).
+   * Streams that came to nothing by the peer's doing, in one flood window: reset at once, whether
+   * answered or not (CVE-2023-44487), refused, or provoking a reset of ours (CVE-2025-8671). Above
+   * it the connection ends, if they are more than half of all that were opened.
    */
   readonly maxPrematureResets: number;
   /** Empty frames in a row that end nothing. */

@@ -25,6 +25,9 @@ import { defaultPeerSettings, type PeerSettings } from "./settings.ts";
 import type { Http2Stream } from "./stream.ts";
 import type { Transport } from "./transport.ts";
 
+/** Data that goes out in pieces smaller than this, because the window is narrower still, … */
+const DRIBBLE_BYTES = 256;
+
 export class Sender {
   readonly output: Output;
   /** What the peer's SETTINGS say. */
@@ -35,6 +38,8 @@ export class Sender {
   #line: Http2Stream[] = [];
   #first = 0;
   #isResuming = false;
+  /** … pays for no window updates (CVE-2019-9511): the last `take` was one of a few bytes. */
+  #isDribbling = false;
   /** Whose bytes went out while the transport was behind, and how many. */
   #creditors: ByteStream[] = [];
   #dues: number[] = [];
@@ -58,12 +63,13 @@ export class Sender {
     if (count <= 0) return 0;
     stream.sendWindow -= count;
     this.#window -= count;
+    this.#isDribbling = count < wanted && count < DRIBBLE_BYTES;
     return count;
   }
 
   /** Sends what was taken. */
   data(id: number, bytes: Buffer, start: number, end: number): void {
-    this.#guard.dataSent();
+    if (!this.#isDribbling) this.#guard.dataSent();
     this.output.data(id, bytes, start, end, this.peer.maxFrameBytes);
   }
 

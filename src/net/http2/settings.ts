@@ -73,23 +73,24 @@ function applyOne(
   const bad = (detail: string, code: number = ErrorCode.PROTOCOL_ERROR) => ({ code, detail });
   switch (setting) {
     case Setting.ENABLE_PUSH:
-      if (value > 1 || (value === 1 && role === "client")) return bad(`ENABLE_PUSH of ${value}`);
+      if (value > 1 || (value === 1 && role === "client"))
+        return bad(`§6.5.2: ENABLE_PUSH of ${value}`);
       return undefined;
     case Setting.MAX_CONCURRENT_STREAMS:
       peer.maxConcurrentStreams = value;
       return undefined;
     case Setting.INITIAL_WINDOW_SIZE:
       if (value > WINDOW_MAX)
-        return bad("INITIAL_WINDOW_SIZE too large", ErrorCode.FLOW_CONTROL_ERROR);
+        return bad("§6.5.2: INITIAL_WINDOW_SIZE too large", ErrorCode.FLOW_CONTROL_ERROR);
       peer.initialWindowBytes = value;
       return undefined;
     case Setting.MAX_FRAME_SIZE:
       if (value < DEFAULT_FRAME_BYTES || value > FRAME_BYTES_MAX)
-        return bad(`MAX_FRAME_SIZE of ${value}`);
+        return bad(`§6.5.2: MAX_FRAME_SIZE of ${value}`);
       peer.maxFrameBytes = value;
       return undefined;
     case Setting.ENABLE_CONNECT_PROTOCOL:
-      return value > 1 ? bad(`ENABLE_CONNECT_PROTOCOL of ${value}`) : undefined;
+      return value > 1 ? bad(`RFC 8441 §3: ENABLE_CONNECT_PROTOCOL of ${value}`) : undefined;
     case Setting.HEADER_TABLE_SIZE:
       peer.headerTableBytes = value;
       return undefined;

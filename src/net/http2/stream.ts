@@ -38,6 +38,9 @@ const IGNORE: HeadersListener = { onHeaders() {} };
 /** What one waiting stream may send before the next one has its turn. */
 const TURN_BYTES = 64 * 1024;
 
+/** A stream that lived so long was worth opening. */
+const YOUNG_MS = 1_000;
+
 export class Http2Stream extends ByteStream {
   readonly id: number;
   readonly connection: Http2Connection;
@@ -50,7 +53,8 @@ export class Http2Stream extends ByteStream {
   isRemoteEnded = false;
   /** The final response (client) or request (server) headers have been seen. */
   hasHeaders = false;
-  hasResponded = false;
+  /** Server role: when it was opened, by `performance.now()`. */
+  openedAtMs = 0;
   interimResponses = 0;
   /** CONNECT: no trailers, and content-length means nothing. */
   isTunnel = false;
@@ -61,6 +65,7 @@ export class Http2Stream extends ByteStream {
   /** Payload still due by content-length; -1: not declared. */
   #dueBytes = -1;
   #hasReceivedData = false;
+  #hasSentData = false;
   #isClosed = false;
   /** Credited, but not yet given back to the peer. */
   #creditedBytes = 0;
@@ -90,7 +95,6 @@ export class Http2Stream extends ByteStream {
   /** Server role: the response's headers. */
   respond(block: Buffer | HeaderList, endStream: boolean): void {
     if (this.#isClosed || this.isLocalEnded || this.#isEndQueued) return;
-    this.hasResponded = true;
     this.connection.sender.headers(this.id, block, endStream);
     if (endStream) this.#localEnd();
   }
@@ -102,6 +106,7 @@ export class Http2Stream extends ByteStream {
       source?.credit(length);
       return;
     }
+    this.#hasSentData = true;
     const { sender } = this.connection;
     let sent = 0;
     if (this.#queue === null && !sender.hasLine) {
@@ -154,6 +159,16 @@ export class Http2Stream extends ByteStream {
   }
 
   // ---- for the connection
+
+  /**
+   * Given up at once, answered or not: it is young and has not carried data in both directions. Who
+   * resets such streams has us dial and answer for nothing; who asks, reads an answer and then
+   * resets does not, nor who gives up after a while.
+   */
+  get isUnused(): boolean {
+    if (this.#hasReceivedData && this.#hasSentData) return false;
+    return performance.now() - this.openedAtMs < YOUNG_MS;
+  }
 
   /** The headers say how long the body is (RFC 9113 §8.1.1). */
   declareBody(bytes: number): void {
