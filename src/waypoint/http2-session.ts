@@ -7,6 +7,7 @@ import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.t
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import { Http1Head } from "../net/http1/head.ts";
 import { type ConnectionHandler, Http2Connection } from "../net/http2/connection.ts";
+import type { PeerError } from "../net/http2/errors.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import { INNER_LIMITS } from "../net/http2/limits.ts";
 import type { HeadersListener, Http2Stream } from "../net/http2/stream.ts";
@@ -82,6 +83,10 @@ export class Http2Session implements ConnectionHandler, Drainable, DeadlineEntry
     if (this.deadlineNext !== null) Deadlines.disarm(this);
     const request = new Http2Request(stream, this.#connection, this.#context, this.#target);
     request.begin(headers, endStream);
+  }
+
+  onPeerError(error: PeerError): void {
+    this.#context.peerErrors.http2("listener", error, this.#connection.peer);
   }
 
   onClosed(): void {

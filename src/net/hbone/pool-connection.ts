@@ -10,6 +10,7 @@
 import { type DeadlineEntry, Deadlines } from "../../kit/deadlines.ts";
 import { Failure } from "../../kit/failure.ts";
 import { type ConnectionHandler, Http2Connection } from "../http2/connection.ts";
+import type { PeerError } from "../http2/errors.ts";
 import { SocketTransport } from "../http2/transport.ts";
 import { connectTls, lingerThenDestroy, type TlsPeer } from "../tls.ts";
 import type { Tunnel } from "./tunnel.ts";
@@ -128,6 +129,10 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
     this.#isReady = true;
     this.#owner.onConnectionReady(this);
     if (this.streamCount === 0) this.onIdle();
+  }
+
+  onPeerError(error: PeerError): void {
+    this.#options.onPeerError?.(error, this.#target);
   }
 
   /** No new streams here (`canOpen` says so); the old ones live on. */
