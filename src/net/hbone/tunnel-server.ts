@@ -201,8 +201,9 @@ class Session implements ConnectionHandler, DeadlineEntry {
     const { handshakeTimeoutMs: prefaceTimeoutMs } = options;
     this.#onOver = onOver;
     this.#timer = setTimeout(() => {
-      const detail = `no HTTP/2 preface within ${prefaceTimeoutMs} ms`;
-      this.#http2?.destroy(new Failure("TIMEOUT", detail));
+      const failure = new Failure("TIMEOUT", `no HTTP/2 preface within ${prefaceTimeoutMs} ms`);
+      this.#http2?.destroy(failure);
+      this.#handler.onTlsFailure?.(failure, this.#connection.remoteAddress);
     }, prefaceTimeoutMs);
   }
 
