@@ -588,15 +588,6 @@ function dialTls(port: number): Promise<net.Socket> {
 const REFUSED_STREAM = 7;
 const SETTINGS = frame(4, 0, 0, Buffer.alloc(0));
 
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
-
 function words(...values: number[]): Buffer {
   const payload = Buffer.alloc(values.length * 4);
   for (const [index, value] of values.entries()) payload.writeUInt32BE(value, index * 4);

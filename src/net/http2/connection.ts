@@ -76,6 +76,8 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
   #prefaceBytes: number;
   /** What a new stream's window is for the peer. */
   #initialReceiveWindow: number;
+  /** What streams' windows may still grow by. */
+  #growthLeft: number;
   #isSettingsAcked = false;
   /** The last stream id of our final GOAWAY; -1: not sent. */
   #goawayLast = -1;
@@ -95,6 +97,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     this.role = role;
     this.limits = limits;
     this.handler = handler;
+    this.#growthLeft = limits.windowGrowthBytes;
     this.#transport = transport;
     const guard = new FloodGuard(limits);
     this.sender = new Sender(transport, guard, limits);
@@ -193,8 +196,16 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     return stream;
   }
 
+  /** How much of `wanted` a stream's window may grow by. */
+  takeGrowth(wanted: number): number {
+    const growth = Math.min(wanted, this.#growthLeft);
+    this.#growthLeft -= growth;
+    return growth;
+  }
+
   /** The stream is closed; its consumer is yet to be told. */
   forget(stream: Http2Stream, reset: StreamReset | undefined): void {
+    this.#growthLeft += stream.growthBytes;
     this.#table.open.delete(stream.id);
     if (reset?.by === "local") this.#table.rememberReset(stream.id, "reset by us");
     else if (reset?.by === "peer") this.#table.rememberReset(stream.id, "reset by peer");

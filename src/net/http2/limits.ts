@@ -9,7 +9,16 @@ export interface Http2Limits {
   /** An encoded block with its CONTINUATIONs; above it ENHANCE_YOUR_CALM (CVE-2024-27316). */
   readonly maxHeaderBlockBytes: number;
   readonly maxContinuationFrames: number;
+  /** What a stream may have under way and unread from the beginning. */
   readonly streamWindowBytes: number;
+  /** What it may grow to while its consumer keeps up. */
+  readonly streamWindowBytesMax: number;
+  /**
+   * What all streams together may grow by. With it a connection holds at most
+   * `maxConcurrentStreams × streamWindowBytes + windowGrowthBytes`, and every stream has its own
+   * part of that: those whose consumers stand still take nothing from the others.
+   */
+  readonly windowGrowthBytes: number;
   readonly connectionWindowBytes: number;
   /** A PING after this much silence. */
   readonly keepaliveIntervalMs: number;
@@ -39,7 +48,10 @@ export const TUNNEL_LIMITS: Http2Limits = {
   maxHeaderListBytes: 64 * 1024,
   maxHeaderBlockBytes: 64 * 1024,
   maxContinuationFrames: 16,
-  streamWindowBytes: 4 * 1024 * 1024,
+  streamWindowBytes: 128 * 1024,
+  streamWindowBytesMax: 4 * 1024 * 1024,
+  // With 200 × 128 KiB: two connection windows.
+  windowGrowthBytes: 7 * 1024 * 1024,
   connectionWindowBytes: 16 * 1024 * 1024,
   keepaliveIntervalMs: 10_000,
   keepaliveTimeoutMs: 20_000,
@@ -56,7 +68,9 @@ export const INNER_LIMITS: Http2Limits = {
   ...TUNNEL_LIMITS,
   maxConcurrentStreams: 1024,
   maxFrameBytes: 16_384,
-  streamWindowBytes: 256 * 1024,
+  streamWindowBytes: 64 * 1024,
+  streamWindowBytesMax: 256 * 1024,
+  windowGrowthBytes: 1024 * 1024,
   connectionWindowBytes: 1024 * 1024,
   keepaliveIntervalMs: 60_000,
 };

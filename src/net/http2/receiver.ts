@@ -6,8 +6,9 @@
  *
  * Flow control: the connection's window is given back as DATA *arrives*, a stream's as its consumer
  * credits bytes. So a consumer that stands still stops its own stream only, and what a connection
- * can make us hold is the sum of its streams' windows (`maxConcurrentStreams × streamWindowBytes`);
- * the connection's window merely bounds what is under way.
+ * can make us hold is the sum of its streams' windows, which `Http2Limits` bounds; the connection's
+ * window merely bounds what is under way. (Giving the connection's back with the streams' instead
+ * would let one client that does not read stop all others who share a connection to a server.)
  */
 import type { Http2Connection } from "./connection.ts";
 import { ErrorCode, errorName } from "./errors.ts";

@@ -19,7 +19,8 @@
  * Sending: bytes go straight into the connection's output as far as both windows allow; the rest is
  * copied into a queue, and the stream waits its turn with the connection. `Sender` gives sources
  * their credit, later when the transport is behind.
- * Receiving: the window is given back as the consumer credits bytes, in steps of half a window.
+ * Receiving: the window is given back as the consumer credits bytes, in steps of half a window, and
+ * twice as wide each time that the consumer holds little, as far as the connection has room.
  */
 import { assert } from "../../kit/assert.ts";
 import { ByteStream, type ResetReason, type StreamReset } from "../byte-stream.ts";
@@ -67,6 +68,8 @@ export class Http2Stream extends ByteStream {
   #hasReceivedData = false;
   #hasSentData = false;
   #isClosed = false;
+  /** What the window is when everything has been credited. */
+  #windowBytes: number;
   /** Credited, but not yet given back to the peer. */
   #creditedBytes = 0;
   /** Received and not yet credited: what our consumer holds. */
@@ -82,6 +85,7 @@ export class Http2Stream extends ByteStream {
     this.id = id;
     this.sendWindow = sendWindow;
     this.receiveWindow = receiveWindow;
+    this.#windowBytes = connection.limits.streamWindowBytes;
   }
 
   get isClosed(): boolean {
@@ -152,13 +156,28 @@ export class Http2Stream extends ByteStream {
     assert(this.#heldBytes >= 0, "more credit than bytes");
     if (this.isRemoteEnded) return;
     this.#creditedBytes += count;
-    if (this.#creditedBytes * 2 < this.connection.limits.streamWindowBytes) return;
+    if (this.#creditedBytes * 2 < this.#windowBytes) return;
+    if (this.#heldBytes * 2 <= this.#windowBytes) this.#growWindow();
     this.receiveWindow += this.#creditedBytes;
     this.connection.sender.windowUpdate(this.id, this.#creditedBytes);
     this.#creditedBytes = 0;
   }
 
+  /** The consumer keeps up: it may have more under way. */
+  #growWindow(): void {
+    const room = this.connection.limits.streamWindowBytesMax - this.#windowBytes;
+    if (room <= 0) return;
+    const growth = this.connection.takeGrowth(Math.min(room, this.#windowBytes));
+    this.#windowBytes += growth;
+    this.#creditedBytes += growth;
+  }
+
   // ---- for the connection
+
+  /** By how much the window has grown. */
+  get growthBytes(): number {
+    return this.#windowBytes - this.connection.limits.streamWindowBytes;
+  }
 
   /**
    * Given up at once, answered or not: it is young and has not carried data in both directions. Who
