@@ -151,7 +151,7 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
   }
 
   onClosed(failure: Failure | undefined): void {
-    lingerThenDestroy(this.#socket!);
+    lingerThenDestroy(this.#socket!, failure !== undefined);
     if (failure?.code === "HTTP2_PROTOCOL_ERROR") this.#closed(this.#failure(failure.message));
     else this.#closed(this.#failure(reasonOf(failure), "UPSTREAM_TLS_FAILED"));
   }

@@ -245,10 +245,10 @@ class Session implements ConnectionHandler, DeadlineEntry {
     this.#handler.onPeerError?.(error, this.#connection);
   }
 
-  onClosed(): void {
+  onClosed(failure: Failure | undefined): void {
     clearTimeout(this.#timer);
     Deadlines.disarm(this);
-    lingerThenDestroy(this.#socket!);
+    lingerThenDestroy(this.#socket!, failure !== undefined);
     this.#onOver();
   }
 
