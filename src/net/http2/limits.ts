@@ -9,6 +9,8 @@ export interface Http2Limits {
   /** An encoded block with its CONTINUATIONs; above it ENHANCE_YOUR_CALM (CVE-2024-27316). */
   readonly maxHeaderBlockBytes: number;
   readonly maxContinuationFrames: number;
+  /** Whether our encoder uses the peer's dynamic table. */
+  readonly indexesHeaders: boolean;
   /** What a stream may have under way and unread from the beginning. */
   readonly streamWindowBytes: number;
   /** What it may grow to while its consumer keeps up. */
@@ -48,6 +50,7 @@ export const TUNNEL_LIMITS: Http2Limits = {
   maxHeaderListBytes: 64 * 1024,
   maxHeaderBlockBytes: 64 * 1024,
   maxContinuationFrames: 16,
+  indexesHeaders: false,
   streamWindowBytes: 128 * 1024,
   streamWindowBytesMax: 4 * 1024 * 1024,
   // With 200 × 128 KiB: two connection windows.
@@ -68,6 +71,7 @@ export const INNER_LIMITS: Http2Limits = {
   ...TUNNEL_LIMITS,
   maxConcurrentStreams: 1024,
   maxFrameBytes: 16_384,
+  indexesHeaders: true,
   streamWindowBytes: 64 * 1024,
   streamWindowBytesMax: 256 * 1024,
   windowGrowthBytes: 1024 * 1024,

@@ -254,10 +254,16 @@ export class Receiver implements FrameSink {
     }
     const { peer } = this.#sender;
     const before = peer.initialWindowBytes;
+    peer.smallestHeaderTableBytes = Number.POSITIVE_INFINITY;
     const problem = applySettings(peer, this.#connection.role, bytes, start, end);
     if (problem !== undefined) {
       this.#faults.fail(problem.code, problem.detail);
       return;
+    }
+    // Of several sizes the smallest counts as well (RFC 7541 §4.2).
+    if (peer.smallestHeaderTableBytes < Number.POSITIVE_INFINITY) {
+      this.#sender.limitHeaderTable(peer.smallestHeaderTableBytes);
+      this.#sender.limitHeaderTable(peer.headerTableBytes);
     }
     this.#sender.output.frame(FrameType.SETTINGS, Flag.ACK, 0, NOTHING, 0, 0);
     if (this.#isReplyFlood()) return;

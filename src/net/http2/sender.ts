@@ -18,7 +18,7 @@ import type { ByteStream } from "../byte-stream.ts";
 import type { FloodGuard } from "./flood-guard.ts";
 import { DEFAULT_WINDOW_BYTES, Flag, FrameType, WINDOW_MAX } from "./frames.ts";
 import type { HeaderList } from "./headers.ts";
-import { encodeBlock } from "./hpack/encoder.ts";
+import { IndexingEncoder } from "./hpack/indexing-encoder.ts";
 import type { Http2Limits } from "./limits.ts";
 import { Output, peerPausedAboveBytes } from "./output.ts";
 import { defaultPeerSettings, type PeerSettings } from "./settings.ts";
@@ -33,6 +33,7 @@ export class Sender {
   /** What the peer's SETTINGS say. */
   readonly peer: PeerSettings = defaultPeerSettings();
   readonly #guard: FloodGuard;
+  readonly #encoder: IndexingEncoder;
   #window = DEFAULT_WINDOW_BYTES;
   /** The line; those before `#first` have had their turn. */
   #line: Http2Stream[] = [];
@@ -46,6 +47,7 @@ export class Sender {
 
   constructor(transport: Transport, guard: FloodGuard, limits: Http2Limits) {
     this.#guard = guard;
+    this.#encoder = new IndexingEncoder(limits.indexesHeaders);
     const peerPausedAbove = peerPausedAboveBytes(limits.connectionWindowBytes);
     this.output = new Output(transport, peerPausedAbove, () => this.#onCaughtUp());
   }
@@ -103,7 +105,8 @@ export class Sender {
 
   /** An empty block is possible; more than a frame goes on in CONTINUATIONs. */
   headers(id: number, headers: Buffer | HeaderList, endStream: boolean): void {
-    const block = Buffer.isBuffer(headers) ? headers : encodeBlock(headers);
+    const encoder = this.#encoder;
+    const block = Buffer.isBuffer(headers) ? encoder.carry(headers) : encoder.encode(headers);
     const limit = this.peer.maxFrameBytes;
     let end = Math.min(block.length, limit);
     let flags = endStream ? Flag.END_STREAM : 0;
@@ -115,6 +118,11 @@ export class Sender {
       const last = end === block.length ? Flag.END_HEADERS : 0;
       this.output.frame(FrameType.CONTINUATION, last, id, block, start, end);
     }
+  }
+
+  /** The peer's SETTINGS_HEADER_TABLE_SIZE. */
+  limitHeaderTable(bytes: number): void {
+    this.#encoder.limitTable(bytes);
   }
 
   endStream(id: number): void {

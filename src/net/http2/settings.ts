@@ -8,8 +8,10 @@ export interface PeerSettings {
   maxConcurrentStreams: number;
   initialWindowBytes: number;
   maxFrameBytes: number;
-  /** For an encoder with a dynamic table; ours has none. */
+  /** Of its decoder's dynamic table: what our encoder may use. */
   headerTableBytes: number;
+  /** The smallest that its latest SETTINGS named. */
+  smallestHeaderTableBytes: number;
 }
 
 /** What holds before its SETTINGS are here (RFC 9113 §6.5.2). */
@@ -19,6 +21,7 @@ export function defaultPeerSettings(): PeerSettings {
     initialWindowBytes: DEFAULT_WINDOW_BYTES,
     maxFrameBytes: DEFAULT_FRAME_BYTES,
     headerTableBytes: DEFAULT_TABLE_BYTES,
+    smallestHeaderTableBytes: Number.POSITIVE_INFINITY,
   };
 }
 
@@ -93,6 +96,7 @@ function applyOne(
       return value > 1 ? bad(`RFC 8441 §3: ENABLE_CONNECT_PROTOCOL of ${value}`) : undefined;
     case Setting.HEADER_TABLE_SIZE:
       peer.headerTableBytes = value;
+      peer.smallestHeaderTableBytes = Math.min(value, peer.smallestHeaderTableBytes);
       return undefined;
     default: // RFC 9113 §6.5.2: unknown settings are ignored; MAX_HEADER_LIST_SIZE is advice
       return undefined;
