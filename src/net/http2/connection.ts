@@ -129,6 +129,11 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     return this.#table.open.size < this.sender.peer.maxConcurrentStreams && this.#table.hasOwnIds;
   }
 
+  /** Client role: a CONNECT may have `:protocol` (RFC 8441). Known from `onReady` on. */
+  get allowsExtendedConnect(): boolean {
+    return this.sender.peer.allowsExtendedConnect;
+  }
+
   get streamCount(): number {
     return this.#table.open.size;
   }

@@ -7,7 +7,13 @@ import { ErrorCode } from "./errors.ts";
 import type { Faults } from "./faults.ts";
 import { FrameType } from "./frames.ts";
 import { HeaderBlocks } from "./header-blocks.ts";
-import { contentLength, type HeaderList, header, headerListProblem } from "./headers.ts";
+import {
+  contentLength,
+  type HeaderList,
+  type HeaderListKind,
+  header,
+  headerListProblem,
+} from "./headers.ts";
 import type { Http2Limits } from "./limits.ts";
 import type { Http2Stream } from "./stream.ts";
 import type { StreamTable } from "./stream-table.ts";
@@ -24,6 +30,7 @@ export class HeaderReceiver {
   readonly #limits: Http2Limits;
   readonly #blocks: HeaderBlocks;
   readonly #isServer: boolean;
+  readonly #requestKind: HeaderListKind;
 
   constructor(
     connection: Http2Connection,
@@ -37,6 +44,7 @@ export class HeaderReceiver {
     this.#limits = limits;
     this.#blocks = new HeaderBlocks(limits);
     this.#isServer = connection.role === "server";
+    this.#requestKind = limits.allowsExtendedConnect ? "extendedRequest" : "request";
   }
 
   /** A block is open: only its CONTINUATION may come. */
@@ -118,7 +126,7 @@ export class HeaderReceiver {
     }
     const problem =
       this.#selfDependence() ??
-      headerListProblem(headers, "request") ??
+      headerListProblem(headers, this.#requestKind) ??
       (endStream && length > 0 ? CUT_BODY : undefined);
     if (problem !== undefined) this.#faults.refuse(id, ErrorCode.PROTOCOL_ERROR, problem);
     else {

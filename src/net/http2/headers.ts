@@ -51,7 +51,13 @@ const SCHEME_BIT = 2;
 const PATH_BIT = 8;
 const PROTOCOL_BIT = 16;
 
-const ALLOWED = { request: 1 + 2 + 4 + 8 + 16, response: 32, trailers: 0 } as const;
+const ALLOWED = {
+  request: 1 + 2 + 4 + 8,
+  /** Where `:protocol` is allowed (RFC 8441 §4). */
+  extendedRequest: 1 + 2 + 4 + 8 + 16,
+  response: 32,
+  trailers: 0,
+} as const;
 const CONNECTION_SPECIFIC = new Set([
   "connection",
   "keep-alive",
@@ -84,15 +90,17 @@ export function headerListProblem(list: HeaderList, kind: HeaderListKind): strin
     if (name === "te" && value !== "trailers") return "§8.2.2: te other than trailers";
   }
   if (kind === "trailers") return undefined;
-  const problem = kind === "request" ? requestProblem(list, seen) : responseProblem(list);
+  const problem = kind === "response" ? responseProblem(list) : requestProblem(list, seen);
   return problem ?? (contentLength(list) === -2 ? "§8.1.1: a malformed content-length" : undefined);
 }
 
 function requestProblem(list: HeaderList, seen: number): string | undefined {
   const method = header(list, ":method") ?? "";
   if (!METHOD.test(method)) return "§8.3.1: :method is missing or malformed";
-  if ((seen & PROTOCOL_BIT) !== 0 && method !== "CONNECT")
-    return "RFC 8441 §4: :protocol without CONNECT";
+  if ((seen & PROTOCOL_BIT) !== 0) {
+    if (method !== "CONNECT") return "RFC 8441 §4: :protocol without CONNECT";
+    if (!METHOD.test(header(list, ":protocol")!)) return "RFC 8441 §4: a malformed :protocol";
+  }
   const authority = header(list, ":authority");
   if (method === "CONNECT" && (seen & PROTOCOL_BIT) === 0) {
     // RFC 9113 §8.5

@@ -11,6 +11,8 @@ export interface Http2Limits {
   readonly maxContinuationFrames: number;
   /** Whether our encoder uses the peer's dynamic table. */
   readonly indexesHeaders: boolean;
+  /** Server role: whether CONNECT may come with `:protocol`, as for WebSockets (RFC 8441). */
+  readonly allowsExtendedConnect: boolean;
   /** What a stream may have under way and unread from the beginning. */
   readonly streamWindowBytes: number;
   /** What it may grow to while its consumer keeps up. */
@@ -51,6 +53,7 @@ export const TUNNEL_LIMITS: Http2Limits = {
   maxHeaderBlockBytes: 64 * 1024,
   maxContinuationFrames: 16,
   indexesHeaders: false,
+  allowsExtendedConnect: false,
   streamWindowBytes: 128 * 1024,
   streamWindowBytesMax: 4 * 1024 * 1024,
   // With 200 × 128 KiB: two connection windows.

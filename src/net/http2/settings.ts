@@ -10,6 +10,8 @@ export interface PeerSettings {
   maxFrameBytes: number;
   /** Of its decoder's dynamic table: what our encoder may use. */
   headerTableBytes: number;
+  /** Our CONNECT may have `:protocol` (RFC 8441 §3). */
+  allowsExtendedConnect: boolean;
   /** The smallest that its latest SETTINGS named. */
   smallestHeaderTableBytes: number;
 }
@@ -21,6 +23,7 @@ export function defaultPeerSettings(): PeerSettings {
     initialWindowBytes: DEFAULT_WINDOW_BYTES,
     maxFrameBytes: DEFAULT_FRAME_BYTES,
     headerTableBytes: DEFAULT_TABLE_BYTES,
+    allowsExtendedConnect: false,
     smallestHeaderTableBytes: Number.POSITIVE_INFINITY,
   };
 }
@@ -41,9 +44,11 @@ export function ourSettings(role: "client" | "server", limits: Http2Limits): Buf
     [Setting.MAX_FRAME_SIZE, limits.maxFrameBytes],
     [Setting.MAX_HEADER_LIST_SIZE, limits.maxHeaderListBytes],
   ];
-  if (role === "server")
+  if (role === "client") entries.push([Setting.ENABLE_PUSH, 0]);
+  else {
     entries.push([Setting.MAX_CONCURRENT_STREAMS, limits.maxConcurrentStreams]);
-  else entries.push([Setting.ENABLE_PUSH, 0]);
+    if (limits.allowsExtendedConnect) entries.push([Setting.ENABLE_CONNECT_PROTOCOL, 1]);
+  }
   const payload = Buffer.alloc(entries.length * ENTRY_BYTES);
   entries.forEach(([setting, value], index) => {
     payload.writeUInt16BE(setting, index * ENTRY_BYTES);
@@ -93,7 +98,12 @@ function applyOne(
       peer.maxFrameBytes = value;
       return undefined;
     case Setting.ENABLE_CONNECT_PROTOCOL:
-      return value > 1 ? bad(`RFC 8441 §3: ENABLE_CONNECT_PROTOCOL of ${value}`) : undefined;
+      // It cannot be taken back.
+      if (value > 1 || (value === 0 && peer.allowsExtendedConnect)) {
+        return bad(`RFC 8441 §3: ENABLE_CONNECT_PROTOCOL of ${value}`);
+      }
+      peer.allowsExtendedConnect = value === 1;
+      return undefined;
     case Setting.HEADER_TABLE_SIZE:
       peer.headerTableBytes = value;
       peer.smallestHeaderTableBytes = Math.min(value, peer.smallestHeaderTableBytes);
