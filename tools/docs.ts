@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { registerControlMetrics } from "../src/control/control-metrics.ts";
 import { DIAGNOSTICS } from "../src/kit/diagnostic.ts";
 import { FAILURES } from "../src/kit/failure.ts";
+import { log } from "../src/kit/log.ts";
 import { droppedLines } from "../src/telemetry/access-log.ts";
 import {
   HTTP_LABELS,
@@ -20,6 +21,7 @@ import {
   TcpMetrics,
 } from "../src/telemetry/istio-metrics.ts";
 import { type MetricDescription, MetricRegistry } from "../src/telemetry/metrics.ts";
+import { PeerErrors } from "../src/telemetry/peer-errors.ts";
 
 /** What each label says. */
 const LABELS: Readonly<Record<string, string>> = {
@@ -55,6 +57,8 @@ const LABELS: Readonly<Record<string, string>> = {
   waypoint: "`namespace/name` of the waypoint's Gateway",
   status: "the HTTP status that was answered",
   protocol: "what was spoken: `http1`, `http2` or `tcp`",
+  role: "`tunnel_listener`, `tunnel_upstream`, or `listener`, `upstream` inside tunnels",
+  code: "of HTTP/2 the error's name in RFC 9113 §7; of TLS that in errors.md",
 };
 
 /** Metrics that a waypoint makes when it starts; the test compares the names with the source. */
@@ -84,6 +88,7 @@ export function fullRegistry(): MetricRegistry {
   new TcpMetrics(registry);
   recordBuild(registry, "", "");
   droppedLines(registry);
+  new PeerErrors(registry, log("docs"));
   return registry;
 }
 

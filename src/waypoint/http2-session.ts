@@ -8,7 +8,7 @@ import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.t
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import type { Http1Head } from "../net/http1/head.ts";
 import { type ConnectionHandler, Http2Connection } from "../net/http2/connection.ts";
-import { ErrorCode } from "../net/http2/errors.ts";
+import { ErrorCode, type PeerError } from "../net/http2/errors.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import { INNER_LIMITS } from "../net/http2/limits.ts";
 import type { HeadersListener, Http2Stream } from "../net/http2/stream.ts";
@@ -98,6 +98,10 @@ export class Http2Session implements ConnectionHandler, Drainable, DeadlineEntry
   /** The request is over on all sides, and its object may serve another. */
   release(request: Http2Request): void {
     if (this.#free.length < FREE_REQUESTS_MAX) this.#free.push(request);
+  }
+
+  onPeerError(error: PeerError): void {
+    this.context.peerErrors.http2("listener", error, this.connection.peer);
   }
 
   onClosed(failure: Failure | undefined): void {

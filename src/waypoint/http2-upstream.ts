@@ -9,6 +9,7 @@ import { type DeadlineEntry, Deadlines } from "../kit/deadlines.ts";
 import type { Failure } from "../kit/failure.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { type ConnectionHandler, Http2Connection } from "../net/http2/connection.ts";
+import type { PeerError } from "../net/http2/errors.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import { INNER_LIMITS } from "../net/http2/limits.ts";
 import type { HeadersListener, Http2Stream } from "../net/http2/stream.ts";
@@ -32,6 +33,7 @@ export class Http2Pool implements DialListener {
   readonly #waiting = new Set<Exchange>();
   #dial: Dial | null = null;
   #isDialing = false;
+  #onPeerError: (error: PeerError) => void = () => {};
 
   /** Gives the exchange a stream: at once, or when there is a connection. */
   open(exchange: Exchange): void {
@@ -48,6 +50,9 @@ export class Http2Pool implements DialListener {
   #dialFor(exchange: Exchange): void {
     if (this.#isDialing) return;
     this.#isDialing = true;
+    const { peerErrors } = exchange.context;
+    const { address, targetPort } = exchange.endpoint!;
+    this.#onPeerError = (error) => peerErrors.http2("upstream", error, `${address}:${targetPort}`);
     this.#dial = exchange.context.dialer.dial(exchange.endpoint!, [], this);
   }
 
@@ -62,7 +67,9 @@ export class Http2Pool implements DialListener {
   onDialed(stream: ByteStream): void {
     this.#isDialing = false;
     this.#dial = null;
-    const connection = new Http2UpstreamConnection(stream, (gone) => this.#forget(gone));
+    const connection = new Http2UpstreamConnection(stream, this.#onPeerError, (gone) =>
+      this.#forget(gone),
+    );
     this.#connections.push(connection);
     for (const exchange of this.#waiting) {
       if (!connection.hasRoom) break;
@@ -102,12 +109,18 @@ class Http2UpstreamConnection implements ConnectionHandler, DeadlineEntry {
 
   readonly http2: Http2Connection;
   readonly #stream: ByteStream;
+  readonly onPeerError: (error: PeerError) => void;
   readonly #forget: (connection: Http2UpstreamConnection) => void;
   #isReady = false;
   served = 0;
 
-  constructor(stream: ByteStream, forget: (connection: Http2UpstreamConnection) => void) {
+  constructor(
+    stream: ByteStream,
+    onPeerError: (error: PeerError) => void,
+    forget: (connection: Http2UpstreamConnection) => void,
+  ) {
     this.#stream = stream;
+    this.onPeerError = onPeerError;
     this.#forget = forget;
     this.http2 = new Http2Connection(new StreamTransport(stream), "client", this, INNER_LIMITS);
   }

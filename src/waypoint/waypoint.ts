@@ -10,6 +10,7 @@ import type { Certificates } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import { deadlinesOf } from "../kit/deadlines.ts";
 import type { Drain } from "../kit/drain.ts";
+import type { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
 import { LogLimit } from "../kit/log-limit.ts";
 import type { SnapshotSource } from "../model/snapshot.ts";
@@ -20,6 +21,7 @@ import {
   type TunnelHandler,
   TunnelServer,
 } from "../net/hbone/tunnel-server.ts";
+import type { PeerError } from "../net/http2/errors.ts";
 import { encodeStatelessBlock } from "../net/http2/headers.ts";
 import { TUNNEL_LIMITS } from "../net/http2/limits.ts";
 import type { Http2Stream } from "../net/http2/stream.ts";
@@ -27,6 +29,7 @@ import type { AccessLog } from "../telemetry/access-log.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { RequestMetrics, TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
+import { PeerErrors } from "../telemetry/peer-errors.ts";
 import { Clusters } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import { Dialer } from "./dial.ts";
@@ -68,6 +71,7 @@ export class Waypoint implements TunnelHandler {
   readonly #targets: Targets;
   readonly #log;
   readonly #logLimit;
+  readonly #peerErrors: PeerErrors;
   readonly #refusedTunnels;
   readonly #unsubscribe: () => void;
 
@@ -80,11 +84,14 @@ export class Waypoint implements TunnelHandler {
     const { snapshots, registry } = options;
     const { hboneIdleTimeoutMs: idleTimeoutMs } = snapshots.current.settings;
     const connectTimeoutMs = () => snapshots.current.settings.connectTimeoutMs;
+    this.#peerErrors = new PeerErrors(registry, this.#log);
     this.#pool = new TunnelPool({
       connectTimeoutMs: connectTimeoutMs(),
       maxStreamsPerConnection: 100,
       idleTimeoutMs,
       limits: TUNNEL_LIMITS,
+      onPeerError: (error, target) =>
+        this.#peerErrors.http2("tunnel_upstream", error, `${target.host}:${target.port}`),
     });
     this.#context = this.#makeContext(connectTimeoutMs);
     this.#targets = new Targets(options.key, this.#context.clusters);
@@ -157,6 +164,7 @@ export class Waypoint implements TunnelHandler {
       get isDraining() {
         return drain.isDraining;
       },
+      peerErrors: this.#peerErrors,
       forward: (exchange) => forward(exchange),
     };
   }
@@ -166,8 +174,17 @@ export class Waypoint implements TunnelHandler {
     this.#server.accept(socket);
   }
 
-  onTlsFailure(failure: Error, remoteAddress: string): void {
-    this.#log.warn({ remoteAddress, reason: failure.message }, "tunnel refused");
+  onMalformedConnect(connection: TunnelConnection): void {
+    this.#peerErrors.malformedConnect(connection.peer);
+    this.#refusedTunnels.child([this.#options.key, "400"]).add(1);
+  }
+
+  onPeerError(error: PeerError, connection: TunnelConnection): void {
+    this.#peerErrors.http2("tunnel_listener", error, connection.peer);
+  }
+
+  onTlsFailure(failure: Failure, remoteAddress: string): void {
+    this.#peerErrors.tls(failure, remoteAddress);
     this.#refusedTunnels.child([this.#options.key, "tls"]).add(1);
   }
 

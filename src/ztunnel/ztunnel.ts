@@ -20,6 +20,7 @@ import { TcpStream } from "../net/tcp-stream.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
+import { PeerErrors } from "../telemetry/peer-errors.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { acceptTunnelled } from "./inbound.ts";
 import { OpenConnections } from "./open-connections.ts";
@@ -43,11 +44,13 @@ const POOL_IDLE_TIMEOUT_MS = 300_000;
 
 export class Ztunnel {
   readonly #context: ZtunnelContext;
+  readonly #peerErrors: PeerErrors;
   readonly #servers = new Map<string, TunnelServer>();
   readonly #unsubscribe: () => void;
 
   constructor(options: ZtunnelOptions) {
     const { snapshots, certificates, registry, decisions, drain } = options;
+    this.#peerErrors = new PeerErrors(registry, log("ztunnel"));
     this.#context = {
       snapshots,
       certificates,
@@ -57,6 +60,8 @@ export class Ztunnel {
         maxStreamsPerConnection: 100,
         idleTimeoutMs: POOL_IDLE_TIMEOUT_MS,
         limits: TUNNEL_LIMITS,
+        onPeerError: (error, target) =>
+          this.#peerErrors.http2("tunnel_upstream", error, `${target.host}:${target.port}`),
       }),
       tcp: new TcpMetrics(registry),
       connections: new OpenConnections(),
@@ -117,7 +122,8 @@ export class Ztunnel {
   #serverOf(uid: string): TunnelServer {
     let server = this.#servers.get(uid);
     if (server === undefined) {
-      const { certificates, snapshots, log: logger } = this.#context;
+      const { certificates, snapshots } = this.#context;
+      const errors = this.#peerErrors;
       server = new TunnelServer(
         {
           identity: () => {
@@ -131,8 +137,10 @@ export class Ztunnel {
         {
           onConnect: (stream, request, connection) =>
             acceptTunnelled(this.#context, uid, stream, request, connection),
-          onTlsFailure: (failure, remoteAddress) =>
-            logger.warn({ remoteAddress, reason: failure.message }, "tunnel refused"),
+          onTlsFailure: (failure, remoteAddress) => errors.tls(failure, remoteAddress),
+          onMalformedConnect: (connection) => errors.malformedConnect(connection.peer),
+          onPeerError: (error, connection) =>
+            errors.http2("tunnel_listener", error, connection.peer),
         },
       );
       this.#servers.set(uid, server);

@@ -16,7 +16,7 @@ import { assert } from "../../kit/assert.ts";
 import { type DeadlineEntry, Deadlines } from "../../kit/deadlines.ts";
 import { Failure } from "../../kit/failure.ts";
 import type { StreamReset } from "../byte-stream.ts";
-import { ErrorCode, errorName } from "./errors.ts";
+import { ErrorCode, errorName, type PeerError } from "./errors.ts";
 import { Faults } from "./faults.ts";
 import { FloodGuard } from "./flood-guard.ts";
 import { FrameReader } from "./frame-reader.ts";
@@ -39,6 +39,8 @@ export interface ConnectionHandler {
   onGoaway?(): void;
   /** The last stream has ended. */
   onIdle?(): void;
+  /** The peer has broken the protocol, or a limit: on one stream, or the connection ends by it. */
+  onPeerError?(error: PeerError): void;
   onClosed(failure: Failure | undefined): void;
 }
 
@@ -74,6 +76,8 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
   #prefaceBytes: number;
   /** What a new stream's window is for the peer. */
   #initialReceiveWindow: number;
+  /** What streams' windows may still grow by. */
+  #growthLeft: number;
   #isSettingsAcked = false;
   /** The last stream id of our final GOAWAY; -1: not sent. */
   #goawayLast = -1;
@@ -93,6 +97,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     this.role = role;
     this.limits = limits;
     this.handler = handler;
+    this.#growthLeft = limits.windowGrowthBytes;
     this.#transport = transport;
     const guard = new FloodGuard(limits);
     this.sender = new Sender(transport, guard, limits);
@@ -122,6 +127,11 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
   get canOpen(): boolean {
     if (this.#isClosed || this.#isDraining || this.#peerGoaway !== undefined) return false;
     return this.#table.open.size < this.sender.peer.maxConcurrentStreams && this.#table.hasOwnIds;
+  }
+
+  /** Client role: a CONNECT may have `:protocol` (RFC 8441). Known from `onReady` on. */
+  get allowsExtendedConnect(): boolean {
+    return this.sender.peer.allowsExtendedConnect;
   }
 
   get streamCount(): number {
@@ -156,7 +166,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     let position = start;
     while (this.#prefaceBytes > 0 && position < end) {
       if (bytes[position] !== PREFACE[PREFACE.length - this.#prefaceBytes]) {
-        this.fail(ErrorCode.PROTOCOL_ERROR, "no HTTP/2 preface");
+        this.fail(ErrorCode.PROTOCOL_ERROR, "§3.4: no HTTP/2 preface");
         return;
       }
       this.#prefaceBytes--;
@@ -191,8 +201,16 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     return stream;
   }
 
+  /** How much of `wanted` a stream's window may grow by. */
+  takeGrowth(wanted: number): number {
+    const growth = Math.min(wanted, this.#growthLeft);
+    this.#growthLeft -= growth;
+    return growth;
+  }
+
   /** The stream is closed; its consumer is yet to be told. */
   forget(stream: Http2Stream, reset: StreamReset | undefined): void {
+    this.#growthLeft += stream.growthBytes;
     this.#table.open.delete(stream.id);
     if (reset?.by === "local") this.#table.rememberReset(stream.id, "reset by us");
     else if (reset?.by === "peer") this.#table.rememberReset(stream.id, "reset by peer");
@@ -245,6 +263,8 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
       isFlood ? "HTTP2_FLOOD" : "HTTP2_PROTOCOL_ERROR",
       `${errorName(code)}: ${detail}`,
     );
+    this.handler.onPeerError?.({ code: errorName(code), detail, stream: 0 });
+    if (this.#isClosed) return;
     this.#sendGoaway(code);
     this.#end(failure);
   }
@@ -322,7 +342,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
   onDeadline(): void {
     const { keepaliveIntervalMs, keepaliveTimeoutMs } = this.limits;
     if (!this.#isSettingsAcked) {
-      this.fail(ErrorCode.SETTINGS_TIMEOUT, "our SETTINGS were not acknowledged");
+      this.fail(ErrorCode.SETTINGS_TIMEOUT, "§6.5.3: our SETTINGS were not acknowledged");
       return;
     }
     if (this.#isPingUnanswered && !this.#hasHeardPeer) {
