@@ -169,7 +169,7 @@ test("a route's time-out ends with the upgrade", async () => {
 
 test("HTTP/2 behind its preface is idle by its own measure", async () => {
   const base = meshWith(1);
-  const snapshot = { ...base, settings: { ...base.settings, hboneIdleTimeoutMs: 60 } };
+  const snapshot = { ...base, settings: { ...base.settings, hboneIdleTimeoutMs: 500 } };
   waypoint = new FakeWaypoint(snapshot);
   waypoint.backends.onConnection = (peer) => {
     peer.onData = (_bytes, start, end) => {
@@ -178,9 +178,9 @@ test("HTTP/2 behind its preface is idle by its own measure", async () => {
     };
   };
   const client = connect(waypoint, "http1");
-  for (let i = 0; i < 6; i++) {
+  for (let i = 0; i < 8; i++) {
     await ask(client, { ":path": "/" });
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    await new Promise((resolve) => setTimeout(resolve, 100));
   }
   expect(client.closed).toBe(false);
   await until(() => client.closed);
