@@ -41,6 +41,7 @@ test("a peer that starts to read only after seconds gets the tail whole", async 
     count += bytes.length;
   });
   peer.on("end", () => peer.end());
+  peer.resume();
   await once(peer, "close");
   expect(count).toBe(tail.length);
 });
