@@ -13,7 +13,7 @@
  * is still on its way, and whoever owns the socket decides how long it may take.
  */
 import { assert } from "../../kit/assert.ts";
-import { type DeadlineEntry, Deadlines } from "../../kit/deadlines.ts";
+import { type DeadlineEntry, Deadlines, deadlinesOf } from "../../kit/deadlines.ts";
 import { Failure } from "../../kit/failure.ts";
 import type { StreamReset } from "../byte-stream.ts";
 import { ErrorCode, errorName, type PeerError } from "./errors.ts";
@@ -46,18 +46,6 @@ export interface ConnectionHandler {
 
 /** First word of the PING whose answer ends the first step of a drain. */
 const DRAIN_PING = 0x77617973;
-
-/** One list of time-outs for each length in use. */
-const timeouts = new Map<number, Deadlines>();
-
-function timeoutsOf(lengthMs: number): Deadlines {
-  let deadlines = timeouts.get(lengthMs);
-  if (deadlines === undefined) {
-    deadlines = new Deadlines(lengthMs);
-    timeouts.set(lengthMs, deadlines);
-  }
-  return deadlines;
-}
 
 export class Http2Connection implements TransportReceiver, DeadlineEntry {
   deadlinePrevious: DeadlineEntry | null = null;
@@ -109,7 +97,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     // Until the peer has acknowledged our SETTINGS it may go by the default.
     this.#initialReceiveWindow = Math.max(limits.streamWindowBytes, DEFAULT_WINDOW_BYTES);
     this.#sendPreface();
-    timeoutsOf(limits.settingsTimeoutMs).arm(this, performance.now());
+    deadlinesOf(limits.settingsTimeoutMs).arm(this, performance.now());
     transport.attach(this);
   }
 
@@ -356,6 +344,6 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     if (this.#isPingUnanswered) this.sender.output.words(FrameType.PING, 0, 0, 0, 0);
     this.#hasHeardPeer = false;
     const waitMs = this.#isPingUnanswered ? keepaliveTimeoutMs : keepaliveIntervalMs;
-    timeoutsOf(waitMs).arm(this, performance.now());
+    deadlinesOf(waitMs).arm(this, performance.now());
   }
 }

@@ -45,7 +45,7 @@ export interface Http2Limits {
   readonly floodWindowMs: number;
 }
 
-/** Tunnels: ztunnel's numbers (protocols.md §3.3). */
+/** Tunnels: ztunnel's numbers (protocols.md §3.3); its 4 MiB of stream window are grown to. */
 export const TUNNEL_LIMITS: Http2Limits = {
   maxConcurrentStreams: 200,
   maxFrameBytes: 1024 * 1024,

@@ -25,7 +25,6 @@ export interface Case {
 /** Cases that need a stream whose other direction goes on behind END_STREAM. */
 export const HALF_CLOSED: readonly SideName[] = ["tunnel listener", "waypoint", "tunnel upstream"];
 export const LISTENERS: readonly SideName[] = ["tunnel listener", "waypoint"];
-export const UPSTREAMS: readonly SideName[] = ["tunnel upstream", "waypoint upstream"];
 
 const PROBE = Buffer.from("h2-alive");
 
