@@ -7,11 +7,14 @@
 
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { adsClientMetrics } from "../src/agent/ads-client.ts";
 import { certificateResults } from "../src/agent/certificates.ts";
 import { registerControlMetrics } from "../src/control/control-metrics.ts";
+import { adsMetrics } from "../src/control/serve/ads-server.ts";
 import { certificateRequests } from "../src/control/serve/certificate-service.ts";
 import { DIAGNOSTICS } from "../src/kit/diagnostic.ts";
 import { FAILURES } from "../src/kit/failure.ts";
+import { log } from "../src/kit/log.ts";
 import { WorkerMetrics } from "../src/process/workers/worker-metrics.ts";
 import { droppedLines } from "../src/telemetry/access-log.ts";
 import { DnsMetrics } from "../src/telemetry/dns-metrics.ts";
@@ -24,6 +27,7 @@ import {
   TcpMetrics,
 } from "../src/telemetry/istio-metrics.ts";
 import { type MetricDescription, MetricRegistry } from "../src/telemetry/metrics.ts";
+import { PeerErrors } from "../src/telemetry/peer-errors.ts";
 import { ZtunnelMetrics } from "../src/ztunnel/ztunnel-metrics.ts";
 
 /** What each label says. */
@@ -63,9 +67,11 @@ const LABELS: Readonly<Record<string, string>> = {
   status: "the HTTP status that was answered",
   protocol: "what was spoken: `http1`, `http2` or `tcp`",
   result: "what became of it: `issued`, or why not",
-  code: "the [failure](errors.md)",
   cause: "why: `policy`, `workload_gone` or `shutdown`",
   state: "which of them is counted",
+  type: "the resource's type URL",
+  role: "`tunnel_listener`, `tunnel_upstream`, or `listener`, `upstream` inside tunnels",
+  code: "of HTTP/2 the error's name in RFC 9113 §7; of TLS that in errors.md",
 };
 
 /** Metrics that a waypoint makes when it starts; the test compares the names with the source. */
@@ -97,9 +103,12 @@ export function fullRegistry(): MetricRegistry {
   new DnsMetrics(registry);
   recordBuild(registry, "", "");
   droppedLines(registry);
+  adsMetrics(registry);
+  adsClientMetrics(registry);
   certificateRequests(registry);
   certificateResults(registry);
   new WorkerMetrics(registry, () => []);
+  new PeerErrors(registry, log("docs"));
   return registry;
 }
 

@@ -47,7 +47,7 @@ export class AdsClient {
 
   constructor(options: AdsClientOptions) {
     this.#options = options;
-    this.#metrics = options.registry && clientMetrics(options.registry);
+    this.#metrics = options.registry && adsClientMetrics(options.registry);
   }
 
   /** Whether the control plane answers at present. */
@@ -242,7 +242,8 @@ function describe(caught: unknown): string {
   return caught instanceof Error ? caught.message : String(caught);
 }
 
-function clientMetrics(registry: MetricRegistry) {
+/** The metrics of a proxy's configuration stream. */
+export function adsClientMetrics(registry: MetricRegistry) {
   const gauge = (name: string, help: string) => registry.gauge(name, help, []).child([]);
   return {
     connected: gauge("waystone_ads_connected", "1 while the control plane answers."),

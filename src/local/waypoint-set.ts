@@ -10,6 +10,9 @@ import { type Workload, workloadIdentity } from "../model/workload.ts";
 import { Waypoint, type WaypointOptions } from "../waypoint/waypoint.ts";
 import type { AddressPlan } from "./addresses.ts";
 
+/** Ctrl-C is not to take long when a browser holds connections that it does not use. */
+const DRAIN_GRACE_MS = 1_000;
+
 export interface WaypointSetOptions
   extends Pick<
     WaypointOptions,
@@ -78,6 +81,7 @@ export class WaypointSet implements Drainable {
     const waypoint = new Waypoint({
       ...shared,
       ...{ key, spiffeId, drain, sourceAddress, acceptsWhileDraining: false },
+      limits: { drainGraceMs: DRAIN_GRACE_MS },
     });
     return { waypoint, drain, spiffeId };
   }

@@ -345,16 +345,33 @@ function handshakeAsClient(
   return { abort: () => settle(undefined) };
 }
 
-/** How long a peer has to take our last words. */
+/** How long a peer may do nothing with our last words before the socket is destroyed, … */
 const LINGER_MS = 1_000;
+/** … when some of them are still here, … */
+const LINGER_UNREAD_MS = 10_000;
+/** … and how long it may take altogether. */
+const LINGER_MAX_MS = 60_000;
 
 /**
  * For a connection that we have ended: destroys the socket when the peer does not end it soon. At
  * once would be too early: data of the peer's that we no longer read would turn into a reset, which
- * overtakes what we sent last.
+ * overtakes what we sent last. A peer that reads slowly is given time; one that broke the protocol
+ * (`isHasty`) is not.
  */
-export function lingerThenDestroy(socket: net.Socket): void {
+export function lingerThenDestroy(socket: net.Socket, isHasty = false): void {
   if (socket.destroyed) return;
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-  socket.once("close", () => clearTimeout(timer));
+  const startMs = performance.now();
+  let movedAtMs = startMs;
+  let { bytesRead, writableLength } = socket;
+  const timer = setInterval(() => {
+    const nowMs = performance.now();
+    if (socket.bytesRead !== bytesRead || socket.writableLength !== writableLength) {
+      ({ bytesRead, writableLength } = socket);
+      movedAtMs = nowMs;
+    }
+    const limitMs = writableLength > 0 ? LINGER_UNREAD_MS : LINGER_MS;
+    const isStill = nowMs - movedAtMs >= limitMs * 0.9;
+    if (isHasty || isStill || nowMs - startMs >= LINGER_MAX_MS) socket.destroy();
+  }, LINGER_MS);
+  socket.once("close", () => clearInterval(timer));
 }

@@ -22,6 +22,14 @@ test.each([
   expect(waypoint.refused).toHaveLength(1);
 });
 
+test("HTTP/2 that breaks its rules has a line, too", async () => {
+  const waypoint = new FakeWaypoint();
+  const { client } = waypoint.open();
+  client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".padEnd(60, "\0"));
+  await settle();
+  expect((await waypoint.accessLines())[0]).toContain("HTTP/2 400 DPE http2.protocol_error");
+});
+
 test("a backend that dies in mid-answer is said to have done so", async () => {
   const waypoint = new FakeWaypoint();
   const { client } = waypoint.open();

@@ -1,5 +1,6 @@
 /** Whoever stops speaking or reading, on either side: how long we wait, and what then. */
 import { afterEach, expect, test } from "vitest";
+import { ask, connect, endClients } from "../../test/support/inner-http2.ts";
 import { settle, until } from "../../test/support/memory-stream.ts";
 import { FakeWaypoint, meshWith, withRequestTimeout } from "../../test/support/waypoint-session.ts";
 import type { WaypointLimits } from "./limits.ts";
@@ -164,4 +165,48 @@ test("a route's time-out ends with the upgrade", async () => {
   client.stream.end();
   backend.stream.end();
   await settle();
+});
+
+test("HTTP/2 behind its preface is idle by its own measure", async () => {
+  const base = meshWith(1);
+  const snapshot = { ...base, settings: { ...base.settings, hboneIdleTimeoutMs: 500 } };
+  waypoint = new FakeWaypoint(snapshot);
+  waypoint.backends.onConnection = (peer) => {
+    peer.onData = (_bytes, start, end) => {
+      peer.stream.credit(end - start);
+      peer.send(OK);
+    };
+  };
+  const client = connect(waypoint, "http1");
+  for (let i = 0; i < 8; i++) {
+    await ask(client, { ":path": "/" });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  expect(client.closed).toBe(false);
+  await until(() => client.closed);
+  expect(waypoint.timeouts).toEqual(["http2"]);
+  endClients();
+});
+
+test("1xx without end are cut off", async () => {
+  const { client } = start({});
+  client.send(GET);
+  await settle();
+  waypoint.backends.last.send("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100));
+  await settle();
+  expect(client.text).toMatch(/HTTP\/1\.1 502 /);
+  expect(client.text.match(/HTTP\/1\.1 103/g)!.length).toBeLessThan(100);
+});
+
+test("an answer that an HTTP/2 client does not read is not kept for ever", async () => {
+  start({ lingerMs: 20, unreadTimeoutMs: 50 });
+  const client = connect(waypoint);
+  const request = client.request({ ":authority": "reviews", ":path": "/" });
+  request.on("error", () => {});
+  await until(() => waypoint.backends.connections.length > 0);
+  const body = "b".repeat(200_000);
+  waypoint.backends.last.send(`HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n${body}`);
+  await until(() => request.rstCode !== 0);
+  expect(waypoint.active).toBe(0);
+  endClients();
 });

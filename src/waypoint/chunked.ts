@@ -21,15 +21,20 @@ export function writeChunk(
 }
 
 /** Ends the chunked body, with its trailers. */
-export function writeLastChunk(
-  stream: ByteStream,
-  trailers: readonly (readonly [string, string])[] = [],
-): void {
+export function writeLastChunk(stream: ByteStream, trailers: readonly string[] = []): void {
   if (trailers.length === 0) {
     stream.write(LAST_CHUNK, 0, LAST_CHUNK.length, null);
     return;
   }
-  const lines = trailers.map(([name, value]) => `${name}: ${value}\r\n`).join("");
+  let lines = "";
+  for (let i = 0; i < trailers.length; i += 2) lines += `${trailers[i]!}: ${trailers[i + 1]!}\r\n`;
   const bytes = Buffer.from(`0\r\n${lines}\r\n`, "latin1");
   stream.write(bytes, 0, bytes.length, null);
+}
+
+const NONE: readonly string[] = [];
+
+/** Trailers as the body's reader has them, as they are passed on. */
+export function flat(trailers: readonly (readonly [string, string])[]): readonly string[] {
+  return trailers.length === 0 ? NONE : trailers.flat();
 }

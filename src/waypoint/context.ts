@@ -10,6 +10,7 @@ import type { AccessLog } from "../telemetry/access-log.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import type { RequestMetrics, TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { Gauge } from "../telemetry/metrics.ts";
+import type { PeerErrors } from "../telemetry/peer-errors.ts";
 import type { Clusters } from "./cluster.ts";
 import type { Dialer } from "./dial.ts";
 import type { Exchange } from "./exchange.ts";
@@ -42,6 +43,7 @@ export interface WaypointContext {
   countRefused(reply: LocalReply): void;
   readonly sessions: Set<Drainable>;
   readonly isDraining: boolean;
+  readonly peerErrors: PeerErrors;
   /** stages/forward.ts, for another attempt. */
   forward(exchange: Exchange): boolean;
 }

@@ -3,6 +3,7 @@ import type { ByteStream } from "../net/byte-stream.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import type { Http1Head } from "../net/http1/head.ts";
 import type { LocalReply } from "./local-replies.ts";
+import type { MessageHead } from "./message-head.ts";
 import type { Trailers } from "./upstream.ts";
 
 export interface DownstreamSession {
@@ -10,8 +11,8 @@ export interface DownstreamSession {
   /** Where the request's body comes from, and gets its credit. */
   readonly stream: ByteStream;
   readonly connection: TunnelConnection;
-  writeHead(head: Http1Head, upstreamServiceTimeMs: number): void;
-  writeInterim(head: Http1Head): void;
+  writeHead(head: MessageHead, upstreamServiceTimeMs: number): void;
+  writeInterim(head: MessageHead): void;
   writeUpgrade(head: Http1Head): void;
   writeBody(bytes: Buffer, start: number, end: number, source: ByteStream): void;
   writeEnd(trailers: Trailers): void;

@@ -5,13 +5,14 @@
 import type { DeadlineEntry } from "../kit/deadlines.ts";
 import type { Backend } from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
-import { type Http1Head, NO_HEAD } from "../net/http1/head.ts";
+import { NO_HEAD } from "../net/http1/head.ts";
 import type { RouteChoice, Verdict } from "../policy/decider.ts";
 import type { HttpFacts } from "../policy/facts.ts";
 import type { PeerLabels } from "../telemetry/istio-metrics.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
+import type { MessageHead } from "./message-head.ts";
 import { labelsOf } from "./source-labels.ts";
 import type { Target } from "./target.ts";
 
@@ -34,7 +35,7 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   query = "";
   authority = "";
   /** The request's head; only valid while the stages run. */
-  head: Http1Head = NO_HEAD;
+  head: MessageHead = NO_HEAD;
   snapshot: Snapshot;
   /** Who the client is in metrics; looked up anew with each snapshot. */
   sourceLabels: PeerLabels;

@@ -15,11 +15,14 @@ import type { Failure } from "../kit/failure.ts";
 import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { type Http1Head, NO_HEAD } from "../net/http1/head.ts";
 import { H } from "../net/http1/header-names.ts";
+import type { HeaderList } from "../net/http2/headers.ts";
 import type { Dial, DialListener } from "./dial.ts";
 import { ExchangeState } from "./exchange-state.ts";
 import { grpcStatusIn, grpcStatusOf, isGrpcType } from "./grpc.ts";
 import { Http1Upstream } from "./http1-upstream.ts";
+import { KeptBody } from "./kept-body.ts";
 import { detailsAfterStart, LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
+import type { MessageHead } from "./message-head.ts";
 import { runStages } from "./pipeline.ts";
 import { backoffMs, isIdempotent } from "./retry.ts";
 import { labelsOf } from "./source-labels.ts";
@@ -41,9 +44,12 @@ export class Exchange extends ExchangeState implements DialListener {
   // The request on its way
   upstream: Upstream | null = null;
   dial: Dial | null = null;
-  /** The rewritten head, kept until an answer begins so that it can be sent again. */
+  /** The rewritten head, kept until an answer begins so that it can be sent again: as bytes … */
   requestHead: Buffer | null = null;
   requestHeadBytes = 0;
+  /** … or, for an HTTP/2 backend, as a list. */
+  requestList: HeaderList | null = null;
+  hasRequestBody = false;
   isChunked = false;
   /** The route's time-out is armed; it comes instead of the watch for stalls. */
   hasTimeout = false;
@@ -56,11 +62,11 @@ export class Exchange extends ExchangeState implements DialListener {
   #retryTimer: NodeJS.Timeout | undefined = undefined;
   #pending: Buffer[] = [];
   #isRequestDone = false;
-  #isBodySent = false;
+  readonly #sentBody = new KeptBody();
   #requestTrailers: Trailers = NO_TRAILERS;
 
   /** A request head has arrived: runs the stages on it. */
-  begin(head: Http1Head, nowMs: number): void {
+  begin(head: MessageHead, nowMs: number): void {
     this.head = head;
     const { current } = this.context.snapshots;
     if (current !== this.snapshot) {
@@ -71,11 +77,12 @@ export class Exchange extends ExchangeState implements DialListener {
     this.query = head.query;
     this.authority = head.authority;
     this.isChunked = head.framing === "chunked";
+    this.hasRequestBody = head.framing !== "none";
     this.isUpgrade = head.upgrade !== "";
     this.isGrpc = this.session.isHttp2 && isGrpcType(head.get(H.contentType));
     this.startMs = nowMs;
     this.startWallMs = this.context.accessLog.isOn ? Date.now() : 0;
-    this.requestHeaderBytes = head.end - head.start;
+    this.requestHeaderBytes = head.headBytes;
     this.#reset();
     this.context.activeRequests.add(1);
     runStages(this);
@@ -89,7 +96,7 @@ export class Exchange extends ExchangeState implements DialListener {
     this.hasTimeout = false;
     this.needsFresh = false;
     this.#isRequestDone = false;
-    this.#isBodySent = false;
+    this.#sentBody.clear();
     this.#isHalfEnded = false;
     this.#movedBytes = 0;
     this.#movedAtMs = this.startMs;
@@ -115,7 +122,7 @@ export class Exchange extends ExchangeState implements DialListener {
   }
 
   #sendBody(upstream: Upstream, bytes: Buffer, start: number, end: number): void {
-    this.#isBodySent = true;
+    this.#sentBody.add(bytes, start, end, this.requestList !== null);
     upstream.sendBody(bytes, start, end, this.session.stream, this.isChunked);
   }
 
@@ -124,6 +131,7 @@ export class Exchange extends ExchangeState implements DialListener {
     this.upstream = upstream;
     upstream.begin(this);
     if (this.upstream !== upstream) return;
+    this.#sentBody.sendAgain(upstream, this.isChunked);
     if (this.#pending.length > 0) {
       const pending = this.#pending;
       this.#pending = [];
@@ -165,16 +173,17 @@ export class Exchange extends ExchangeState implements DialListener {
 
   // ---- the answer, from the upstream
 
-  onInterimHead(head: Http1Head): void {
+  onInterimHead(head: MessageHead): void {
     this.session.writeInterim(head);
   }
 
-  onResponseHead(head: Http1Head): void {
+  onResponseHead(head: MessageHead): void {
     const nowMs = performance.now();
     this.upstreamServiceTimeMs = Math.round(nowMs - this.startMs);
     this.status = head.status;
     this.isResponseStarted = true;
-    this.responseHeaderBytes = head.end - head.start;
+    this.#sentBody.clear();
+    this.responseHeaderBytes = head.headBytes;
     if (this.isGrpc) this.grpcStatus = head.get(H.grpcStatus) ?? "";
     releaseHead(this);
     this.session.writeHead(head, this.upstreamServiceTimeMs);
@@ -250,9 +259,9 @@ export class Exchange extends ExchangeState implements DialListener {
    * by the server while the request was on its way; that is no fault of the request's.
    */
   #mayReplay(kind: UpstreamFailure, wasReused: boolean): boolean {
-    if (this.#isBodySent || this.attempt > this.snapshot.settings.retryAttempts + 1) return false;
-    if (kind === "refused") return true;
-    return kind === "reset" && wasReused && isIdempotent(this.method);
+    if (this.attempt > this.snapshot.settings.retryAttempts + 1) return false;
+    if (kind === "refused") return this.#sentBody.isWhole;
+    return kind === "reset" && wasReused && this.#sentBody.isEmpty && isIdempotent(this.method);
   }
 
   #fail(reply: LocalReply): void {
@@ -337,7 +346,10 @@ export class Exchange extends ExchangeState implements DialListener {
     // Both sides of an upgraded connection have ended: what is queued upstream still goes out.
     if (reset === undefined && this.status === 101) return;
     this.#cancelUpstream();
-    if (this.flags === "-") {
+    if (this.flags === "-" && reset?.by === "local") {
+      this.flags = "DPE";
+      this.details = "http2.violation.of.messaging.rule";
+    } else if (this.flags === "-") {
       this.flags = "DC";
       this.details = "downstream_remote_disconnect";
     }

@@ -1,4 +1,5 @@
 /** gRPC as far as a proxy must know it: its content type, and its status for answers of our own. */
+import { header } from "../net/http2/headers.ts";
 import type { LocalReply } from "./local-replies.ts";
 import type { Trailers } from "./upstream.ts";
 
@@ -8,7 +9,7 @@ export function isGrpcType(contentType: string | undefined): boolean {
 }
 
 export function grpcStatusIn(trailers: Trailers): string | undefined {
-  return trailers.find(([name]) => name === "grpc-status")?.[1];
+  return header(trailers, "grpc-status");
 }
 
 /** protocols.md §6.4, the table of gRPC's http-grpc-status-mapping. */

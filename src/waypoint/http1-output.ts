@@ -7,9 +7,17 @@
 import type { ByteStream } from "../net/byte-stream.ts";
 import type { Http1Head } from "../net/http1/head.ts";
 import { localResponse } from "../net/http1/responses.ts";
-import { headBytesMax, writeResponseHead } from "../net/http1/rewrite.ts";
+import {
+  type HeadEdits,
+  headBytesMax,
+  type ResponseHeadOptions,
+  writeResponseHead,
+} from "../net/http1/rewrite.ts";
 import { writeChunk, writeLastChunk } from "./chunked.ts";
+import { responseText } from "./http2-heads.ts";
+import { ListHead } from "./list-head.ts";
 import type { LocalReply } from "./local-replies.ts";
+import type { MessageHead } from "./message-head.ts";
 import { scratch } from "./scratch.ts";
 import { interimEdits, responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
 import type { Trailers } from "./upstream.ts";
@@ -47,20 +55,26 @@ export class Http1Output {
   }
 
   head(
-    head: Http1Head,
+    head: MessageHead,
     upstreamServiceTimeMs: number,
     options: { isChunked: boolean; isClosing: boolean; isKeptAlive: boolean },
   ): void {
     this.#isChunked = options.isChunked;
-    const edits = responseEdits(upstreamServiceTimeMs);
-    const out = scratch(headBytesMax(head, edits));
-    this.#write(out, 0, writeResponseHead(head, edits, out, 0, options));
+    this.#writeHead(head, responseEdits(upstreamServiceTimeMs), options);
   }
 
-  interim(head: Http1Head): void {
-    const edits = interimEdits();
+  interim(head: MessageHead): void {
+    this.#writeHead(head, interimEdits(), { isChunked: false, isClosing: false });
+  }
+
+  #writeHead(head: MessageHead, edits: HeadEdits, options: ResponseHeadOptions): void {
+    if (head instanceof ListHead) {
+      const text = responseText(head, edits, options);
+      const out = scratch(text.length);
+      this.#write(out, 0, out.write(text, 0, "latin1"));
+      return;
+    }
     const out = scratch(headBytesMax(head, edits));
-    const options = { isChunked: false, isClosing: false };
     this.#write(out, 0, writeResponseHead(head, edits, out, 0, options));
   }
 

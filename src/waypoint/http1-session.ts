@@ -11,6 +11,7 @@ import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.t
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import { BodyReader } from "../net/http1/body.ts";
 import { findHeadEnd, HEAD_BYTES_MAX, Http1Head, parseRequestHead } from "../net/http1/head.ts";
+import { flat } from "./chunked.ts";
 import type { Drainable, WaypointContext } from "./context.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
 import { Exchange } from "./exchange.ts";
@@ -18,6 +19,7 @@ import { Http1Output } from "./http1-output.ts";
 import { Http2Session, isHttp2Preface } from "./http2-session.ts";
 import { Linger } from "./linger.ts";
 import { LOCAL_REPLIES, type LocalReply, replyTo } from "./local-replies.ts";
+import type { MessageHead } from "./message-head.ts";
 import { recordRefused } from "./stages/record.ts";
 import { Stash } from "./stash.ts";
 import type { Target } from "./target.ts";
@@ -164,9 +166,11 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
   /** The client speaks HTTP/2 (RFC 9113 §3.3): its preface begins like a request of version 2.0. */
   #becomeHttp2(bytes: Buffer, start: number, end: number): void {
     this.#state = CLOSED;
+    Deadlines.disarm(this);
     this.#context.sessions.delete(this);
     const session = new Http2Session(this.stream, this.connection, this.#context, this.#target);
     session.onData(bytes, start, end);
+    if (this.#graceMs >= 0) session.drain();
     if (this.#isInputEnded) this.stream.consumer.onEnd();
   }
 
@@ -196,7 +200,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     if (body.isDone && this.#state === BODY) {
       if (this.#exchange.isActive) {
         this.#state = WAIT;
-        this.#exchange.onRequestEnd();
+        this.#exchange.onRequestEnd(flat(body.trailers));
       } else this.#becomeIdle();
     }
     return next;
@@ -320,7 +324,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
 
   // ---- writing
 
-  writeHead(head: Http1Head, upstreamServiceTimeMs: number): void {
+  writeHead(head: MessageHead, upstreamServiceTimeMs: number): void {
     const isLengthUnknown = head.framing === "chunked" || head.framing === "close";
     const isChunked = isLengthUnknown && this.#minorVersion >= 1;
     if (isLengthUnknown && !isChunked) this.#isPersistent = false;
@@ -333,7 +337,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
   }
 
   /** To a client that does not read they are not sent: nothing bounds how many there are. */
-  writeInterim(head: Http1Head): void {
+  writeInterim(head: MessageHead): void {
     if (this.#minorVersion < 1 || this.#output.isBehind) return;
     if (head.status === 100) this.#expectsContinue = false;
     this.#output.interim(head);

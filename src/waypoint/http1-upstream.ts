@@ -9,7 +9,7 @@ import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts"
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { BodyReader } from "../net/http1/body.ts";
 import { findHeadEnd, HEAD_BYTES_MAX, Http1Head, parseResponseHead } from "../net/http1/head.ts";
-import { writeChunk, writeLastChunk } from "./chunked.ts";
+import { flat, writeChunk, writeLastChunk } from "./chunked.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { Exchange } from "./exchange.ts";
 import { Stash } from "./stash.ts";
@@ -17,6 +17,9 @@ import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
 
 /** Idle connections kept for each endpoint; more are closed when they come back. */
 const IDLE_PER_ENDPOINT_MAX = 256;
+
+/** 1xx before one answer, as in HTTP/2; more are not honest. */
+const INTERIM_HEADS_MAX = 32;
 
 /** The head being read. One is enough: a head is parsed and handed on within one callback. */
 const responseHead = new Http1Head();
@@ -39,6 +42,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
   #isPersistent = true;
   #isEndedByClose = false;
   #isRequestDone = false;
+  #interimHeads = 0;
   isClosed = false;
   /** Exchanges served before the present one. */
   served = 0;
@@ -56,6 +60,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     this.#state = HEAD;
     this.#isPersistent = true;
     this.#isRequestDone = false;
+    this.#interimHeads = 0;
     this.stream.write(exchange.requestHead!, 0, exchange.requestHeadBytes, null);
   }
 
@@ -63,14 +68,17 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     bytes: Buffer,
     start: number,
     end: number,
-    source: ByteStream,
+    source: ByteStream | null,
     isChunked: boolean,
   ): void {
     if (isChunked) writeChunk(this.stream, bytes, start, end, source);
     else this.stream.write(bytes, start, end, source);
   }
 
-  /** Trailers of requests are dropped: few servers look at them, and none has to. */
+  /**
+   * Trailers of requests are dropped, as Envoy does: few servers look at them, and one that takes
+   * them for headers would see what no policy has seen.
+   */
   endRequest(_trailers: Trailers, isChunked: boolean): void {
     if (isChunked) writeLastChunk(this.stream);
     this.#isRequestDone = true;
@@ -163,6 +171,11 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
       return true;
     }
     if (status < 200) {
+      this.#interimHeads++;
+      if (this.#interimHeads > INTERIM_HEADS_MAX) {
+        this.#fail("protocol");
+        return false;
+      }
       exchange.onInterimHead(responseHead);
       return true;
     }
@@ -204,7 +217,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     if (this.#isPersistent && this.#isRequestDone && !isMoreThere) {
       this.#rest(exchange.context.limits.upstreamIdleTimeoutMs);
     } else this.close();
-    exchange.onResponseEnd(this.#body.trailers);
+    exchange.onResponseEnd(flat(this.#body.trailers));
   }
 
   #rest(idleTimeoutMs: number): void {

@@ -1,127 +1,132 @@
 /**
- * Heads of HTTP/2 messages in the form that the stages know, and back.
+ * Heads in the form that the next hop speaks: lists for HTTP/2, bytes for HTTP/1.1, from either.
  *
- * The stages, the rewriting and the retries have one form of a head: HTTP/1.1's bytes, scanned. A
- * header list is written down in that form and read by the same strict parser, so a list that could
- * mean something else to an HTTP/1.1 server (a space in a path, a control character) is refused
- * here and nowhere else (RFC 9113 §10.3).
+ * From list to list what stays is copied, from bytes to bytes too (net/http1/rewrite.ts). Between
+ * the two forms only text that both grammars allow can pass: `ListHead` has seen to it.
  */
-import {
-  type HeadProblem,
-  Http1Head,
-  parseRequestHead,
-  parseResponseHead,
-} from "../net/http1/head.ts";
+import { STATUS_CODES } from "node:http";
+import { FORBIDDEN_TRAILERS } from "../net/http1/body.ts";
+import type { Http1Head } from "../net/http1/head.ts";
 import { H } from "../net/http1/header-names.ts";
-import { acceptsTrailers, HeadEdits, keptHeaders } from "../net/http1/rewrite.ts";
-import { type HeaderList, header } from "../net/http2/headers.ts";
+import {
+  acceptsTrailers,
+  type HeadEdits,
+  keptHeaders,
+  originForm,
+  type ResponseHeadOptions,
+} from "../net/http1/rewrite.ts";
+import type { HeaderList } from "../net/http2/headers.ts";
+import { ListHead } from "./list-head.ts";
+import type { MessageHead } from "./message-head.ts";
 import type { Trailers } from "./upstream.ts";
 
-const NO_EDITS = new HeadEdits();
-const sentHead = new Http1Head();
-
-/** The regular headers as lines. Several cookies become one (RFC 9113 §8.2.3). */
-function lines(list: HeaderList): string {
-  let text = "";
-  let cookies = "";
-  for (let i = 0; i < list.length; i += 2) {
-    const name = list[i]!;
-    if (name.charCodeAt(0) === 0x3a || name === "host") continue;
-    if (name === "cookie") cookies += cookies === "" ? list[i + 1]! : `; ${list[i + 1]!}`;
-    else text += `${name}: ${list[i + 1]!}\r\n`;
-  }
-  return cookies === "" ? text : `${text}cookie: ${cookies}\r\n`;
-}
-
-export function readRequestList(
-  head: Http1Head,
-  list: HeaderList,
-  endStream: boolean,
-): HeadProblem | undefined {
-  const authority = header(list, ":authority") ?? header(list, "host");
-  let text = `${header(list, ":method")} ${header(list, ":path")} HTTP/1.1\r\n`;
-  if (authority !== undefined) text += `host: ${authority}\r\n`;
-  text += lines(list);
-  const isLengthKnown = endStream || header(list, "content-length") !== undefined;
-  if (!isLengthKnown) text += "transfer-encoding: chunked\r\n";
-  const bytes = Buffer.from(`${text}\r\n`, "latin1");
-  return parseRequestHead(head, bytes, 0, bytes.length);
-}
-
-/** `isForHttp1`: a response that ends here has to say so by its length. */
-export function readResponseList(
-  head: Http1Head,
-  list: HeaderList,
-  endStream: boolean,
-  method: string,
-  isForHttp1: boolean,
-): HeadProblem | undefined {
-  const status = header(list, ":status")!;
-  let text = `HTTP/1.1 ${status} \r\n${lines(list)}`;
-  const hasLength = header(list, "content-length") !== undefined;
-  const isBodiless = status === "204" || status === "304" || method === "HEAD";
-  if (endStream && isForHttp1 && !hasLength && !isBodiless) text += "content-length: 0\r\n";
-  const bytes = Buffer.from(`${text}\r\n`, "latin1");
-  return parseResponseHead(head, bytes, 0, bytes.length, method);
-}
-
-/** The rewritten request as it goes to an HTTP/2 server; and whether it has a body. */
-export function requestList(bytes: Buffer, end: number): { list: string[]; hasBody: boolean } {
-  const head = sentHead;
-  parseRequestHead(head, bytes, 0, end);
-  const list = [":method", head.method, ":scheme", "http", ":path", head.target];
+/** A request as it goes to an HTTP/2 server. */
+export function requestList(head: MessageHead, edits: HeadEdits): string[] {
+  const path = edits.target ?? (head instanceof ListHead ? head.target : originForm(head));
+  const list = [":method", head.method, ":scheme", "http", ":path", path];
   if (head.authority !== "") list.push(":authority", head.authority);
-  NO_EDITS.reset();
-  NO_EDITS.remove(H.host);
-  keptHeaders(head, NO_EDITS, list);
-  if (head.has(H.contentLength)) list.push("content-length", String(head.contentLength));
-  if (acceptsTrailers(head)) list.push("te", "trailers");
-  return { list, hasBody: head.framing !== "none" };
+  edits.remove(H.host);
+  if (head instanceof ListHead) keepFields(head, edits, list);
+  else {
+    keptHeaders(head, edits, list);
+    if (head.has(H.contentLength)) list.push("content-length", String(head.contentLength));
+    if (acceptsTrailers(head)) list.push("te", "trailers");
+  }
+  return list;
 }
 
-export function responseList(head: Http1Head, edits: HeadEdits): string[] {
+/** A response as it goes to an HTTP/2 client. */
+export function responseList(head: MessageHead, edits: HeadEdits): string[] {
   const { status } = head;
   const list = [":status", String(status)];
-  keptHeaders(head, edits, list);
-  const hasLength = status >= 200 && status !== 204 && head.has(H.contentLength);
-  if (hasLength) list.push("content-length", String(head.contentLength));
+  // RFC 9110 §8.6: 1xx and 204 never say a length.
+  const saysLength = status >= 200 && status !== 204;
+  if (head instanceof ListHead) {
+    if (!saysLength) edits.remove(H.contentLength);
+    keepFields(head, edits, list);
+  } else {
+    keptHeaders(head, edits, list);
+    if (saysLength && head.has(H.contentLength)) {
+      list.push("content-length", String(head.contentLength));
+    }
+  }
   return list;
 }
 
-/** Trailers that would change what was said before are dropped (RFC 9110 §6.5.1). */
-const NOT_IN_TRAILERS = new Set([
-  "authorization",
-  "content-encoding",
-  "content-length",
-  "content-range",
-  "content-type",
-  "host",
-  "set-cookie",
-  "cookie",
-  "te",
-  "trailer",
-]);
+/** Nothing in a list is for one hop only, besides what is refused (RFC 9113 §8.2.2). */
+function keepFields(head: ListHead, edits: HeadEdits, out: string[]): void {
+  const { list, start, ids } = head;
+  for (let i = start, n = 0; i < list.length; i += 2, n++) {
+    if (edits.dropsField(ids[n]!)) continue;
+    out.push(list[i]!, list[i + 1]!);
+  }
+  edits.listAdded(out);
+}
 
+/** The fields as lines. Several cookies become one (RFC 9113 §8.2.3). */
+function lines(head: ListHead, edits: HeadEdits): string {
+  const { list, start, ids } = head;
+  let text = "";
+  for (let i = start, n = 0; i < list.length; i += 2, n++) {
+    const id = ids[n]!;
+    if (id === H.contentLength || id === H.cookie || id === H.trailer) continue;
+    if (!edits.dropsField(id)) text += `${list[i]!}: ${list[i + 1]!}\r\n`;
+  }
+  const cookie = edits.dropsField(H.cookie) ? undefined : head.get(H.cookie);
+  if (cookie !== undefined) text += `cookie: ${cookie}\r\n`;
+  return text + edits.addedText();
+}
+
+function framing(head: ListHead): string {
+  if (head.framing === "chunked") return "transfer-encoding: chunked\r\n";
+  return head.contentLength >= 0 ? `content-length: ${head.contentLength}\r\n` : "";
+}
+
+/** A request that came in HTTP/2, as it goes to an HTTP/1.1 server. */
+export function requestText(head: ListHead, edits: HeadEdits): string {
+  const isHostSet = edits.drops(H.host);
+  edits.remove(H.host);
+  const host = isHostSet ? "" : `host: ${head.authority}\r\n`;
+  const start = `${head.method} ${edits.target ?? head.target} HTTP/1.1\r\n`;
+  return `${start}${host}${lines(head, edits)}${framing(head)}\r\n`;
+}
+
+/** A response that came in HTTP/2, as it goes to an HTTP/1.1 client. */
+export function responseText(
+  head: ListHead,
+  edits: HeadEdits,
+  options: ResponseHeadOptions,
+): string {
+  const { status } = head;
+  let own = "";
+  if (options.isClosing) own = "connection: close\r\n";
+  else if (options.isKeptAlive) own = "connection: keep-alive\r\n";
+  if (options.isChunked) own += "transfer-encoding: chunked\r\n";
+  else if (status >= 200 && status !== 204 && head.contentLength >= 0) {
+    own += `content-length: ${head.contentLength}\r\n`;
+  }
+  const start = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n`;
+  return `${start}${lines(head, edits)}${own}\r\n`;
+}
+
+/** Trailers as they are passed on; mostly the list itself. */
 export function trailersOf(list: HeaderList): Trailers {
-  const trailers: [string, string][] = [];
   for (let i = 0; i < list.length; i += 2) {
-    if (!NOT_IN_TRAILERS.has(list[i]!)) trailers.push([list[i]!, list[i + 1]!]);
-  }
-  return trailers;
-}
-
-export function trailerList(trailers: Trailers): string[] {
-  const list: string[] = [];
-  for (const [name, value] of trailers) {
-    if (!CONNECTION_SPECIFIC.has(name.toLowerCase())) list.push(name.toLowerCase(), value);
+    if (FORBIDDEN_TRAILERS.has(list[i]!) || NO_TRAILER_VALUE.test(list[i + 1]!)) {
+      return list.filter((_, at) => {
+        const name = list[at - (at % 2)]!;
+        const value = list[at - (at % 2) + 1]!;
+        return !FORBIDDEN_TRAILERS.has(name) && !NO_TRAILER_VALUE.test(value);
+      });
+    }
   }
   return list;
 }
 
-const CONNECTION_SPECIFIC = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "transfer-encoding",
-  "upgrade",
-]);
+/** What HTTP/1.1 does not allow in a value. */
+const NO_TRAILER_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
+
+/** Whether a response's head is all there is of it. */
+export function isWholeResponse(head: Http1Head | ListHead): boolean {
+  return head.framing === "none" && head.status >= 200;
+}

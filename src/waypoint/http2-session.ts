@@ -3,10 +3,12 @@
  * of its streams an exchange of its own.
  */
 import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts";
+import type { Failure } from "../kit/failure.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
-import { Http1Head } from "../net/http1/head.ts";
+import type { Http1Head } from "../net/http1/head.ts";
 import { type ConnectionHandler, Http2Connection } from "../net/http2/connection.ts";
+import { ErrorCode, type PeerError } from "../net/http2/errors.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import { INNER_LIMITS } from "../net/http2/limits.ts";
 import type { HeadersListener, Http2Stream } from "../net/http2/stream.ts";
@@ -15,8 +17,11 @@ import type { Drainable, WaypointContext } from "./context.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
 import { Exchange } from "./exchange.ts";
 import { grpcReply } from "./grpc.ts";
-import { readRequestList, responseList, trailerList, trailersOf } from "./http2-heads.ts";
-import { type LocalReply, replyTo } from "./local-replies.ts";
+import { isWholeResponse, responseList, trailersOf } from "./http2-heads.ts";
+import { Linger } from "./linger.ts";
+import { ListHead } from "./list-head.ts";
+import { LOCAL_REPLIES, type LocalReply, replyTo } from "./local-replies.ts";
+import type { MessageHead } from "./message-head.ts";
 import { recordRefused } from "./stages/record.ts";
 import { interimEdits, responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
 import type { Target } from "./target.ts";
@@ -25,20 +30,26 @@ import type { Trailers } from "./upstream.ts";
 /** For GOAWAY to arrive and the peer to close its side of the tunnel. */
 const LINGER_MS = 1_000;
 
+const FREE_REQUESTS_MAX = 128;
+
+const NO_TRAILERS: Trailers = [];
+
 /** To a client that does not read, 1xx are not sent: nothing bounds how many there are. */
 const QUEUED_BYTES_MAX = 64 * 1024;
 
 /** The head being read. One is enough: the stages run within the callback. */
-const requestHead = new Http1Head();
+const requestHead = new ListHead();
 
 export class Http2Session implements ConnectionHandler, Drainable, DeadlineEntry {
   deadlinePrevious: DeadlineEntry | null = null;
   deadlineNext: DeadlineEntry | null = null;
   deadlineAtMs = 0;
+  readonly connection: TunnelConnection;
+  readonly context: WaypointContext;
+  readonly target: Target;
   readonly #stream: ByteStream;
-  readonly #connection: TunnelConnection;
-  readonly #context: WaypointContext;
-  readonly #target: Target;
+  /** A request's exchange is a large object; making it anew costs as much as the stages. */
+  readonly #free: Http2Request[] = [];
   readonly #transport: StreamTransport;
   readonly #http2: Http2Connection;
 
@@ -49,9 +60,9 @@ export class Http2Session implements ConnectionHandler, Drainable, DeadlineEntry
     target: Target,
   ) {
     this.#stream = stream;
-    this.#connection = connection;
-    this.#context = context;
-    this.#target = target;
+    this.connection = connection;
+    this.context = context;
+    this.target = target;
     this.#transport = new StreamTransport(stream);
     this.#http2 = new Http2Connection(this.#transport, "server", this, INNER_LIMITS);
     context.sessions.add(this);
@@ -69,23 +80,43 @@ export class Http2Session implements ConnectionHandler, Drainable, DeadlineEntry
   }
 
   onIdle(): void {
-    const { hboneIdleTimeoutMs } = this.#context.snapshots.current.settings;
+    const { hboneIdleTimeoutMs } = this.context.snapshots.current.settings;
     deadlinesOf(hboneIdleTimeoutMs).arm(this, performance.now());
   }
 
   onDeadline(): void {
-    this.#context.countTimeout("http2");
+    this.context.countTimeout("http2");
     this.drain();
   }
 
   onStream(stream: Http2Stream, headers: HeaderList, endStream: boolean): void {
     if (this.deadlineNext !== null) Deadlines.disarm(this);
-    const request = new Http2Request(stream, this.#connection, this.#context, this.#target);
-    request.begin(headers, endStream);
+    const request = this.#free.pop() ?? new Http2Request(this, this.connection);
+    request.begin(stream, headers, endStream);
   }
 
-  onClosed(): void {
-    this.#context.sessions.delete(this);
+  /** The request is over on all sides, and its object may serve another. */
+  release(request: Http2Request): void {
+    if (this.#free.length < FREE_REQUESTS_MAX) this.#free.push(request);
+  }
+
+  onPeerError(error: PeerError): void {
+    this.context.peerErrors.http2("listener", error, this.connection.peer);
+  }
+
+  onClosed(failure: Failure | undefined): void {
+    const isPeersFault =
+      failure?.code === "HTTP2_PROTOCOL_ERROR" || failure?.code === "HTTP2_FLOOD";
+    if (isPeersFault) {
+      const reply = LOCAL_REPLIES.badHttp2;
+      recordRefused(
+        this.context,
+        { isHttp2: true, connection: this.connection },
+        this.target,
+        reply,
+      );
+    }
+    this.context.sessions.delete(this);
     Deadlines.disarm(this);
     if (!this.#stream.isClosed) setTimeout(() => this.#stream.reset("cancel"), LINGER_MS).unref();
   }
@@ -96,38 +127,38 @@ export function isHttp2Preface(head: Http1Head): boolean {
   return head.method === "PRI" && head.target === "*" && head.headersStart === head.end - 2;
 }
 
-/** One stream of the client's: a request and its answer. */
+/** One stream of the client's: a request and its answer. Then another, on another stream. */
 class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
   readonly isHttp2 = true;
-  readonly stream: Http2Stream;
   readonly connection: TunnelConnection;
-  readonly #context: WaypointContext;
+  stream!: Http2Stream;
+  readonly #session: Http2Session;
   readonly #exchange: Exchange;
-  #trailers: Trailers = [];
+  #trailers: Trailers = NO_TRAILERS;
+  /** The answer is not out yet, and everything else is over. */
+  #linger: Linger | undefined;
 
-  constructor(
-    stream: Http2Stream,
-    connection: TunnelConnection,
-    context: WaypointContext,
-    target: Target,
-  ) {
-    this.stream = stream;
+  constructor(session: Http2Session, connection: TunnelConnection) {
+    this.#session = session;
     this.connection = connection;
-    this.#context = context;
-    this.#exchange = new Exchange(this, context, target);
-    stream.consumer = this;
-    stream.listener = this;
+    this.#exchange = new Exchange(this, session.context, session.target);
   }
 
-  begin(headers: HeaderList, endStream: boolean): void {
-    const problem = readRequestList(requestHead, headers, endStream);
-    if (problem !== undefined) {
-      const reply = replyTo(problem);
-      recordRefused(this.#context, this, this.#exchange.target, reply);
-      this.writeLocal(reply, false, false);
+  begin(stream: Http2Stream, headers: HeaderList, endStream: boolean): void {
+    this.stream = stream;
+    this.#trailers = NO_TRAILERS;
+    stream.consumer = this;
+    stream.listener = this;
+    const problem = requestHead.readRequest(headers, endStream);
+    if (problem === undefined) {
+      this.#exchange.begin(requestHead, performance.now());
       return;
     }
-    this.#exchange.begin(requestHead, performance.now());
+    const { context, target } = this.#session;
+    const reply = replyTo(problem);
+    recordRefused(context, this, target, reply);
+    this.writeLocal(reply, false, false);
+    this.#endUnread();
   }
 
   onData(bytes: Buffer, start: number, end: number): void {
@@ -142,15 +173,21 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
     if (this.#exchange.isActive) this.#exchange.onRequestEnd(this.#trailers);
   }
 
+  /** After an orderly end the exchange is over, or about to be: its answer was complete. */
   onClosed(reset: StreamReset | undefined): void {
-    this.#exchange.onDownstreamClosed(reset);
+    this.#linger?.stop();
+    this.#linger = undefined;
+    if (!this.#exchange.isActive) this.#session.release(this);
+    else if (reset !== undefined) this.#exchange.onDownstreamClosed(reset);
   }
 
-  writeHead(head: Http1Head, upstreamServiceTimeMs: number): void {
-    this.stream.respond(responseList(head, responseEdits(upstreamServiceTimeMs)), false);
+  /** What is whole with its head says so there: gRPC tells such an answer from one cut short. */
+  writeHead(head: MessageHead, upstreamServiceTimeMs: number): void {
+    const list = responseList(head, responseEdits(upstreamServiceTimeMs));
+    this.stream.respond(list, isWholeResponse(head));
   }
 
-  writeInterim(head: Http1Head): void {
+  writeInterim(head: MessageHead): void {
     if (this.stream.queuedBytes > QUEUED_BYTES_MAX) return;
     this.stream.respond(responseList(head, interimEdits()), false);
   }
@@ -165,8 +202,7 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
   }
 
   writeEnd(trailers: Trailers): void {
-    const list = trailerList(trailers);
-    if (list.length > 0) this.stream.sendTrailers(list);
+    if (trailers.length > 0) this.stream.sendTrailers(trailers);
     else this.stream.end();
   }
 
@@ -191,5 +227,16 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
     this.stream.reset("internal");
   }
 
-  onExchangeEnd(): void {}
+  onExchangeEnd(): void {
+    if (this.stream.isClosed) this.#session.release(this);
+    else this.#endUnread();
+  }
+
+  /** The answer is out and the request is not: the rest of it is not wanted (RFC 9113 §8.1). */
+  #endUnread(): void {
+    const { stream } = this;
+    if (stream.isClosed) return;
+    if (stream.isLocalEnded) stream.resetWith(ErrorCode.NO_ERROR);
+    else this.#linger = new Linger(stream, this.#session.context.limits);
+  }
 }

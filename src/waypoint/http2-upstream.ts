@@ -8,28 +8,32 @@
 import { type DeadlineEntry, Deadlines } from "../kit/deadlines.ts";
 import type { Failure } from "../kit/failure.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
-import { Http1Head } from "../net/http1/head.ts";
 import { type ConnectionHandler, Http2Connection } from "../net/http2/connection.ts";
+import type { PeerError } from "../net/http2/errors.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import { INNER_LIMITS } from "../net/http2/limits.ts";
 import type { HeadersListener, Http2Stream } from "../net/http2/stream.ts";
 import { StreamTransport } from "../net/http2/stream-transport.ts";
 import type { Dial, DialListener } from "./dial.ts";
 import type { Exchange } from "./exchange.ts";
-import { readResponseList, requestList, trailerList, trailersOf } from "./http2-heads.ts";
+import { trailersOf } from "./http2-heads.ts";
+import { ListHead } from "./list-head.ts";
 import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
 
 /** Streams on a connection whose SETTINGS are not here yet. */
 const UNREADY_STREAMS_MAX = 100;
 const LINGER_MS = 1_000;
 const idleDeadlines = new Deadlines(300_000);
-const responseHead = new Http1Head();
+
+/** The head being read. One is enough: a head is handed on within the callback. */
+const responseHead = new ListHead();
 
 export class Http2Pool implements DialListener {
   readonly #connections: Http2UpstreamConnection[] = [];
   readonly #waiting = new Set<Exchange>();
   #dial: Dial | null = null;
   #isDialing = false;
+  #onPeerError: (error: PeerError) => void = () => {};
 
   /** Gives the exchange a stream: at once, or when there is a connection. */
   open(exchange: Exchange): void {
@@ -46,6 +50,9 @@ export class Http2Pool implements DialListener {
   #dialFor(exchange: Exchange): void {
     if (this.#isDialing) return;
     this.#isDialing = true;
+    const { peerErrors } = exchange.context;
+    const { address, targetPort } = exchange.endpoint!;
+    this.#onPeerError = (error) => peerErrors.http2("upstream", error, `${address}:${targetPort}`);
     this.#dial = exchange.context.dialer.dial(exchange.endpoint!, [], this);
   }
 
@@ -60,7 +67,9 @@ export class Http2Pool implements DialListener {
   onDialed(stream: ByteStream): void {
     this.#isDialing = false;
     this.#dial = null;
-    const connection = new Http2UpstreamConnection(stream, (gone) => this.#forget(gone));
+    const connection = new Http2UpstreamConnection(stream, this.#onPeerError, (gone) =>
+      this.#forget(gone),
+    );
     this.#connections.push(connection);
     for (const exchange of this.#waiting) {
       if (!connection.hasRoom) break;
@@ -100,12 +109,18 @@ class Http2UpstreamConnection implements ConnectionHandler, DeadlineEntry {
 
   readonly http2: Http2Connection;
   readonly #stream: ByteStream;
+  readonly onPeerError: (error: PeerError) => void;
   readonly #forget: (connection: Http2UpstreamConnection) => void;
   #isReady = false;
   served = 0;
 
-  constructor(stream: ByteStream, forget: (connection: Http2UpstreamConnection) => void) {
+  constructor(
+    stream: ByteStream,
+    onPeerError: (error: PeerError) => void,
+    forget: (connection: Http2UpstreamConnection) => void,
+  ) {
     this.#stream = stream;
+    this.onPeerError = onPeerError;
     this.#forget = forget;
     this.http2 = new Http2Connection(new StreamTransport(stream), "client", this, INNER_LIMITS);
   }
@@ -167,21 +182,20 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
 
   begin(exchange: Exchange): void {
     this.#exchange = exchange;
-    const { list, hasBody } = requestList(exchange.requestHead!, exchange.requestHeadBytes);
-    this.#isRequestDone = !hasBody;
+    this.#isRequestDone = !exchange.hasRequestBody;
     this.#wasReused = this.#connection.served++ > 0;
-    this.#stream = this.#connection.http2.open(list, !hasBody, this);
+    this.#stream = this.#connection.http2.open(exchange.requestList!, this.#isRequestDone, this);
     this.#stream.consumer = this;
   }
 
-  sendBody(bytes: Buffer, start: number, end: number, source: ByteStream): void {
+  sendBody(bytes: Buffer, start: number, end: number, source: ByteStream | null): void {
     this.#stream!.write(bytes, start, end, source);
   }
 
   endRequest(trailers: Trailers): void {
     if (this.#isRequestDone) return;
     this.#isRequestDone = true;
-    if (trailers.length > 0) this.#stream!.sendTrailers(trailerList(trailers));
+    if (trailers.length > 0) this.#stream!.sendTrailers(trailers);
     else this.#stream!.end();
   }
 
@@ -197,10 +211,7 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
       this.#trailers = trailersOf(headers);
       return;
     }
-    const isForHttp1 = !exchange.session.isHttp2;
-    const { method } = exchange;
-    const problem = readResponseList(responseHead, headers, endStream, method, isForHttp1);
-    if (problem !== undefined || responseHead.status === 101) {
+    if (responseHead.readResponse(headers, endStream, exchange.method) !== undefined) {
       this.#fail("protocol");
       return;
     }

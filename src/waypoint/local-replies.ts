@@ -24,6 +24,8 @@ const BEFORE_HEADERS = "upstream connect error or disconnect/reset before header
 
 export const LOCAL_REPLIES = {
   badRequest: reply(400, "Bad Request", "DPE", "http1.codec_error"),
+  /** GOAWAY, in truth: the connection is over, with all that was on it. */
+  badHttp2: reply(400, "", "DPE", "http2.protocol_error"),
   badPath: reply(400, "", "-", "path_normalization_failed"),
   headTooLarge: reply(431, "", "DPE", "http1.headers_too_large"),
   headTimeout: reply(408, "request timeout", "-", "request_header_timeout"),

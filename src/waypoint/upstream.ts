@@ -1,10 +1,12 @@
 /** What an exchange needs of a connection to a backend, whatever protocol that speaks. */
 import type { ByteStream } from "../net/byte-stream.ts";
+import type { HeaderList } from "../net/http2/headers.ts";
 import type { Exchange } from "./exchange.ts";
 
 export type UpstreamFailure = "reset" | "refused" | "protocol" | "timeout";
 
-export type Trailers = readonly (readonly [string, string])[];
+/** Names in lower case: name, value, name, value … */
+export type Trailers = HeaderList;
 
 export interface Upstream {
   /** Where relayed bytes go after an upgrade. */
@@ -12,7 +14,13 @@ export interface Upstream {
   /** Takes an exchange and sends its request's head. */
   begin(exchange: Exchange): void;
   /** `isChunked`: the body's length is not known. */
-  sendBody(bytes: Buffer, start: number, end: number, source: ByteStream, isChunked: boolean): void;
+  sendBody(
+    bytes: Buffer,
+    start: number,
+    end: number,
+    source: ByteStream | null,
+    isChunked: boolean,
+  ): void;
   endRequest(trailers: Trailers, isChunked: boolean): void;
   /** The exchange has no more use for it, in the middle of things. */
   cancel(): void;

@@ -10,7 +10,9 @@ import type { CertificateSource } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import { deadlinesOf } from "../kit/deadlines.ts";
 import type { Drain } from "../kit/drain.ts";
+import type { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
+import { LogLimit } from "../kit/log-limit.ts";
 import type { SnapshotSource } from "../model/snapshot.ts";
 import { parseAuthority } from "../net/hbone/authority.ts";
 import { TunnelPool } from "../net/hbone/tunnel-pool.ts";
@@ -19,6 +21,7 @@ import {
   type TunnelHandler,
   TunnelServer,
 } from "../net/hbone/tunnel-server.ts";
+import type { PeerError } from "../net/http2/errors.ts";
 import { encodeStatelessBlock } from "../net/http2/headers.ts";
 import { TUNNEL_LIMITS } from "../net/http2/limits.ts";
 import type { Http2Stream } from "../net/http2/stream.ts";
@@ -26,11 +29,11 @@ import type { AccessLog } from "../telemetry/access-log.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { RequestMetrics, TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
+import { PeerErrors } from "../telemetry/peer-errors.ts";
 import { Clusters } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import { Dialer } from "./dial.ts";
 import { Http1Session } from "./http1-session.ts";
-import { Http2Session } from "./http2-session.ts";
 import { DEFAULT_LIMITS, type WaypointLimits } from "./limits.ts";
 import { Sniffer } from "./sniffer.ts";
 import { forward } from "./stages/forward.ts";
@@ -67,20 +70,28 @@ export class Waypoint implements TunnelHandler {
   readonly #context: WaypointContext;
   readonly #targets: Targets;
   readonly #log;
+  readonly #logLimit;
+  readonly #peerErrors: PeerErrors;
   readonly #refusedTunnels;
   readonly #unsubscribe: () => void;
 
   constructor(options: WaypointOptions) {
     this.#options = options;
     this.#log = log(`waypoint ${options.key}`);
+    this.#logLimit = new LogLimit({
+      onLeftOut: (kind, count) => this.#log.warn({ count }, `${kind}: lines left out`),
+    });
     const { snapshots, registry } = options;
     const { hboneIdleTimeoutMs: idleTimeoutMs } = snapshots.current.settings;
     const connectTimeoutMs = () => snapshots.current.settings.connectTimeoutMs;
+    this.#peerErrors = new PeerErrors(registry, this.#log);
     this.#pool = new TunnelPool({
       connectTimeoutMs: connectTimeoutMs(),
       maxStreamsPerConnection: 100,
       idleTimeoutMs,
       limits: TUNNEL_LIMITS,
+      onPeerError: (error, target) =>
+        this.#peerErrors.http2("tunnel_upstream", error, `${target.host}:${target.port}`),
     });
     this.#context = this.#makeContext(connectTimeoutMs);
     this.#targets = new Targets(options.key, this.#context.clusters);
@@ -153,6 +164,7 @@ export class Waypoint implements TunnelHandler {
       get isDraining() {
         return drain.isDraining;
       },
+      peerErrors: this.#peerErrors,
       forward: (exchange) => forward(exchange),
     };
   }
@@ -168,8 +180,17 @@ export class Waypoint implements TunnelHandler {
     this.#server.accept(socket);
   }
 
-  onTlsFailure(failure: Error, remoteAddress: string): void {
-    this.#log.warn({ remoteAddress, reason: failure.message }, "tunnel refused");
+  onMalformedConnect(connection: TunnelConnection): void {
+    this.#peerErrors.malformedConnect(connection.peer);
+    this.#refusedTunnels.child([this.#options.key, "400"]).add(1);
+  }
+
+  onPeerError(error: PeerError, connection: TunnelConnection): void {
+    this.#peerErrors.http2("tunnel_listener", error, connection.peer);
+  }
+
+  onTlsFailure(failure: Failure, remoteAddress: string): void {
+    this.#peerErrors.tls(failure, remoteAddress);
     this.#refusedTunnels.child([this.#options.key, "tls"]).add(1);
   }
 
@@ -188,13 +209,11 @@ export class Waypoint implements TunnelHandler {
     }
     switch (target.protocol) {
       case "HTTP11":
-        stream.respond(OK, false);
-        new Http1Session(stream, connection, this.#context, target);
-        return;
       case "HTTP2":
       case "GRPC":
+        // Whichever the port declares, a client may speak either: it shows with its first bytes.
         stream.respond(OK, false);
-        new Http2Session(stream, connection, this.#context, target);
+        new Http1Session(stream, connection, this.#context, target);
         return;
       case "TCP":
       case "TLS":
@@ -240,7 +259,9 @@ export class Waypoint implements TunnelHandler {
     connection: TunnelConnection,
   ): void {
     const { peer, remoteAddress } = connection;
-    this.#log.warn({ authority, status, peer, remoteAddress }, "CONNECT refused");
+    if (this.#logLimit.allows("CONNECT refused")) {
+      this.#log.warn({ authority, status, peer, remoteAddress }, "CONNECT refused");
+    }
     this.#refusedTunnels.child([this.#options.key, String(status)]).add(1);
     stream.respond([":status", String(status)], true);
     stream.reset("cancel");
@@ -267,6 +288,7 @@ export class Waypoint implements TunnelHandler {
 
   destroy(): void {
     this.#unsubscribe();
+    this.#logLimit.flush();
     this.#server.destroy();
     this.#pool.destroy();
   }

@@ -8,7 +8,7 @@ import type { ResourceType } from "./resource.ts";
 const LANES = 4;
 const HEX_OF_LANE = 8;
 
-/** The version of a content: the same for the same bytes, wherever and whenever they are encoded. */
+/** The version of a content: the same for the same bytes, wherever they are encoded. */
 export function contentVersion(bytes: Uint8Array): string {
   return hash("sha1", bytes).slice(0, 16);
 }

@@ -50,7 +50,10 @@ export function bindingOrigin(binding: WaypointBinding | undefined): BindingOrig
   return binding.state === "bound" ? { waypoint } : { waypoint, reason: binding.reason };
 }
 
-/** Throws when the address names nothing. Without an origin (a foreign server) the Gateway's key is guessed from the host. */
+/**
+ * Throws when the address names nothing. Without an origin (the server is not ours) the Gateway's
+ * key is guessed from the host.
+ */
 export function decodeBinding(
   address: GatewayAddress | undefined,
   origin: BindingOrigin | undefined,

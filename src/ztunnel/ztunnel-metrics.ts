@@ -11,7 +11,6 @@ export type CutReason = "policy" | "workload_gone" | "shutdown";
 
 export class ZtunnelMetrics {
   readonly dialsMoved: Counter;
-  readonly #tlsRefused: CounterFamily;
   readonly #connectsRefused: CounterFamily;
   readonly #connectionsCut: CounterFamily;
   readonly #carried: GaugeFamily;
@@ -24,11 +23,6 @@ export class ZtunnelMetrics {
         "Connections taken to another instance because the first could not be reached.",
       )
       .child([]);
-    this.#tlsRefused = registry.counter(
-      "waystone_ztunnel_tls_refused_total",
-      "Connections to tunnel ports that ended before a tunnel could be asked for, by code.",
-      ["code"],
-    );
     this.#connectsRefused = registry.counter(
       "waystone_ztunnel_connects_refused_total",
       "CONNECT requests that were refused, by status.",
@@ -49,10 +43,6 @@ export class ZtunnelMetrics {
       "Tunnel connections to others (ready, connecting), streams on them, and tunnels that wait.",
       ["state"],
     );
-  }
-
-  tlsRefused(code: string): void {
-    this.#tlsRefused.child([code]).add(1);
   }
 
   connectRefused(status: number): void {

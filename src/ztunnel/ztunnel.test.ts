@@ -372,7 +372,7 @@ test("who is turned away at the tunnel port, and what is carried, is counted", a
   const stranger = mesh.connectTunnel(REVIEWS);
   stranger.end("GET / HTTP/1.1\r\n\r\n");
   await new Promise((resolve) => stranger.once("close", resolve));
-  const tls = 'waystone_ztunnel_tls_refused_total{code="TLS_HANDSHAKE_FAILED"}';
+  const tls = 'waystone_tls_refused_total{code="TLS_HANDSHAKE_FAILED"}';
   await until("it is counted", () => mesh.value(tls) === 1);
   const client = await mesh.captured(CLIENT, REVIEWS_VIP, 80);
   const seen = text(client);

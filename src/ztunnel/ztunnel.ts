@@ -10,7 +10,6 @@ import type net from "node:net";
 import type { CertificateSource } from "../agent/certificates.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import type { Drain } from "../kit/drain.ts";
-import type { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
 import { LogLimit } from "../kit/log-limit.ts";
 import type { Snapshot, SnapshotSource } from "../model/snapshot.ts";
@@ -22,6 +21,7 @@ import { TcpStream } from "../net/tcp-stream.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
+import { PeerErrors } from "../telemetry/peer-errors.ts";
 import { CarriedConnections } from "./carried-connections.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { acceptTunnelled } from "./inbound.ts";
@@ -50,6 +50,7 @@ const POOL_IDLE_TIMEOUT_MAX_MS = 300_000;
 
 export class Ztunnel {
   readonly #context: ZtunnelContext;
+  readonly #peerErrors: PeerErrors;
   readonly #servers = new Map<string, TunnelServer>();
   /** Those of workloads that are gone, until their last stream is. */
   readonly #leaving = new Set<TunnelServer>();
@@ -60,6 +61,7 @@ export class Ztunnel {
     const { snapshots, certificates, registry, decisions, drain } = options;
     const { settings } = snapshots.current;
     const logger = log("ztunnel");
+    this.#peerErrors = new PeerErrors(registry, logger);
     this.#context = {
       snapshots,
       certificates,
@@ -69,6 +71,8 @@ export class Ztunnel {
         maxStreamsPerConnection: 100,
         idleTimeoutMs: Math.min(settings.hboneIdleTimeoutMs, POOL_IDLE_TIMEOUT_MAX_MS),
         limits: TUNNEL_LIMITS,
+        onPeerError: (error, target) =>
+          this.#peerErrors.http2("tunnel_upstream", error, `${target.host}:${target.port}`),
       }),
       tcp: new TcpMetrics(registry),
       connections: new OpenConnections(),
@@ -143,6 +147,7 @@ export class Ztunnel {
     let server = this.#servers.get(uid);
     if (server === undefined) {
       const { certificates, snapshots } = this.#context;
+      const errors = this.#peerErrors;
       server = new TunnelServer(
         {
           identity: () => {
@@ -157,7 +162,10 @@ export class Ztunnel {
         {
           onConnect: (stream, request, connection) =>
             acceptTunnelled(this.#context, uid, stream, request, connection),
-          onTlsFailure: (failure, remoteAddress) => this.#onTlsFailure(failure, remoteAddress),
+          onTlsFailure: (failure, remoteAddress) => errors.tls(failure, remoteAddress),
+          onMalformedConnect: (connection) => errors.malformedConnect(connection.peer),
+          onPeerError: (error, connection) =>
+            errors.http2("tunnel_listener", error, connection.peer),
         },
       );
       this.#servers.set(uid, server);
@@ -175,13 +183,6 @@ export class Ztunnel {
       connections += server.connectionCount;
     }
     return { streams, connections };
-  }
-
-  #onTlsFailure(failure: Failure, remoteAddress: string): void {
-    const { metrics, log: logger, logLimit } = this.#context;
-    metrics.tlsRefused(failure.code);
-    if (!logLimit.allows(failure.code)) return;
-    logger.warn({ remoteAddress, reason: failure.message }, "tunnel refused");
   }
 
   /** Connections that it carries, one that passes it twice counted twice. */

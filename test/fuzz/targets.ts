@@ -9,9 +9,20 @@ import { http2Client, http2Server } from "./targets/http2.ts";
 import { accessLogFormat, yamlObjects } from "./targets/operator-texts.ts";
 import { socks5 } from "./targets/socks5.ts";
 import { authority, baggage, path } from "./targets/texts.ts";
+import { http1Backend, http2Lists } from "./targets/waypoint.ts";
 
 export const TARGETS: readonly Target[] = [
   ...[hpack, huffman, http2Server, http2Client, http1Request, http1Response, http1Body],
-  ...[http1Session, path, authority, baggage, socks5, yamlObjects, accessLogFormat],
   ...[dnsQuery, dnsAnswer],
+  ...[
+    http1Session,
+    http1Backend,
+    http2Lists,
+    path,
+    authority,
+    baggage,
+    socks5,
+    yamlObjects,
+    accessLogFormat,
+  ],
 ];

@@ -1,6 +1,6 @@
 /**
- * The mesh over the wire: what a proxy makes of the control plane's resources is the control plane's
- * own Snapshot, after every change, in whatever order objects come and go.
+ * The mesh over the wire: what a proxy makes of the control plane's resources is the control
+ * plane's own Snapshot, after every change, in whatever order objects come and go.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";

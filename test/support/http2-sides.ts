@@ -1,6 +1,7 @@
 /** A consumer that writes down what happens, and connections of ours to use it with. */
 import type { ByteConsumer, StreamReset } from "../../src/net/byte-stream.ts";
 import { type ConnectionHandler, Http2Connection } from "../../src/net/http2/connection.ts";
+import type { PeerError } from "../../src/net/http2/errors.ts";
 import type { HeaderList } from "../../src/net/http2/headers.ts";
 import { type Http2Limits, TUNNEL_LIMITS } from "../../src/net/http2/limits.ts";
 import type { HeadersListener, Http2Stream } from "../../src/net/http2/stream.ts";
@@ -64,6 +65,7 @@ export class Recorder implements ByteConsumer, HeadersListener {
 export class Owner implements ConnectionHandler {
   readonly log: string[] = [];
   readonly streams: Recorder[] = [];
+  readonly errors: PeerError[] = [];
   onAccept: (stream: Http2Stream, headers: HeaderList, recorder: Recorder) => void = () => {};
 
   onStream(stream: Http2Stream, headers: HeaderList, endStream: boolean): void {
@@ -71,6 +73,10 @@ export class Owner implements ConnectionHandler {
     recorder.log.push(`request ${headers.join(" ")} ${endStream}`);
     this.streams.push(recorder);
     this.onAccept(stream, headers, recorder);
+  }
+
+  onPeerError(error: PeerError): void {
+    this.errors.push(error);
   }
 
   onReady(): void {

@@ -159,16 +159,21 @@ export class ScriptedPeer implements Transport {
     let bytes = Buffer.concat(this.#received);
     this.#received = [];
     if (bytes.subarray(0, 3).toString() === "PRI") bytes = bytes.subarray(CLIENT_PREFACE.length);
-    const frames: Frame[] = [];
-    while (bytes.length > 0) {
-      const end = 9 + bytes.readUIntBE(0, 3);
-      if (bytes.length < end) throw new Error("a frame was cut short");
-      const id = bytes.readUInt32BE(5);
-      frames.push({ type: bytes[3]!, flags: bytes[4]!, id, payload: bytes.subarray(9, end) });
-      bytes = bytes.subarray(end);
-    }
-    return frames;
+    return framesOf(bytes);
   }
+}
+
+/** Whole frames, one behind the other. */
+export function framesOf(all: Buffer): Frame[] {
+  const frames: Frame[] = [];
+  for (let bytes = all; bytes.length > 0; ) {
+    const end = 9 + bytes.readUIntBE(0, 3);
+    if (bytes.length < end) throw new Error("a frame was cut short");
+    const id = bytes.readUInt32BE(5);
+    frames.push({ type: bytes[3]!, flags: bytes[4]!, id, payload: bytes.subarray(9, end) });
+    bytes = bytes.subarray(end);
+  }
+  return frames;
 }
 
 /** How a connection or stream was ended by what a peer sent, in words: `GOAWAY 1`, `RST 3 8`. */

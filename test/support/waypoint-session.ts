@@ -1,4 +1,6 @@
 /** A waypoint's sessions without sockets: a client and backends at the ends of memory streams. */
+
+import { pino } from "pino";
 import { Deadlines } from "../../src/kit/deadlines.ts";
 import { Failure } from "../../src/kit/failure.ts";
 import type { AttachedRoute, HttpRouteRule } from "../../src/model/route.ts";
@@ -9,6 +11,7 @@ import { AccessLog } from "../../src/telemetry/access-log.ts";
 import { DecisionLog } from "../../src/telemetry/decision-log.ts";
 import { RequestMetrics, TcpMetrics } from "../../src/telemetry/istio-metrics.ts";
 import { MetricRegistry } from "../../src/telemetry/metrics.ts";
+import { PeerErrors } from "../../src/telemetry/peer-errors.ts";
 import { Clusters, type UpstreamEndpoint } from "../../src/waypoint/cluster.ts";
 import type { WaypointContext } from "../../src/waypoint/context.ts";
 import type { DialListener } from "../../src/waypoint/dial.ts";
@@ -49,6 +52,13 @@ export function meshWith(count: number, base = smallMesh()): Snapshot {
   };
 }
 
+/** The same mesh, and the backends speak HTTP/2. */
+export function withHttp2Backends(base: Snapshot = meshWith(1)): Snapshot {
+  const service = base.services.get(REVIEWS)!;
+  const ports = service.ports.map((port) => ({ ...port, protocol: "HTTP2" as const }));
+  return { ...base, services: indexOf({ [REVIEWS]: { ...service, ports } }) };
+}
+
 /** The same mesh, and nobody may do anything. */
 export function denyingAll(base: Snapshot): Snapshot {
   const policy: AuthorizationPolicy = {
@@ -85,6 +95,8 @@ export function withRequestTimeout(base: Snapshot, requestTimeoutMs: number): Sn
   };
   return { ...base, routes: indexOf({ [`Service/${REVIEWS}`]: [attached] }) };
 }
+
+const silent = pino({ level: "silent" });
 
 export type DialOutcome = "accept" | "fail" | "hang";
 
@@ -194,6 +206,7 @@ export class FakeWaypoint {
       countRefused: (reply) => this.refused.push(reply),
       sessions: new Set(),
       isDraining: false,
+      peerErrors: new PeerErrors(this.registry, silent),
       forward: (exchange) => forward(exchange),
     };
     this.#targets = new Targets("default/wp", this.context.clusters);

@@ -120,7 +120,8 @@ function closing(): ConnectError {
   return new ConnectError("transport is closing", Code.Unavailable);
 }
 
-function adsMetrics(registry: MetricRegistry) {
+/** The metrics of a control plane's configuration streams. */
+export function adsMetrics(registry: MetricRegistry) {
   const one = registry.gauge("waystone_ads_clients", "Proxies connected to the control plane.", []);
   return {
     clients: one.child([]),

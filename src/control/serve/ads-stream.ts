@@ -37,7 +37,7 @@ const SENDING_ORDER: readonly ResourceType[] = [
 
 /** Of one response: a client decodes it whole. */
 const RESPONSE_BYTES_MAX = 1024 * 1024;
-/** Revisions whose answer is waited for; of a client that never answers the oldest are forgotten. */
+/** Revisions whose answer is waited for; a client that never answers loses the oldest. */
 const UNANSWERED_REVISIONS_MAX = 1000;
 const UNKNOWN_TYPES_MAX = 100;
 

@@ -10,6 +10,7 @@
 import { type DeadlineEntry, Deadlines } from "../../kit/deadlines.ts";
 import { Failure } from "../../kit/failure.ts";
 import { type ConnectionHandler, Http2Connection } from "../http2/connection.ts";
+import type { PeerError } from "../http2/errors.ts";
 import { SocketTransport } from "../http2/transport.ts";
 import { connectTls, lingerThenDestroy, type TlsIdentity, type TlsPeer } from "../tls.ts";
 import type { Tunnel } from "./tunnel.ts";
@@ -158,6 +159,10 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
     if (this.streamCount === 0) this.onIdle();
   }
 
+  onPeerError(error: PeerError): void {
+    this.#options.onPeerError?.(error, this.#target);
+  }
+
   /** No new streams here (`canOpen` says so); the old ones live on. */
   onGoaway(): void {
     if (this.streamCount === 0) this.#startDrain();
@@ -174,7 +179,7 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
   }
 
   onClosed(failure: Failure | undefined): void {
-    lingerThenDestroy(this.#socket!);
+    lingerThenDestroy(this.#socket!, failure !== undefined);
     if (failure?.code === "HTTP2_PROTOCOL_ERROR") this.#closed(this.#failure(failure.message));
     else this.#closed(this.#failure(reasonOf(failure), "UPSTREAM_TLS_FAILED"));
   }

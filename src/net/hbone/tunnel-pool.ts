@@ -14,6 +14,7 @@
  */
 import { Deadlines } from "../../kit/deadlines.ts";
 import { Failure } from "../../kit/failure.ts";
+import type { PeerError } from "../http2/errors.ts";
 import type { HeaderList } from "../http2/headers.ts";
 import type { Http2Limits } from "../http2/limits.ts";
 import type { Http2Stream } from "../http2/stream.ts";
@@ -57,6 +58,8 @@ export interface TunnelPoolOptions {
   readonly maxConnectionsPerTarget?: number;
   /** Tunnels that may wait for connections of one target; default 1024. */
   readonly maxWaiting?: number;
+  /** A server broke HTTP/2 or one of its limits; it has been told. */
+  readonly onPeerError?: (error: PeerError, target: TunnelTarget) => void;
 }
 
 export interface TunnelPoolStats {

@@ -9,6 +9,7 @@ import net from "node:net";
 import { type DeadlineEntry, Deadlines, deadlinesOf } from "../../kit/deadlines.ts";
 import { Failure } from "../../kit/failure.ts";
 import { type ConnectionHandler, Http2Connection } from "../http2/connection.ts";
+import type { PeerError } from "../http2/errors.ts";
 import { encodeStatelessBlock, type HeaderList, header } from "../http2/headers.ts";
 import type { Http2Limits } from "../http2/limits.ts";
 import type { Http2Stream } from "../http2/stream.ts";
@@ -36,6 +37,10 @@ export interface TunnelHandler {
   ): void;
   /** A connection that did not come to speak HTTP/2: limits, TLS, identity. */
   onTlsFailure?(failure: Failure, remoteAddress: string): void;
+  /** What was no CONNECT with an authority, and has been answered 400. */
+  onMalformedConnect?(connection: TunnelConnection): void;
+  /** The client broke HTTP/2 or one of its limits; it has been told. */
+  onPeerError?(error: PeerError, connection: TunnelConnection): void;
 }
 
 export interface TunnelServerOptions {
@@ -217,8 +222,9 @@ class Session implements ConnectionHandler, DeadlineEntry {
     const { handshakeTimeoutMs: prefaceTimeoutMs } = options;
     this.#onOver = onOver;
     this.#timer = setTimeout(() => {
-      const detail = `no HTTP/2 preface within ${prefaceTimeoutMs} ms`;
-      this.#http2?.destroy(new Failure("TIMEOUT", detail));
+      const failure = new Failure("TIMEOUT", `no HTTP/2 preface within ${prefaceTimeoutMs} ms`);
+      this.#http2?.destroy(failure);
+      this.#handler.onTlsFailure?.(failure, this.#connection.remoteAddress);
     }, prefaceTimeoutMs);
   }
 
@@ -256,15 +262,20 @@ class Session implements ConnectionHandler, DeadlineEntry {
     if (!isConnect || authority === undefined || parseAuthority(authority) === undefined) {
       stream.respond(BAD_REQUEST, true);
       stream.reset("cancel");
+      this.#handler.onMalformedConnect?.(this.#connection);
       return;
     }
     this.#handler.onConnect(stream, { authority, headers }, this.#connection);
   }
 
-  onClosed(): void {
+  onPeerError(error: PeerError): void {
+    this.#handler.onPeerError?.(error, this.#connection);
+  }
+
+  onClosed(failure: Failure | undefined): void {
     clearTimeout(this.#timer);
     Deadlines.disarm(this);
-    lingerThenDestroy(this.#socket!);
+    lingerThenDestroy(this.#socket!, failure !== undefined);
     this.#onOver();
   }
 

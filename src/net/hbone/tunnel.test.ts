@@ -3,6 +3,7 @@ import { once } from "node:events";
 import net from "node:net";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { HOUR_MS, idOf, TestMesh } from "../../../test/support/identities.ts";
+import { CLIENT_PREFACE, frame, settings, T } from "../../../test/support/peer.ts";
 import { Failure } from "../../kit/failure.ts";
 import type { StreamReset } from "../byte-stream.ts";
 import type { HeaderList } from "../http2/headers.ts";
@@ -50,6 +51,7 @@ async function serve(
 ) {
   const arrivals: Arrival[] = [];
   const failures: Failure[] = [];
+  const told: string[] = [];
   const handler: TunnelHandler = {
     onConnect(stream, { authority, headers }, connection) {
       const arrival = { stream, authority, headers, connection };
@@ -62,6 +64,8 @@ async function serve(
       onConnect(arrival);
     },
     onTlsFailure: (failure) => failures.push(failure),
+    onMalformedConnect: ({ peer }) => told.push(`400 ${peer}`),
+    onPeerError: ({ code, detail }, { peer }) => told.push(`${code} ${detail} ${peer}`),
   };
   const all: TunnelServerOptions = {
     identity: () => server,
@@ -73,7 +77,7 @@ async function serve(
   const tunnels = new TunnelServer(all, handler);
   await tunnels.listen("127.0.0.1", 0);
   cleanups.push(() => tunnels.destroy());
-  return { tunnels, arrivals, failures, port: tunnels.address!.port };
+  return { tunnels, arrivals, failures, told, port: tunnels.address!.port };
 }
 
 function makePool(options: Partial<TunnelPoolOptions> = {}): TunnelPool {
@@ -449,13 +453,14 @@ describe("TunnelPool", () => {
 
 describe("TunnelServer", () => {
   test("answers 400 to what is no CONNECT with an authority", async () => {
-    const { port, arrivals } = await serve();
+    const { port, arrivals, told } = await serve();
     const pool = makePool();
     for (const authority of ["10.0.0.1", "10.0.0.1:0", "::1:80", "host:port", "a@b:80"]) {
       const { status } = await refusalOf(open(pool, targetOf(port), authority));
       expect(status, authority).toBe(400);
     }
     expect(arrivals).toEqual([]);
+    expect(told).toEqual(Array.from({ length: 5 }, () => `400 ${idOf("client")}`));
     await open(pool, targetOf(port));
     expect(arrivals.length).toBe(1);
   });
@@ -471,6 +476,14 @@ describe("TunnelServer", () => {
     expect(arrivals[0]?.connection.data).toBe(2);
   });
 
+  test("tells what a client breaks, and who it is", async () => {
+    const { port, told } = await serve();
+    const socket = await dialTls(port);
+    socket.write(Buffer.concat([CLIENT_PREFACE, settings(), frame(T.ping, 0, 1, Buffer.alloc(8))]));
+    await closeOf(socket);
+    expect(told).toEqual([`PROTOCOL_ERROR §6.7: PING on a stream ${idOf("client")}`]);
+  });
+
   test("has no time for a client that never speaks HTTP/2", async () => {
     const { tunnels, failures, port } = await serve({ handshakeTimeoutMs: 100 });
     const silent = await dialTls(port);
@@ -478,7 +491,7 @@ describe("TunnelServer", () => {
     await closeOf(silent);
     expect(tunnels.connectionCount).toBe(0);
     await closeOf(dialPlain(port));
-    expect(failures.map(({ code }) => code)).toEqual(["TLS_HANDSHAKE_FAILED"]);
+    expect(failures.map(({ code }) => code)).toEqual(["TIMEOUT", "TLS_HANDSHAKE_FAILED"]);
   });
 
   test("limits connections and handshakes", async () => {
@@ -574,15 +587,6 @@ function dialTls(port: number): Promise<net.Socket> {
 
 const REFUSED_STREAM = 7;
 const SETTINGS = frame(4, 0, 0, Buffer.alloc(0));
-
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
 
 function words(...values: number[]): Buffer {
   const payload = Buffer.alloc(values.length * 4);

@@ -20,7 +20,7 @@ const TRAILER_BYTES_MAX = 16 * 1024;
 const CHUNK_BYTES_MAX = 2 ** 40;
 
 /** Fields that must not come behind a body: framing, routing, authentication, who sent it. */
-const FORBIDDEN_TRAILERS = new Set([
+export const FORBIDDEN_TRAILERS = new Set([
   "authorization",
   "cache-control",
   "connection",

@@ -118,6 +118,10 @@ export class Http1Head {
     this.hasUnnumbered = false;
   }
 
+  get headBytes(): number {
+    return this.end - this.start;
+  }
+
   has(id: number): boolean {
     if (id >= 0 && id < 32) return ((this.present >>> id) & 1) === 1;
     return this.find(id, 0) >= 0;

@@ -114,6 +114,11 @@ export class HeadEdits {
     return false;
   }
 
+  /** The same of a line's number, -1 for a name that has none. */
+  dropsField(id: number): boolean {
+    return id >= 0 && this.#droppedCount > 0 && this.drops(id);
+  }
+
   get dropsAny(): boolean {
     return this.#droppedCount > 0;
   }
@@ -131,6 +136,15 @@ export class HeadEdits {
       bytes += headerName(this.#addedIds[i]!).length + this.#addedValues[i]!.length + 4;
     }
     return bytes;
+  }
+
+  /** The lines that are added. */
+  addedText(): string {
+    let text = "";
+    for (let i = 0; i < this.#addedCount; i++) {
+      text += `${headerName(this.#addedIds[i]!)}: ${this.#addedValues[i]!}\r\n`;
+    }
+    return text;
   }
 
   /** Appends what is added: name, value, name, value … */
@@ -266,7 +280,7 @@ export function writeRequestHead(
 }
 
 /** RFC 9112 §3.2.1: what a server is sent. */
-function originForm(head: Http1Head): string {
+export function originForm(head: Http1Head): string {
   return head.query === "" ? head.path : `${head.path}?${head.query}`;
 }
 

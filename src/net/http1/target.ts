@@ -71,7 +71,7 @@ function isCheckedHost(head: Http1Head, line: number): boolean {
 }
 
 /** uri-host [ ":" port ] */
-function isHost(text: string): boolean {
+export function isHost(text: string): boolean {
   const end = text.charCodeAt(0) === 0x5b ? endOfBrackets(text) : endOfName(text);
   if (end <= 0) return false;
   return end === text.length || (text[end] === ":" && isPort(text, end + 1));

@@ -178,7 +178,7 @@ describe("SETTINGS", () => {
     for (let at = 0; at < frames[0]!.payload.length; at += 6) {
       entries[frames[0]!.payload.readUInt16BE(at)] = frames[0]!.payload.readUInt32BE(at + 2);
     }
-    expect(entries).toEqual({ 3: 200, 4: 4_194_304, 5: 1_048_576, 6: 65_536 });
+    expect(entries).toEqual({ 3: 200, 4: 131_072, 5: 1_048_576, 6: 65_536 });
     expect(frames[1]!.payload.readUInt32BE(0)).toBe(16 * 1_048_576 - 65_535);
     expect(owner.log).toEqual(["ready"]);
   });

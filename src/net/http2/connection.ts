@@ -13,10 +13,10 @@
  * is still on its way, and whoever owns the socket decides how long it may take.
  */
 import { assert } from "../../kit/assert.ts";
-import { type DeadlineEntry, Deadlines } from "../../kit/deadlines.ts";
+import { type DeadlineEntry, Deadlines, deadlinesOf } from "../../kit/deadlines.ts";
 import { Failure } from "../../kit/failure.ts";
 import type { StreamReset } from "../byte-stream.ts";
-import { ErrorCode, errorName } from "./errors.ts";
+import { ErrorCode, errorName, type PeerError } from "./errors.ts";
 import { Faults } from "./faults.ts";
 import { FloodGuard } from "./flood-guard.ts";
 import { FrameReader } from "./frame-reader.ts";
@@ -39,23 +39,13 @@ export interface ConnectionHandler {
   onGoaway?(): void;
   /** The last stream has ended. */
   onIdle?(): void;
+  /** The peer has broken the protocol, or a limit: on one stream, or the connection ends by it. */
+  onPeerError?(error: PeerError): void;
   onClosed(failure: Failure | undefined): void;
 }
 
 /** First word of the PING whose answer ends the first step of a drain. */
 const DRAIN_PING = 0x77617973;
-
-/** One list of time-outs for each length in use. */
-const timeouts = new Map<number, Deadlines>();
-
-function timeoutsOf(lengthMs: number): Deadlines {
-  let deadlines = timeouts.get(lengthMs);
-  if (deadlines === undefined) {
-    deadlines = new Deadlines(lengthMs);
-    timeouts.set(lengthMs, deadlines);
-  }
-  return deadlines;
-}
 
 export class Http2Connection implements TransportReceiver, DeadlineEntry {
   deadlinePrevious: DeadlineEntry | null = null;
@@ -74,6 +64,8 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
   #prefaceBytes: number;
   /** What a new stream's window is for the peer. */
   #initialReceiveWindow: number;
+  /** What streams' windows may still grow by. */
+  #growthLeft: number;
   #isSettingsAcked = false;
   /** The last stream id of our final GOAWAY; -1: not sent. */
   #goawayLast = -1;
@@ -93,6 +85,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     this.role = role;
     this.limits = limits;
     this.handler = handler;
+    this.#growthLeft = limits.windowGrowthBytes;
     this.#transport = transport;
     const guard = new FloodGuard(limits);
     this.sender = new Sender(transport, guard, limits);
@@ -104,7 +97,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     // Until the peer has acknowledged our SETTINGS it may go by the default.
     this.#initialReceiveWindow = Math.max(limits.streamWindowBytes, DEFAULT_WINDOW_BYTES);
     this.#sendPreface();
-    timeoutsOf(limits.settingsTimeoutMs).arm(this, performance.now());
+    deadlinesOf(limits.settingsTimeoutMs).arm(this, performance.now());
     transport.attach(this);
   }
 
@@ -122,6 +115,11 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
   get canOpen(): boolean {
     if (this.#isClosed || this.#isDraining || this.#peerGoaway !== undefined) return false;
     return this.#table.open.size < this.sender.peer.maxConcurrentStreams && this.#table.hasOwnIds;
+  }
+
+  /** Client role: a CONNECT may have `:protocol` (RFC 8441). Known from `onReady` on. */
+  get allowsExtendedConnect(): boolean {
+    return this.sender.peer.allowsExtendedConnect;
   }
 
   get streamCount(): number {
@@ -156,7 +154,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     let position = start;
     while (this.#prefaceBytes > 0 && position < end) {
       if (bytes[position] !== PREFACE[PREFACE.length - this.#prefaceBytes]) {
-        this.fail(ErrorCode.PROTOCOL_ERROR, "no HTTP/2 preface");
+        this.fail(ErrorCode.PROTOCOL_ERROR, "§3.4: no HTTP/2 preface");
         return;
       }
       this.#prefaceBytes--;
@@ -191,8 +189,16 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     return stream;
   }
 
+  /** How much of `wanted` a stream's window may grow by. */
+  takeGrowth(wanted: number): number {
+    const growth = Math.min(wanted, this.#growthLeft);
+    this.#growthLeft -= growth;
+    return growth;
+  }
+
   /** The stream is closed; its consumer is yet to be told. */
   forget(stream: Http2Stream, reset: StreamReset | undefined): void {
+    this.#growthLeft += stream.growthBytes;
     this.#table.open.delete(stream.id);
     if (reset?.by === "local") this.#table.rememberReset(stream.id, "reset by us");
     else if (reset?.by === "peer") this.#table.rememberReset(stream.id, "reset by peer");
@@ -245,6 +251,8 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
       isFlood ? "HTTP2_FLOOD" : "HTTP2_PROTOCOL_ERROR",
       `${errorName(code)}: ${detail}`,
     );
+    this.handler.onPeerError?.({ code: errorName(code), detail, stream: 0 });
+    if (this.#isClosed) return;
     this.#sendGoaway(code);
     this.#end(failure);
   }
@@ -322,7 +330,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
   onDeadline(): void {
     const { keepaliveIntervalMs, keepaliveTimeoutMs } = this.limits;
     if (!this.#isSettingsAcked) {
-      this.fail(ErrorCode.SETTINGS_TIMEOUT, "our SETTINGS were not acknowledged");
+      this.fail(ErrorCode.SETTINGS_TIMEOUT, "§6.5.3: our SETTINGS were not acknowledged");
       return;
     }
     if (this.#isPingUnanswered && !this.#hasHeardPeer) {
@@ -336,6 +344,6 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
     if (this.#isPingUnanswered) this.sender.output.words(FrameType.PING, 0, 0, 0, 0);
     this.#hasHeardPeer = false;
     const waitMs = this.#isPingUnanswered ? keepaliveTimeoutMs : keepaliveIntervalMs;
-    timeoutsOf(waitMs).arm(this, performance.now());
+    deadlinesOf(waitMs).arm(this, performance.now());
   }
 }

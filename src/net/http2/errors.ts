@@ -20,6 +20,16 @@ export const ErrorCode = {
 
 const NAMES = Object.keys(ErrorCode);
 
+/** A peer's mistake or flood, for counters and logs. */
+export interface PeerError {
+  /** Of RFC 9113 §7: what the peer is told. */
+  readonly code: string;
+  /** With the section that it breaks. Nothing in it is longer than a word of the peer's. */
+  readonly detail: string;
+  /** The stream that was reset for it; 0: the connection was ended. */
+  readonly stream: number;
+}
+
 /** `PROTOCOL_ERROR`, or `0x2a` for a code that the RFC does not know. */
 export function errorName(code: number): string {
   return NAMES[code] ?? `0x${code.toString(16)}`;

@@ -19,6 +19,7 @@ export class FloodGuard {
   #controlFrames = 0;
   #untilRoll = ROLL_EVERY;
   #prematureResets = 0;
+  #openedStreams = 0;
   #emptyFrames = 0;
   #unreadReplies = 0;
 
@@ -33,6 +34,7 @@ export class FloodGuard {
     this.#windowEndMs = nowMs + this.#limits.floodWindowMs;
     this.#controlFrames = 0;
     this.#prematureResets = 0;
+    this.#openedStreams = 0;
   }
 
   /** A frame without payload for anybody. */
@@ -50,9 +52,19 @@ export class FloodGuard {
     if (this.#controlFrames < 0) this.#controlFrames = 0;
   }
 
+  /** The peer has opened a stream. */
+  opened(): void {
+    this.#openedStreams++;
+  }
+
+  /**
+   * A stream came to nothing. That is a flood when it is what becomes of most of them: of very many
+   * requests some are always given up.
+   */
   prematureReset(): boolean {
     this.#roll();
-    return ++this.#prematureResets > this.#limits.maxPrematureResets;
+    const count = ++this.#prematureResets;
+    return count > this.#limits.maxPrematureResets && count * 2 > this.#openedStreams;
   }
 
   emptyFrame(): boolean {

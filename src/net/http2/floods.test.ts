@@ -84,11 +84,63 @@ describe("a flood of", () => {
     expect(owner.streams).toHaveLength(21);
   });
 
-  test("resets is none of streams that were answered", async () => {
-    const { peer, owner } = await greeted("server", { ...LIMITS, maxControlFrames: 1000 });
+  test("streams that are answered, and reset at once", async () => {
+    const { peer, owner } = await greeted("server", LIMITS);
     owner.onAccept = (stream) => stream.respond(OK, false);
-    peer.send(...many(100, (i) => Buffer.concat([connect(2 * i + 1), rst(2 * i + 1)])));
+    peer.send(...many(21, (i) => Buffer.concat([connect(2 * i + 1), rst(2 * i + 1)])));
+    expect(ends(await peer.frames())).toEqual([CALM]);
+  });
+
+  test("short streams is none when they end, carry data both ways, or live a while", async () => {
+    const { peer, owner, connection } = await greeted("server", {
+      ...LIMITS,
+      maxControlFrames: 10_000,
+    });
+    owner.onAccept = (stream) => stream.respond(OK, false);
+    const end = (id: number) => frame(T.data, 1, id, "x");
+    for (let id = 1; id < 200; id += 2) {
+      peer.send(connect(id), end(id));
+      owner.streams.at(-1)!.stream!.end();
+    }
+    for (let id = 201; id < 400; id += 2) {
+      peer.send(connect(id), frame(T.data, 0, id, "x"));
+      owner.streams.at(-1)!.stream!.write(Buffer.from("y"), 0, 1, null);
+      peer.send(rst(id));
+    }
+    peer.send(...many(100, (i) => connect(401 + 2 * i)));
+    for (const { stream } of owner.streams) stream!.openedAtMs -= 1_000;
+    peer.send(...many(100, (i) => rst(401 + 2 * i)));
     expect(ends(await peer.frames())).toEqual([]);
+    expect(connection.streamCount).toBe(0);
+  });
+
+  test("resets is none while most streams come to something", async () => {
+    const { peer, owner } = await greeted("server", LIMITS);
+    owner.onAccept = (stream) => stream.respond(OK, false);
+    for (let id = 1; id < 400; id += 4) {
+      peer.send(connect(id, 1));
+      owner.streams.at(-1)!.stream!.end();
+      if (id < 180) peer.send(connect(id + 2), rst(id + 2));
+    }
+    expect(ends(await peer.frames())).toEqual([]);
+  });
+
+  test("frames on a stream that we have reset", async () => {
+    const { peer, owner } = await greeted("server", LIMITS);
+    peer.send(connect(1));
+    owner.streams[0]!.stream!.reset("cancel");
+    peer.send(...many(49, () => frame(T.data, 0, 1, "x")));
+    expect(ends(await peer.frames()).at(-1)).toBe(CALM);
+  });
+
+  test("window updates for a byte each (CVE-2019-9511)", async () => {
+    const { peer, owner } = await greeted("server", LIMITS, [4, 0]);
+    peer.send(connect(1));
+    const { stream } = owner.streams[0]!;
+    stream!.respond(OK, false);
+    stream!.write(Buffer.alloc(10_000), 0, 10_000, null);
+    for (let i = 0; i < 60; i++) peer.send(frame(T.windowUpdate, 0, 1, words(1)));
+    expect(ends(await peer.frames())).toEqual([CALM]);
   });
 
   test("streams that make us reset them (CVE-2025-8671)", async () => {
@@ -181,7 +233,22 @@ describe("header blocks", () => {
     const entry = Buffer.from(`4001787f65${"61".repeat(228)}`, "hex");
     const bomb = Buffer.concat([GET_BLOCK, entry, Buffer.alloc(10, 0xbe)]);
     peer.send(frame(T.headers, END_HEADERS, 1, bomb), connect(3));
-    expect(ends(await peer.frames())).toEqual(["RST 1 11"]);
+    const frames = await peer.frames();
+    expect(ends(frames)).toEqual(["RST 1 0"]);
+    // RFC 9113 §10.5.1: the answer is 431.
+    expect(frames[0]).toMatchObject({ type: T.headers, id: 1, flags: END_HEADERS | 1 });
+    expect(frames[0]!.payload.toString("latin1")).toContain("431");
     expect(owner.streams.map(({ stream }) => stream!.id)).toEqual([3]);
   });
+});
+
+test("every mistake is told to the owner, with its code and section", async () => {
+  const { peer, owner } = await greeted("server", LIMITS);
+  peer.send(frame(T.headers, END_HEADERS, 1, block(":method", "CONNECT")));
+  peer.send(connect(3), frame(T.windowUpdate, 0, 3, words(0)), frame(T.ping, 0, 1));
+  expect(owner.errors).toEqual([
+    { code: "PROTOCOL_ERROR", stream: 1, detail: "§8.5: CONNECT without authority" },
+    { code: "PROTOCOL_ERROR", stream: 3, detail: "§6.9: WINDOW_UPDATE of 0" },
+    { code: "PROTOCOL_ERROR", stream: 0, detail: "§6.7: PING on a stream" },
+  ]);
 });

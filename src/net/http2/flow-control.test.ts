@@ -194,7 +194,11 @@ describe("sending", () => {
 });
 
 describe("receiving", () => {
-  const LIMITS = { streamWindowBytes: 100_000, connectionWindowBytes: 300_000 };
+  const LIMITS = {
+    streamWindowBytes: 100_000,
+    streamWindowBytesMax: 100_000,
+    connectionWindowBytes: 300_000,
+  };
 
   test("gives a stream's window back as its consumer credits", async () => {
     const { peer, owner } = await greeted("server", LIMITS);
@@ -207,6 +211,42 @@ describe("receiving", () => {
     far.release();
     expect(updatesOf(await peer.frames(), 1)).toEqual([100_000]);
     expect(far.stream!.receiveWindow).toBe(100_000);
+  });
+
+  test("widens a stream's window while its consumer keeps up, within what all may have", async () => {
+    const limits = { ...LIMITS, streamWindowBytesMax: 800_000, windowGrowthBytes: 400_000 };
+    const { peer, owner, connection } = await greeted("server", limits);
+    const filled = async (id: number): Promise<number> => {
+      peer.send(connect(id));
+      const { stream } = owner.streams.at(-1)!;
+      for (let i = 0; i < 200; i++) peer.send(frame(T.data, 0, id, Buffer.alloc(10_000)));
+      await peer.frames();
+      return stream!.receiveWindow;
+    };
+    const first = await filled(1);
+    expect(first).toBeGreaterThan(250_000);
+    expect(first).toBeLessThanOrEqual(500_000);
+    // All the growth is taken; what a stream had from the beginning it has still.
+    expect(await filled(3)).toBeLessThanOrEqual(100_000);
+    owner.streams[0]!.stream!.reset("cancel");
+    expect(await filled(5)).toBeGreaterThan(250_000);
+    expect(connection.isClosed).toBe(false);
+  });
+
+  test("does not widen the window of a stream whose consumer stands still", async () => {
+    const limits = { ...LIMITS, streamWindowBytesMax: 800_000 };
+    const { peer, owner } = await greeted("server", limits);
+    peer.send(connect(1));
+    const far = owner.streams[0]!;
+    far.isHolding = true;
+    for (let i = 0; i < 9; i++) peer.send(frame(T.data, 0, 1, Buffer.alloc(10_000)));
+    // It lets go of a little at a time, and takes as much again.
+    for (let i = 0; i < 100; i++) {
+      far.heldBytes -= 10_000;
+      far.stream!.credit(10_000);
+      peer.send(frame(T.data, 0, 1, Buffer.alloc(10_000)));
+    }
+    expect(far.stream!.receiveWindow + far.heldBytes).toBeLessThanOrEqual(100_000);
   });
 
   test("of more than a stream's window resets the stream", async () => {

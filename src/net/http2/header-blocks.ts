@@ -16,8 +16,11 @@ const TABLE_BYTES = 4096;
 const PRIORITY_BYTES = 5;
 const NOTHING = Buffer.alloc(0);
 
-const CUT_SHORT = { code: ErrorCode.FRAME_SIZE_ERROR, detail: "HEADERS cut short" };
-const PADDED_TOO_FAR = { code: ErrorCode.PROTOCOL_ERROR, detail: "padding longer than its frame" };
+const CUT_SHORT = { code: ErrorCode.FRAME_SIZE_ERROR, detail: "§6.2: HEADERS cut short" };
+const PADDED_TOO_FAR = {
+  code: ErrorCode.PROTOCOL_ERROR,
+  detail: "§6.2: padding longer than its frame",
+};
 
 export class HeaderBlocks {
   readonly #limits: Http2Limits;

@@ -7,7 +7,13 @@ import { ErrorCode } from "./errors.ts";
 import type { Faults } from "./faults.ts";
 import { FrameType } from "./frames.ts";
 import { HeaderBlocks } from "./header-blocks.ts";
-import { contentLength, type HeaderList, header, headerListProblem } from "./headers.ts";
+import {
+  contentLength,
+  type HeaderList,
+  type HeaderListKind,
+  header,
+  headerListProblem,
+} from "./headers.ts";
 import type { Http2Limits } from "./limits.ts";
 import type { Http2Stream } from "./stream.ts";
 import type { StreamTable } from "./stream-table.ts";
@@ -15,6 +21,7 @@ import type { StreamTable } from "./stream-table.ts";
 /** Pad length, priority fields, and the longest padding. */
 const HEADERS_EXTRA_BYTES = 1 + 5 + 255;
 const INTERIM_RESPONSES_MAX = 32;
+const CUT_BODY = "§8.1.1: a body shorter than its content-length";
 
 export class HeaderReceiver {
   readonly #connection: Http2Connection;
@@ -23,6 +30,7 @@ export class HeaderReceiver {
   readonly #limits: Http2Limits;
   readonly #blocks: HeaderBlocks;
   readonly #isServer: boolean;
+  readonly #requestKind: HeaderListKind;
 
   constructor(
     connection: Http2Connection,
@@ -36,6 +44,7 @@ export class HeaderReceiver {
     this.#limits = limits;
     this.#blocks = new HeaderBlocks(limits);
     this.#isServer = connection.role === "server";
+    this.#requestKind = limits.allowsExtendedConnect ? "extendedRequest" : "request";
   }
 
   /** A block is open: only its CONTINUATION may come. */
@@ -54,14 +63,17 @@ export class HeaderReceiver {
     if (!isFirst && !this.#blocks.isOpen) {
       return this.#faults.fail(
         ErrorCode.PROTOCOL_ERROR,
-        `CONTINUATION on stream ${id} without HEADERS`,
+        `§6.10: CONTINUATION on stream ${id} without HEADERS`,
       );
     }
     if (id === 0 || (this.#isServer && id % 2 === 0)) {
-      return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, `HEADERS on stream ${id}`);
+      return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, `§5.1.1: HEADERS on stream ${id}`);
     }
     if (!this.#blocks.hasRoomFor(isFirst ? Math.max(0, length - HEADERS_EXTRA_BYTES) : length)) {
-      return this.#faults.fail(ErrorCode.ENHANCE_YOUR_CALM, "a header block above the limit");
+      return this.#faults.fail(
+        ErrorCode.ENHANCE_YOUR_CALM,
+        "§10.5.1: a header block above the limit",
+      );
     }
     return length;
   }
@@ -80,7 +92,7 @@ export class HeaderReceiver {
   /** The peer has ended the stream. */
   onEndStream(stream: Http2Stream): void {
     if (stream.isClosed) return;
-    if (stream.isBodyDue) this.#faults.resetStream(stream, ErrorCode.PROTOCOL_ERROR);
+    if (stream.isBodyDue) this.#faults.resetStream(stream, ErrorCode.PROTOCOL_ERROR, CUT_BODY);
     else stream.remoteEnd();
   }
 
@@ -88,7 +100,7 @@ export class HeaderReceiver {
     const { stream: id, endStream } = this.#blocks;
     const headers = this.#blocks.decode();
     if (headers === undefined) {
-      this.#faults.fail(ErrorCode.COMPRESSION_ERROR, "the header block cannot be decoded");
+      this.#faults.fail(ErrorCode.COMPRESSION_ERROR, "§4.3: the header block cannot be decoded");
       return;
     }
     const stream = this.#table.open.get(id);
@@ -99,20 +111,28 @@ export class HeaderReceiver {
 
   #onRequest(id: number, headers: HeaderList, endStream: boolean): void {
     this.#table.takePeerId(id);
+    this.#faults.guard.opened();
     // Behind the final GOAWAY a stream is ignored: the peer knows it was not looked at.
     if (this.#connection.ignores(id)) return;
-    const { isTooLarge, isSelfDependent } = this.#blocks;
     const isTunnel = header(headers, ":method") === "CONNECT";
     const length = isTunnel ? -1 : contentLength(headers);
     if (this.#table.open.size >= this.#limits.maxConcurrentStreams) {
-      this.#faults.refuse(id, ErrorCode.REFUSED_STREAM);
-    } else if (isTooLarge) this.#faults.refuse(id, ErrorCode.ENHANCE_YOUR_CALM);
-    else if (isSelfDependent || headerListProblem(headers, "request") !== undefined) {
-      this.#faults.refuse(id, ErrorCode.PROTOCOL_ERROR);
-    } else if (endStream && length > 0) this.#faults.refuse(id, ErrorCode.PROTOCOL_ERROR);
+      this.#faults.refuse(id, ErrorCode.REFUSED_STREAM, "§5.1.2: too many streams at a time");
+      return;
+    }
+    if (this.#blocks.isTooLarge) {
+      this.#faults.refuseTooLarge(id, endStream);
+      return;
+    }
+    const problem =
+      this.#selfDependence() ??
+      headerListProblem(headers, this.#requestKind) ??
+      (endStream && length > 0 ? CUT_BODY : undefined);
+    if (problem !== undefined) this.#faults.refuse(id, ErrorCode.PROTOCOL_ERROR, problem);
     else {
       const stream = this.#connection.addStream(id);
       stream.hasHeaders = true;
+      stream.openedAtMs = performance.now();
       stream.isTunnel = isTunnel;
       stream.declareBody(length);
       this.#connection.handler.onStream?.(stream, headers, endStream);
@@ -120,36 +140,54 @@ export class HeaderReceiver {
     }
   }
 
+  #selfDependence(): string | undefined {
+    return this.#blocks.isSelfDependent ? "§5.3.1: a stream that depends on itself" : undefined;
+  }
+
   /** Of a stream that is there: a response (client role), or trailers. */
   #onStreamHeaders(stream: Http2Stream, headers: HeaderList, endStream: boolean): void {
     if (stream.isRemoteEnded) {
-      this.#faults.resetStream(stream, ErrorCode.STREAM_CLOSED);
+      this.#faults.resetStream(stream, ErrorCode.STREAM_CLOSED, "§5.1: HEADERS behind END_STREAM");
       return;
     }
     const isTrailers = stream.hasHeaders;
-    const { isTooLarge, isSelfDependent } = this.#blocks;
-    // Trailers end the stream (§8.1); in a tunnel there are none (§8.5).
-    const isOutOfPlace = isTrailers && (!endStream || stream.isTunnel);
-    const problem = headerListProblem(headers, isTrailers ? "trailers" : "response");
-    const isBad = isTooLarge || isSelfDependent || isOutOfPlace || problem !== undefined;
-    if (isBad || (!isTrailers && !this.#isGoodResponse(stream, headers, endStream))) {
-      this.#faults.resetStream(stream, ErrorCode.PROTOCOL_ERROR);
+    const problem =
+      this.#selfDependence() ??
+      (this.#blocks.isTooLarge ? "§10.5.1: a header list above the limit" : undefined) ??
+      headerListProblem(headers, isTrailers ? "trailers" : "response") ??
+      (isTrailers
+        ? trailersProblem(stream, endStream)
+        : this.#responseProblem(stream, headers, endStream));
+    if (problem !== undefined) {
+      this.#faults.resetStream(stream, ErrorCode.PROTOCOL_ERROR, problem);
       return;
     }
     stream.listener.onHeaders(headers, endStream, isTrailers);
     if (endStream) this.onEndStream(stream);
   }
 
-  #isGoodResponse(stream: Http2Stream, headers: HeaderList, endStream: boolean): boolean {
+  #responseProblem(
+    stream: Http2Stream,
+    headers: HeaderList,
+    endStream: boolean,
+  ): string | undefined {
     const status = header(headers, ":status")!;
     if (status.charCodeAt(0) === 0x31) {
-      // An interim response ends nothing (§8.1) and switches nothing (§8.6).
-      return !endStream && status !== "101" && ++stream.interimResponses <= INTERIM_RESPONSES_MAX;
+      if (endStream) return "§8.1: an interim response that ends the stream";
+      if (status === "101") return "§8.6: status 101";
+      const isTooMany = ++stream.interimResponses > INTERIM_RESPONSES_MAX;
+      return isTooMany ? "§10.5: too many interim responses" : undefined;
     }
     stream.hasHeaders = true;
     // A refused CONNECT has an ordinary response, with a body and trailers if it likes.
     stream.isTunnel &&= status.charCodeAt(0) === 0x32;
     if (!stream.isTunnel && status !== "304") stream.declareBody(contentLength(headers));
-    return true;
+    return undefined;
   }
+}
+
+/** Trailers end the stream (§8.1); in a tunnel there are none (§8.5). */
+function trailersProblem(stream: Http2Stream, endStream: boolean): string | undefined {
+  if (stream.isTunnel) return "§8.5: trailers in a tunnel";
+  return endStream ? undefined : "§8.1: trailers that do not end the stream";
 }

@@ -51,7 +51,13 @@ const SCHEME_BIT = 2;
 const PATH_BIT = 8;
 const PROTOCOL_BIT = 16;
 
-const ALLOWED = { request: 1 + 2 + 4 + 8 + 16, response: 32, trailers: 0 } as const;
+const ALLOWED = {
+  request: 1 + 2 + 4 + 8,
+  /** Where `:protocol` is allowed (RFC 8441 §4). */
+  extendedRequest: 1 + 2 + 4 + 8 + 16,
+  response: 32,
+  trailers: 0,
+} as const;
 const CONNECTION_SPECIFIC = new Set([
   "connection",
   "keep-alive",
@@ -69,44 +75,48 @@ export function headerListProblem(list: HeaderList, kind: HeaderListKind): strin
   for (let i = 0; i < list.length; i += 2) {
     const name = list[i]!;
     const value = list[i + 1]!;
-    if (VALUE_FORBIDDEN.test(value)) return `forbidden character in the value of ${name}`;
+    if (VALUE_FORBIDDEN.test(value)) return "§8.2.1: a forbidden character in a value";
     if (name.charCodeAt(0) === 0x3a) {
       const bit = PSEUDO.get(name) ?? 0;
-      if (isPastPseudo) return `${name} behind a regular header`;
-      if ((bit & ALLOWED[kind]) === 0) return `${name} has no place here`;
-      if ((seen & bit) !== 0) return `${name} twice`;
+      if (isPastPseudo) return "§8.3: a pseudo header behind a regular one";
+      if ((bit & ALLOWED[kind]) === 0) return "§8.3: a pseudo header that has no place here";
+      if ((seen & bit) !== 0) return `§8.3: ${name} twice`;
       seen |= bit;
       continue;
     }
     isPastPseudo = true;
-    if (!NAME.test(name)) return "malformed header name";
-    if (CONNECTION_SPECIFIC.has(name)) return `${name} is specific to a connection`;
-    if (name === "te" && value !== "trailers") return "te other than trailers";
+    if (!NAME.test(name)) return "§8.2.1: a malformed header name";
+    if (CONNECTION_SPECIFIC.has(name)) return `§8.2.2: ${name}`;
+    if (name === "te" && value !== "trailers") return "§8.2.2: te other than trailers";
   }
   if (kind === "trailers") return undefined;
-  const problem = kind === "request" ? requestProblem(list, seen) : responseProblem(list);
-  return problem ?? (contentLength(list) === -2 ? "malformed content-length" : undefined);
+  const problem = kind === "response" ? responseProblem(list) : requestProblem(list, seen);
+  return problem ?? (contentLength(list) === -2 ? "§8.1.1: a malformed content-length" : undefined);
 }
 
 function requestProblem(list: HeaderList, seen: number): string | undefined {
   const method = header(list, ":method") ?? "";
-  if (!METHOD.test(method)) return ":method is missing or malformed";
-  if ((seen & PROTOCOL_BIT) !== 0 && method !== "CONNECT") return ":protocol without CONNECT";
+  if (!METHOD.test(method)) return "§8.3.1: :method is missing or malformed";
+  if ((seen & PROTOCOL_BIT) !== 0) {
+    if (method !== "CONNECT") return "RFC 8441 §4: :protocol without CONNECT";
+    if (!METHOD.test(header(list, ":protocol")!)) return "RFC 8441 §4: a malformed :protocol";
+  }
   const authority = header(list, ":authority");
   if (method === "CONNECT" && (seen & PROTOCOL_BIT) === 0) {
     // RFC 9113 §8.5
-    if ((seen & (SCHEME_BIT | PATH_BIT)) !== 0) return "CONNECT with scheme or path";
-    return authority ? undefined : "CONNECT without authority";
+    if ((seen & (SCHEME_BIT | PATH_BIT)) !== 0) return "§8.5: CONNECT with scheme or path";
+    return authority ? undefined : "§8.5: CONNECT without authority";
   }
-  if (authority !== undefined && !AUTHORITY.test(authority)) return "malformed :authority";
+  if (authority !== undefined && !AUTHORITY.test(authority))
+    return "§8.3.1: a malformed :authority";
   const host = header(list, "host");
   if (host !== undefined && authority !== undefined && !sameHost(host, authority)) {
-    return "host differs from :authority";
+    return "§8.3.1: host differs from :authority";
   }
-  if (!SCHEME.test(header(list, ":scheme") ?? "")) return ":scheme is missing or malformed";
+  if (!SCHEME.test(header(list, ":scheme") ?? "")) return "§8.3.1: :scheme is missing or malformed";
   const path = header(list, ":path") ?? "";
-  if (!PATH.test(path)) return ":path is missing or malformed";
-  return path === "*" && method !== "OPTIONS" ? ":path of * without OPTIONS" : undefined;
+  if (!PATH.test(path)) return "§8.3.1: :path is missing or malformed";
+  return path === "*" && method !== "OPTIONS" ? "§8.3.1: :path of * without OPTIONS" : undefined;
 }
 
 function sameHost(host: string, authority: string): boolean {
@@ -114,7 +124,9 @@ function sameHost(host: string, authority: string): boolean {
 }
 
 function responseProblem(list: HeaderList): string | undefined {
-  return STATUS.test(header(list, ":status") ?? "") ? undefined : "bad :status";
+  return STATUS.test(header(list, ":status") ?? "")
+    ? undefined
+    : "§8.3.2: :status is missing or malformed";
 }
 
 /** The declared length of the body; -1: none; -2: malformed, or several that differ. */

@@ -6,8 +6,9 @@
  *
  * Flow control: the connection's window is given back as DATA *arrives*, a stream's as its consumer
  * credits bytes. So a consumer that stands still stops its own stream only, and what a connection
- * can make us hold is the sum of its streams' windows (`maxConcurrentStreams × streamWindowBytes`);
- * the connection's window merely bounds what is under way.
+ * can make us hold is the sum of its streams' windows, which `Http2Limits` bounds; the connection's
+ * window merely bounds what is under way. (Giving the connection's back with the streams' instead
+ * would let one client that does not read stop all others who share a connection to a server.)
  */
 import type { Http2Connection } from "./connection.ts";
 import { ErrorCode, errorName } from "./errors.ts";
@@ -75,14 +76,14 @@ export class Receiver implements FrameSink {
   onFrameHead(length: number, type: number, flags: number, id: number): number {
     this.#length = length;
     if (length > this.#limits.maxFrameBytes) {
-      return this.#faults.fail(ErrorCode.FRAME_SIZE_ERROR, `a frame of ${length} bytes`);
+      return this.#faults.fail(ErrorCode.FRAME_SIZE_ERROR, `§4.2: a frame of ${length} bytes`);
     }
     if (!this.isSettled && (type !== FrameType.SETTINGS || (flags & Flag.ACK) !== 0)) {
-      return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "first frame is not SETTINGS");
+      return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "§3.4: the first frame is not SETTINGS");
     }
     const headers = this.#headers;
     if (headers.isInBlock && (type !== FrameType.CONTINUATION || id !== headers.blockStream)) {
-      return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted");
+      return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "§4.3: a header block was interrupted");
     }
     if (type === FrameType.DATA) return this.#dataHead(length, flags, id);
     if (type === FrameType.HEADERS || type === FrameType.CONTINUATION) {
@@ -96,31 +97,37 @@ export class Receiver implements FrameSink {
   #controlHead(length: number, type: number, flags: number, id: number): number {
     switch (type) {
       case FrameType.SETTINGS:
-        if (id !== 0) return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream");
+        if (id !== 0)
+          return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "§6.5: SETTINGS on a stream");
         if ((flags & Flag.ACK) !== 0 ? length !== 0 : length % SETTINGS_ENTRY_BYTES !== 0) {
           return this.#badLength("SETTINGS");
         }
         return length <= SETTINGS_BYTES_MAX ? length : this.#faults.flood("settings in one frame");
       case FrameType.PING:
-        if (id !== 0) return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "PING on a stream");
+        if (id !== 0) return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "§6.7: PING on a stream");
         return length === 8 ? length : this.#badLength("PING");
       case FrameType.GOAWAY:
-        if (id !== 0) return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream");
+        if (id !== 0)
+          return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "§6.8: GOAWAY on a stream");
         return length >= GOAWAY_BYTES ? GOAWAY_BYTES : this.#badLength("GOAWAY");
       case FrameType.RST_STREAM:
         if (this.#table.isIdle(id) || id === 0) {
-          return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, `RST_STREAM on stream ${id}`);
+          return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, `§6.4: RST_STREAM on stream ${id}`);
         }
         return length === 4 ? length : this.#badLength("RST_STREAM");
       case FrameType.WINDOW_UPDATE:
         if (this.#table.isIdle(id) && id !== 0) {
-          return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream");
+          return this.#faults.fail(
+            ErrorCode.PROTOCOL_ERROR,
+            "§5.1: WINDOW_UPDATE on an idle stream",
+          );
         }
         return length === 4 ? length : this.#badLength("WINDOW_UPDATE");
       case FrameType.PUSH_PROMISE:
-        return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE");
+        return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "§8.4: PUSH_PROMISE");
       case FrameType.PRIORITY:
-        if (id === 0) return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0");
+        if (id === 0)
+          return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "§6.3: PRIORITY on stream 0");
         return 4;
       default: // RFC 9113 §4.1: unknown types are ignored
         return 0;
@@ -128,7 +135,7 @@ export class Receiver implements FrameSink {
   }
 
   #badLength(what: string): number {
-    return this.#faults.fail(ErrorCode.FRAME_SIZE_ERROR, `${what} of ${this.#length} bytes`);
+    return this.#faults.fail(ErrorCode.FRAME_SIZE_ERROR, `§4.2: ${what} of ${this.#length} bytes`);
   }
 
   onFrame(type: number, flags: number, id: number, bytes: Buffer, start: number, end: number) {
@@ -167,14 +174,14 @@ export class Receiver implements FrameSink {
   // ---- DATA
 
   #dataHead(length: number, flags: number, id: number): number {
-    if (id === 0) return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "DATA on stream 0");
+    if (id === 0) return this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "§6.1: DATA on stream 0");
     const isPadded = (flags & Flag.PADDED) !== 0;
     if (isPadded && length === 0) return this.#badLength("padded DATA");
     this.#window -= length;
     if (this.#window < 0) {
       return this.#faults.fail(
         ErrorCode.FLOW_CONTROL_ERROR,
-        "more DATA than the connection's window",
+        "§6.9: more DATA than the connection's window",
       );
     }
     this.#giveBack(length);
@@ -187,10 +194,14 @@ export class Receiver implements FrameSink {
     const stream = this.#table.open.get(id);
     if (stream === undefined) return this.#faults.stray(id, "DATA");
     stream.receiveWindow -= length;
-    if (stream.receiveWindow < 0) this.#faults.resetStream(stream, ErrorCode.FLOW_CONTROL_ERROR);
-    else if (stream.isRemoteEnded) this.#faults.resetStream(stream, ErrorCode.STREAM_CLOSED);
-    else if (!stream.hasHeaders) this.#faults.resetStream(stream, ErrorCode.PROTOCOL_ERROR);
-    else this.#dataStream = stream;
+    if (stream.receiveWindow < 0) {
+      const detail = "§6.9: more DATA than the stream's window";
+      this.#faults.resetStream(stream, ErrorCode.FLOW_CONTROL_ERROR, detail);
+    } else if (stream.isRemoteEnded) {
+      this.#faults.resetStream(stream, ErrorCode.STREAM_CLOSED, "§5.1: DATA behind END_STREAM");
+    } else if (!stream.hasHeaders) {
+      this.#faults.resetStream(stream, ErrorCode.PROTOCOL_ERROR, "§8.1: DATA before HEADERS");
+    } else this.#dataStream = stream;
     return 0;
   }
 
@@ -208,7 +219,8 @@ export class Receiver implements FrameSink {
     if (this.#dataPadding > 0) this.#dataPadding -= end - start;
     if (stream.isClosed) this.#dataStream = null;
     else if (!stream.receive(bytes, start, end)) {
-      this.#faults.resetStream(stream, ErrorCode.PROTOCOL_ERROR);
+      const detail = "§8.1.1: a body longer than its content-length";
+      this.#faults.resetStream(stream, ErrorCode.PROTOCOL_ERROR, detail);
     }
   }
 
@@ -221,7 +233,7 @@ export class Receiver implements FrameSink {
   }
 
   onPaddingError(): void {
-    this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "padding longer than its frame");
+    this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "§6.1: padding longer than its frame");
   }
 
   // ---- the others
@@ -229,7 +241,7 @@ export class Receiver implements FrameSink {
   #onReset(id: number, code: number): void {
     const stream = this.#table.open.get(id);
     if (stream === undefined) return;
-    const isPremature = this.#connection.role === "server" && !stream.hasResponded;
+    const isPremature = this.#connection.role === "server" && stream.isUnused;
     const isRefused = code === ErrorCode.REFUSED_STREAM;
     stream.close({ by: "peer", detail: `RST_STREAM ${errorName(code)}`, isRefused });
     if (isPremature) this.#faults.prematureReset();
@@ -242,10 +254,16 @@ export class Receiver implements FrameSink {
     }
     const { peer } = this.#sender;
     const before = peer.initialWindowBytes;
+    peer.smallestHeaderTableBytes = Number.POSITIVE_INFINITY;
     const problem = applySettings(peer, this.#connection.role, bytes, start, end);
     if (problem !== undefined) {
       this.#faults.fail(problem.code, problem.detail);
       return;
+    }
+    // Of several sizes the smallest counts as well (RFC 7541 §4.2).
+    if (peer.smallestHeaderTableBytes < Number.POSITIVE_INFINITY) {
+      this.#sender.limitHeaderTable(peer.smallestHeaderTableBytes);
+      this.#sender.limitHeaderTable(peer.headerTableBytes);
     }
     this.#sender.output.frame(FrameType.SETTINGS, Flag.ACK, 0, NOTHING, 0, 0);
     if (this.#isReplyFlood()) return;
@@ -262,7 +280,10 @@ export class Receiver implements FrameSink {
     for (const stream of [...this.#table.open.values()]) {
       stream.sendWindow += delta;
       if (stream.sendWindow > WINDOW_MAX) {
-        this.#faults.fail(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS overflow a stream's window");
+        this.#faults.fail(
+          ErrorCode.FLOW_CONTROL_ERROR,
+          "§6.9.2: SETTINGS overflow a stream's window",
+        );
         return false;
       }
       stream.onWindow();
@@ -288,18 +309,23 @@ export class Receiver implements FrameSink {
 
   #onWindowUpdate(id: number, increment: number): void {
     if (id === 0) {
-      if (increment === 0) this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0");
+      if (increment === 0) this.#faults.fail(ErrorCode.PROTOCOL_ERROR, "§6.9: WINDOW_UPDATE of 0");
       else if (!this.#sender.widen(increment)) {
-        this.#faults.fail(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window overflows");
+        this.#faults.fail(
+          ErrorCode.FLOW_CONTROL_ERROR,
+          "§6.9.1: the connection's window overflows",
+        );
       }
       return;
     }
     const stream = this.#table.open.get(id);
     if (stream === undefined) return;
     stream.sendWindow += increment;
-    if (increment === 0) this.#faults.resetStream(stream, ErrorCode.PROTOCOL_ERROR);
-    else if (stream.sendWindow > WINDOW_MAX) {
-      this.#faults.resetStream(stream, ErrorCode.FLOW_CONTROL_ERROR);
+    if (increment === 0) {
+      this.#faults.resetStream(stream, ErrorCode.PROTOCOL_ERROR, "§6.9: WINDOW_UPDATE of 0");
+    } else if (stream.sendWindow > WINDOW_MAX) {
+      const detail = "§6.9.1: the stream's window overflows";
+      this.#faults.resetStream(stream, ErrorCode.FLOW_CONTROL_ERROR, detail);
     } else stream.onWindow();
   }
 
@@ -309,8 +335,8 @@ export class Receiver implements FrameSink {
     if (isSized && (bytes.readUInt32BE(start) & WINDOW_MAX) !== id) return;
     const code = isSized ? ErrorCode.PROTOCOL_ERROR : ErrorCode.FRAME_SIZE_ERROR;
     const stream = this.#table.open.get(id);
-    if (stream !== undefined) this.#faults.resetStream(stream, code);
+    if (stream !== undefined) this.#faults.resetStream(stream, code, "§6.3: malformed PRIORITY");
     // RST_STREAM on an idle stream is itself an error (§6.4): then it is the connection's.
-    else if (this.#table.isIdle(id)) this.#faults.fail(code, "malformed PRIORITY");
+    else if (this.#table.isIdle(id)) this.#faults.fail(code, "§6.3: malformed PRIORITY");
   }
 }

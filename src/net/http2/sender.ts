@@ -18,29 +18,36 @@ import type { ByteStream } from "../byte-stream.ts";
 import type { FloodGuard } from "./flood-guard.ts";
 import { DEFAULT_WINDOW_BYTES, Flag, FrameType, WINDOW_MAX } from "./frames.ts";
 import type { HeaderList } from "./headers.ts";
-import { encodeBlock } from "./hpack/encoder.ts";
+import { IndexingEncoder } from "./hpack/indexing-encoder.ts";
 import type { Http2Limits } from "./limits.ts";
 import { Output, peerPausedAboveBytes } from "./output.ts";
 import { defaultPeerSettings, type PeerSettings } from "./settings.ts";
 import type { Http2Stream } from "./stream.ts";
 import type { Transport } from "./transport.ts";
 
+/** Data that goes out in pieces smaller than this, because the window is narrower still, … */
+const DRIBBLE_BYTES = 256;
+
 export class Sender {
   readonly output: Output;
   /** What the peer's SETTINGS say. */
   readonly peer: PeerSettings = defaultPeerSettings();
   readonly #guard: FloodGuard;
+  readonly #encoder: IndexingEncoder;
   #window = DEFAULT_WINDOW_BYTES;
   /** The line; those before `#first` have had their turn. */
   #line: Http2Stream[] = [];
   #first = 0;
   #isResuming = false;
+  /** … pays for no window updates (CVE-2019-9511): the last `take` was one of a few bytes. */
+  #isDribbling = false;
   /** Whose bytes went out while the transport was behind, and how many. */
   #creditors: ByteStream[] = [];
   #dues: number[] = [];
 
   constructor(transport: Transport, guard: FloodGuard, limits: Http2Limits) {
     this.#guard = guard;
+    this.#encoder = new IndexingEncoder(limits.indexesHeaders);
     const peerPausedAbove = peerPausedAboveBytes(limits.connectionWindowBytes);
     this.output = new Output(transport, peerPausedAbove, () => this.#onCaughtUp());
   }
@@ -58,12 +65,13 @@ export class Sender {
     if (count <= 0) return 0;
     stream.sendWindow -= count;
     this.#window -= count;
+    this.#isDribbling = count < wanted && count < DRIBBLE_BYTES;
     return count;
   }
 
   /** Sends what was taken. */
   data(id: number, bytes: Buffer, start: number, end: number): void {
-    this.#guard.dataSent();
+    if (!this.#isDribbling) this.#guard.dataSent();
     this.output.data(id, bytes, start, end, this.peer.maxFrameBytes);
   }
 
@@ -97,7 +105,8 @@ export class Sender {
 
   /** An empty block is possible; more than a frame goes on in CONTINUATIONs. */
   headers(id: number, headers: Buffer | HeaderList, endStream: boolean): void {
-    const block = Buffer.isBuffer(headers) ? headers : encodeBlock(headers);
+    const encoder = this.#encoder;
+    const block = Buffer.isBuffer(headers) ? encoder.carry(headers) : encoder.encode(headers);
     const limit = this.peer.maxFrameBytes;
     let end = Math.min(block.length, limit);
     let flags = endStream ? Flag.END_STREAM : 0;
@@ -109,6 +118,11 @@ export class Sender {
       const last = end === block.length ? Flag.END_HEADERS : 0;
       this.output.frame(FrameType.CONTINUATION, last, id, block, start, end);
     }
+  }
+
+  /** The peer's SETTINGS_HEADER_TABLE_SIZE. */
+  limitHeaderTable(bytes: number): void {
+    this.#encoder.limitTable(bytes);
   }
 
   endStream(id: number): void {

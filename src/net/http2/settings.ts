@@ -8,8 +8,12 @@ export interface PeerSettings {
   maxConcurrentStreams: number;
   initialWindowBytes: number;
   maxFrameBytes: number;
-  /** For an encoder with a dynamic table; ours has none. */
+  /** Of its decoder's dynamic table: what our encoder may use. */
   headerTableBytes: number;
+  /** Our CONNECT may have `:protocol` (RFC 8441 §3). */
+  allowsExtendedConnect: boolean;
+  /** The smallest that its latest SETTINGS named. */
+  smallestHeaderTableBytes: number;
 }
 
 /** What holds before its SETTINGS are here (RFC 9113 §6.5.2). */
@@ -19,6 +23,8 @@ export function defaultPeerSettings(): PeerSettings {
     initialWindowBytes: DEFAULT_WINDOW_BYTES,
     maxFrameBytes: DEFAULT_FRAME_BYTES,
     headerTableBytes: DEFAULT_TABLE_BYTES,
+    allowsExtendedConnect: false,
+    smallestHeaderTableBytes: Number.POSITIVE_INFINITY,
   };
 }
 
@@ -38,9 +44,11 @@ export function ourSettings(role: "client" | "server", limits: Http2Limits): Buf
     [Setting.MAX_FRAME_SIZE, limits.maxFrameBytes],
     [Setting.MAX_HEADER_LIST_SIZE, limits.maxHeaderListBytes],
   ];
-  if (role === "server")
+  if (role === "client") entries.push([Setting.ENABLE_PUSH, 0]);
+  else {
     entries.push([Setting.MAX_CONCURRENT_STREAMS, limits.maxConcurrentStreams]);
-  else entries.push([Setting.ENABLE_PUSH, 0]);
+    if (limits.allowsExtendedConnect) entries.push([Setting.ENABLE_CONNECT_PROTOCOL, 1]);
+  }
   const payload = Buffer.alloc(entries.length * ENTRY_BYTES);
   entries.forEach(([setting, value], index) => {
     payload.writeUInt16BE(setting, index * ENTRY_BYTES);
@@ -73,25 +81,32 @@ function applyOne(
   const bad = (detail: string, code: number = ErrorCode.PROTOCOL_ERROR) => ({ code, detail });
   switch (setting) {
     case Setting.ENABLE_PUSH:
-      if (value > 1 || (value === 1 && role === "client")) return bad(`ENABLE_PUSH of ${value}`);
+      if (value > 1 || (value === 1 && role === "client"))
+        return bad(`§6.5.2: ENABLE_PUSH of ${value}`);
       return undefined;
     case Setting.MAX_CONCURRENT_STREAMS:
       peer.maxConcurrentStreams = value;
       return undefined;
     case Setting.INITIAL_WINDOW_SIZE:
       if (value > WINDOW_MAX)
-        return bad("INITIAL_WINDOW_SIZE too large", ErrorCode.FLOW_CONTROL_ERROR);
+        return bad("§6.5.2: INITIAL_WINDOW_SIZE too large", ErrorCode.FLOW_CONTROL_ERROR);
       peer.initialWindowBytes = value;
       return undefined;
     case Setting.MAX_FRAME_SIZE:
       if (value < DEFAULT_FRAME_BYTES || value > FRAME_BYTES_MAX)
-        return bad(`MAX_FRAME_SIZE of ${value}`);
+        return bad(`§6.5.2: MAX_FRAME_SIZE of ${value}`);
       peer.maxFrameBytes = value;
       return undefined;
     case Setting.ENABLE_CONNECT_PROTOCOL:
-      return value > 1 ? bad(`ENABLE_CONNECT_PROTOCOL of ${value}`) : undefined;
+      // It cannot be taken back.
+      if (value > 1 || (value === 0 && peer.allowsExtendedConnect)) {
+        return bad(`RFC 8441 §3: ENABLE_CONNECT_PROTOCOL of ${value}`);
+      }
+      peer.allowsExtendedConnect = value === 1;
+      return undefined;
     case Setting.HEADER_TABLE_SIZE:
       peer.headerTableBytes = value;
+      peer.smallestHeaderTableBytes = Math.min(value, peer.smallestHeaderTableBytes);
       return undefined;
     default: // RFC 9113 §6.5.2: unknown settings are ignored; MAX_HEADER_LIST_SIZE is advice
       return undefined;

@@ -139,6 +139,30 @@ describe("Node's client", () => {
     }
   });
 
+  test.each([undefined, 4096, 100, 0])(
+    "reads header lists that use its table of %s bytes",
+    async (headerTableSize) => {
+      const owner = new Owner();
+      const list = (i: number) => [":status", "200", "x-app", "reviews", "x-turn", String(i % 7)];
+      owner.onAccept = (stream) => stream.respond(list(owner.streams.length), true);
+      const port = await serve(owner, { ...TUNNEL_LIMITS, indexesHeaders: true });
+      const settings = headerTableSize === undefined ? {} : { headerTableSize };
+      const session = http2.connect(`http://127.0.0.1:${port}`, { settings });
+      open.push(() => session.destroy());
+      for (let i = 1; i <= 40; i++) {
+        // In the middle the table is narrowed: what was in it is gone.
+        if (i === 20) await new Promise((done) => session.settings({ headerTableSize: 60 }, done));
+        const request = session.request({ ":path": "/" });
+        const headers = await new Promise((resolve, reject) => {
+          request.once("response", resolve);
+          request.once("error", reject);
+        });
+        expect(headers).toMatchObject({ "x-app": "reviews", "x-turn": String(i % 7) });
+        request.resume();
+      }
+    },
+  );
+
   test("is told GOAWAY by a drain, and its running stream goes on", async () => {
     const owner = new Owner();
     let server: Http2Connection | undefined;

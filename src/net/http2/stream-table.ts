@@ -25,9 +25,9 @@ export class StreamTable {
   /** Oldest first. */
   #resets: Map<number, "reset by us" | "reset by peer"> | null = null;
 
-  constructor(role: "client" | "server") {
+  constructor(role: "client" | "server", firstOwn = role === "client" ? 1 : 2) {
     this.#ownParity = role === "client" ? 1 : 0;
-    this.#nextOwn = role === "client" ? 1 : 2;
+    this.#nextOwn = firstOwn;
   }
 
   /** The highest id that the peer has opened. */

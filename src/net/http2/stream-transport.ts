@@ -44,6 +44,10 @@ export class StreamTransport implements Transport, ByteConsumer {
   readonly #receipts = new WriteReceipts();
   #receiver: TransportReceiver | undefined;
   #isPaused = false;
+  /** The receiver is reading: it does so one buffer at a time. */
+  #isDelivering = false;
+  /** We have ended; nobody reads any more. */
+  #isOver = false;
   #isEnded = false;
   #isEndTold = false;
   /** Arrived while paused; not credited. */
@@ -69,17 +73,22 @@ export class StreamTransport implements Transport, ByteConsumer {
 
   resumeReading(): void {
     this.#isPaused = false;
-    while (!this.#isPaused && this.#kept.length > 0) {
+    this.#readKept();
+  }
+
+  #readKept(): void {
+    while (!this.#isPaused && !this.#isDelivering && this.#kept.length > 0) {
       const bytes = this.#kept.shift()!;
       this.#deliver(bytes, 0, bytes.length);
     }
     this.#tellEnd();
   }
 
+  /** What is kept, and what still comes, gets its credit, so that the outer stream can end. */
   end(): void {
+    this.#isOver = true;
     this.#stream.end();
-    // Nobody reads any more: what is kept gets its credit, so that the outer stream can end.
-    this.resumeReading();
+    for (const bytes of this.#kept.splice(0)) this.#stream.credit(bytes.length);
   }
 
   destroy(): void {
@@ -87,13 +96,20 @@ export class StreamTransport implements Transport, ByteConsumer {
   }
 
   onData(bytes: Buffer, start: number, end: number): void {
-    if (this.#isPaused || this.#kept.length > 0) {
+    if (this.#isOver) this.#stream.credit(end - start);
+    else if (this.#isPaused || this.#isDelivering || this.#kept.length > 0) {
       this.#kept.push(Buffer.from(bytes.subarray(start, end)));
-    } else this.#deliver(bytes, start, end);
+    } else {
+      this.#deliver(bytes, start, end);
+      // What came meanwhile, while the receiver was busy.
+      if (this.#kept.length > 0 || this.#isEnded) this.#readKept();
+    }
   }
 
   #deliver(bytes: Buffer, start: number, end: number): void {
+    this.#isDelivering = true;
     this.#receiver?.onBytes(bytes, start, end);
+    this.#isDelivering = false;
     this.#stream.credit(end - start);
   }
 
@@ -104,6 +120,7 @@ export class StreamTransport implements Transport, ByteConsumer {
 
   #tellEnd(): void {
     if (!this.#isEnded || this.#isEndTold || this.#isPaused || this.#kept.length > 0) return;
+    if (this.#isOver || this.#isDelivering) return;
     this.#isEndTold = true;
     this.#receiver?.onEnd();
   }

@@ -19,7 +19,8 @@
  * Sending: bytes go straight into the connection's output as far as both windows allow; the rest is
  * copied into a queue, and the stream waits its turn with the connection. `Sender` gives sources
  * their credit, later when the transport is behind.
- * Receiving: the window is given back as the consumer credits bytes, in steps of half a window.
+ * Receiving: the window is given back as the consumer credits bytes, in steps of half a window, and
+ * twice as wide each time that the consumer holds little, as far as the connection has room.
  */
 import { assert } from "../../kit/assert.ts";
 import { ByteStream, type ResetReason, type StreamReset } from "../byte-stream.ts";
@@ -38,6 +39,9 @@ const IGNORE: HeadersListener = { onHeaders() {} };
 /** What one waiting stream may send before the next one has its turn. */
 const TURN_BYTES = 64 * 1024;
 
+/** A stream that lived so long was worth opening. */
+const YOUNG_MS = 1_000;
+
 export class Http2Stream extends ByteStream {
   readonly id: number;
   readonly connection: Http2Connection;
@@ -50,7 +54,8 @@ export class Http2Stream extends ByteStream {
   isRemoteEnded = false;
   /** The final response (client) or request (server) headers have been seen. */
   hasHeaders = false;
-  hasResponded = false;
+  /** Server role: when it was opened, by `performance.now()`. */
+  openedAtMs = 0;
   interimResponses = 0;
   /** CONNECT: no trailers, and content-length means nothing. */
   isTunnel = false;
@@ -61,7 +66,10 @@ export class Http2Stream extends ByteStream {
   /** Payload still due by content-length; -1: not declared. */
   #dueBytes = -1;
   #hasReceivedData = false;
+  #hasSentData = false;
   #isClosed = false;
+  /** What the window is when everything has been credited. */
+  #windowBytes: number;
   /** Credited, but not yet given back to the peer. */
   #creditedBytes = 0;
   /** Received and not yet credited: what our consumer holds. */
@@ -77,6 +85,7 @@ export class Http2Stream extends ByteStream {
     this.id = id;
     this.sendWindow = sendWindow;
     this.receiveWindow = receiveWindow;
+    this.#windowBytes = connection.limits.streamWindowBytes;
   }
 
   get isClosed(): boolean {
@@ -90,7 +99,6 @@ export class Http2Stream extends ByteStream {
   /** Server role: the response's headers. */
   respond(block: Buffer | HeaderList, endStream: boolean): void {
     if (this.#isClosed || this.isLocalEnded || this.#isEndQueued) return;
-    this.hasResponded = true;
     this.connection.sender.headers(this.id, block, endStream);
     if (endStream) this.#localEnd();
   }
@@ -102,6 +110,7 @@ export class Http2Stream extends ByteStream {
       source?.credit(length);
       return;
     }
+    this.#hasSentData = true;
     const { sender } = this.connection;
     let sent = 0;
     if (this.#queue === null && !sender.hasLine) {
@@ -147,13 +156,38 @@ export class Http2Stream extends ByteStream {
     assert(this.#heldBytes >= 0, "more credit than bytes");
     if (this.isRemoteEnded) return;
     this.#creditedBytes += count;
-    if (this.#creditedBytes * 2 < this.connection.limits.streamWindowBytes) return;
+    if (this.#creditedBytes * 2 < this.#windowBytes) return;
+    if (this.#heldBytes * 2 <= this.#windowBytes) this.#growWindow();
     this.receiveWindow += this.#creditedBytes;
     this.connection.sender.windowUpdate(this.id, this.#creditedBytes);
     this.#creditedBytes = 0;
   }
 
+  /** The consumer keeps up: it may have more under way. */
+  #growWindow(): void {
+    const room = this.connection.limits.streamWindowBytesMax - this.#windowBytes;
+    if (room <= 0) return;
+    const growth = this.connection.takeGrowth(Math.min(room, this.#windowBytes));
+    this.#windowBytes += growth;
+    this.#creditedBytes += growth;
+  }
+
   // ---- for the connection
+
+  /** By how much the window has grown. */
+  get growthBytes(): number {
+    return this.#windowBytes - this.connection.limits.streamWindowBytes;
+  }
+
+  /**
+   * Given up at once, answered or not: it is young and has not carried data in both directions. Who
+   * resets such streams has us dial and answer for nothing; who asks, reads an answer and then
+   * resets does not, nor who gives up after a while.
+   */
+  get isUnused(): boolean {
+    if (this.#hasReceivedData && this.#hasSentData) return false;
+    return performance.now() - this.openedAtMs < YOUNG_MS;
+  }
 
   /** The headers say how long the body is (RFC 9113 §8.1.1). */
   declareBody(bytes: number): void {

@@ -11,7 +11,7 @@ export function forward(exchange: Exchange): boolean {
   const endpoint = exchange.endpoint!;
   exchange.attempt++;
   if (exchange.attempt === 1) armTimeout(exchange, exchange.choice?.rule?.requestTimeoutMs ?? 0);
-  if (speaksHttp2(exchange)) {
+  if (exchange.requestList !== null) {
     endpoint.http2Pool.open(exchange);
     return false;
   }
@@ -19,14 +19,6 @@ export function forward(exchange: Exchange): boolean {
   if (idle !== undefined) exchange.attach(idle);
   else exchange.dial = exchange.context.dialer.dial(endpoint, NO_HEADERS, exchange);
   return false;
-}
-
-/** What the port declares; where it does not say, what the client speaks (protocols.md §6.4). */
-function speaksHttp2(exchange: Exchange): boolean {
-  const { cluster, target } = exchange;
-  const protocol = cluster === target.cluster ? target.protocol : cluster!.protocol;
-  if (protocol === "HTTP2" || protocol === "GRPC") return true;
-  return protocol !== "HTTP11" && exchange.session.isHttp2;
 }
 
 function armTimeout(exchange: Exchange, timeoutMs: number): void {

@@ -9,6 +9,9 @@ import { H } from "../../net/http1/header-names.ts";
 import { HeadEdits, headBytesMax, writeRequestHead } from "../../net/http1/rewrite.ts";
 import { newRequestId } from "../../telemetry/request-id.ts";
 import type { Exchange } from "../exchange.ts";
+import { requestList, requestText } from "../http2-heads.ts";
+import { ListHead } from "../list-head.ts";
+import type { MessageHead } from "../message-head.ts";
 
 /** Istio's dashboards and users know a waypoint by this name. */
 export const SERVER_NAME = "istio-envoy";
@@ -38,11 +41,29 @@ export function rewrite(exchange: Exchange): boolean {
   // Who the client is was proven by its certificate; a claim in a header is not to be passed on.
   edits.remove(H.xForwardedClientCert);
   edits.remove(H.xWaystoneDecision);
-  const room = headBytesMax(head, edits);
-  const out = takeBuffer(room);
+  if (speaksHttp2(exchange)) exchange.requestList = requestList(head, edits);
+  else writeHead(exchange, head, edits);
+  return true;
+}
+
+/** What the port declares; where it does not say, what the client speaks (protocols.md §6.4). */
+function speaksHttp2(exchange: Exchange): boolean {
+  const { cluster, target } = exchange;
+  const protocol = cluster === target.cluster ? target.protocol : cluster!.protocol;
+  if (protocol === "HTTP2" || protocol === "GRPC") return true;
+  return protocol !== "HTTP11" && exchange.session.isHttp2;
+}
+
+function writeHead(exchange: Exchange, head: MessageHead, edits: HeadEdits): void {
+  if (head instanceof ListHead) {
+    const text = requestText(head, edits);
+    exchange.requestHead = takeBuffer(text.length);
+    exchange.requestHeadBytes = exchange.requestHead.write(text, 0, "latin1");
+    return;
+  }
+  const out = takeBuffer(headBytesMax(head, edits));
   exchange.requestHead = out;
   exchange.requestHeadBytes = writeRequestHead(head, edits, out, 0);
-  return true;
 }
 
 function takeBuffer(bytes: number): Buffer {
@@ -52,6 +73,7 @@ function takeBuffer(bytes: number): Buffer {
 
 /** No further attempt will be made: the buffer goes back. */
 export function releaseHead(exchange: Exchange): void {
+  exchange.requestList = null;
   const buffer = exchange.requestHead;
   if (buffer === null) return;
   exchange.requestHead = null;

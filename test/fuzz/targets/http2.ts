@@ -34,6 +34,7 @@ const LIMITS = {
   maxContinuationFrames: 4,
   maxConcurrentStreams: 3,
   streamWindowBytes: 70_000,
+  windowGrowthBytes: 30_000,
   connectionWindowBytes: 100_000,
   maxControlFrames: 40,
   maxEmptyFrames: 10,
