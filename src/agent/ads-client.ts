@@ -44,6 +44,8 @@ export class AdsClient {
   /** Told once, then counted: a control plane that is away for hours is one line. */
   #isAwayTold = false;
   #revision = 0;
+  /** The last revision that came was refused. */
+  #isRefusing = false;
 
   constructor(options: AdsClientOptions) {
     this.#options = options;
@@ -79,7 +81,8 @@ export class AdsClient {
         this.#options.channel.failed();
       }
       if (this.#closing.signal.aborted) return;
-      if (this.#isConnected) delayMs = BACKOFF_FIRST_MS;
+      // A server whose every revision is refused is not to be asked in a tight loop.
+      if (this.#isConnected && !this.#isRefusing) delayMs = BACKOFF_FIRST_MS;
       this.#setConnected(false, why);
       await sleep(delayMs * (0.5 + Math.random()), this.#closing.signal);
       delayMs = Math.min(delayMs * 2, BACKOFF_MAX_MS);
@@ -104,6 +107,7 @@ export class AdsClient {
       for await (const response of incoming) {
         this.#setConnected(true, "");
         const problem = await this.#take(response);
+        if (response.typeUrl === RESOURCE_TYPES.revision) this.#isRefusing = problem !== undefined;
         outgoing.push(answerTo(response, problem));
         if (problem !== undefined) this.#metrics?.refusals.child([response.typeUrl]).add(1);
         // What was staged does not amount to what the server means: only a new start mends that.

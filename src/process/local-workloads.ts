@@ -1,8 +1,9 @@
 /**
  * The workloads of one node: which tunnel ports its ztunnel listens on, and whose certificates it
- * holds. Looked up anew when the workloads have changed.
+ * holds. A change of the mesh costs what is different in it, not what the mesh has.
  */
 import type { CertificateSource } from "../agent/certificates.ts";
+import { differences } from "../kit/sharded-map.ts";
 import type { Index, Snapshot } from "../model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
 import { HBONE_PORT } from "../policy/next-hop.ts";
@@ -19,17 +20,14 @@ export interface TunnelPort {
 export class LocalWorkloads {
   readonly #node: string;
   readonly #certificates: CertificateSource;
-  #seen: Index<Workload> | undefined;
-  #all: readonly Workload[] = [];
+  #seen: Pick<Index<Workload>, "get" | "entries"> = new Map();
+  /** By uid. */
+  readonly #served = new Map<string, Workload>();
   #identities: ReadonlySet<string> = new Set();
 
   constructor(node: string, certificates: CertificateSource) {
     this.#node = node;
     this.#certificates = certificates;
-  }
-
-  get all(): readonly Workload[] {
-    return this.#all;
   }
 
   get identities(): ReadonlySet<string> {
@@ -38,15 +36,18 @@ export class LocalWorkloads {
 
   /** False: nothing here is different. Obtains certificates ahead, and lets go of old ones. */
   refresh(snapshot: Snapshot): boolean {
-    if (snapshot.workloads === this.#seen) return false;
+    const changes = differences(this.#seen, snapshot.workloads);
     this.#seen = snapshot.workloads;
-    const all = [...snapshot.workloads.values()].filter((workload) => this.#isServed(workload));
-    const isSame =
-      all.length === this.#all.length && all.every((workload, i) => workload === this.#all[i]);
+    let isSame = true;
+    for (const [uid, workload] of changes) {
+      const isServed = workload !== undefined && this.#isServed(workload);
+      if (isServed) this.#served.set(uid, workload);
+      else if (!this.#served.delete(uid)) continue;
+      isSame = false;
+    }
     if (isSame) return false;
-    this.#all = all;
     const before = this.#identities;
-    this.#identities = new Set(all.map(workloadIdentity));
+    this.#identities = new Set([...this.#served.values()].map(workloadIdentity));
     for (const spiffeId of this.#identities) {
       // A failure is told and retried there.
       if (!before.has(spiffeId)) this.#certificates.get(spiffeId).catch(() => {});
@@ -59,7 +60,7 @@ export class LocalWorkloads {
 
   /** Where tunnels to them come in: at their addresses, as far as this machine has them. */
   tunnelPorts(): readonly TunnelPort[] {
-    return this.#all.flatMap((workload) =>
+    return [...this.#served.values()].flatMap((workload) =>
       workload.addresses
         .filter((address) => ownAddress(address) !== undefined)
         .map((address) => ({

@@ -37,7 +37,8 @@ export class ZtunnelProgram implements Program {
   readonly #context: ProgramContext;
   readonly #log = log("ztunnel");
   readonly #decisions = new DecisionLog<DecisionPayload>();
-  readonly #ztunnel: Ztunnel;
+  /** From the first configuration on: its limits and times are the mesh's settings. */
+  #ztunnel: Ztunnel | undefined;
   readonly #workloads: LocalWorkloads;
   #hasToldPorts = false;
 
@@ -49,12 +50,17 @@ export class ZtunnelProgram implements Program {
     context.readiness.require("configuration", "the control plane has not sent any yet");
     state.subscribe((now) => this.#onSnapshot(now));
     context.certificates.subscribe(() => this.#checkCertificates());
-    this.#ztunnel = new Ztunnel({
-      snapshots: state,
-      certificates: context.certificates,
-      registry: context.registry,
+    if (state.current.revision > 0) this.#onSnapshot(state.current);
+  }
+
+  #makeZtunnel(): Ztunnel {
+    const { certificates, registry, drain } = this.#context;
+    return new Ztunnel({
+      snapshots: this.state,
+      certificates,
+      registry,
       decisions: this.#decisions,
-      drain: context.drain,
+      drain,
       tunnelAddress: (host, port) => ({ host, port }),
       dialFrom: ownAddress,
       appAddress: ({ addresses }, port, source) => ({
@@ -63,28 +69,32 @@ export class ZtunnelProgram implements Program {
         localAddress: ownAddress(source),
       }),
     });
-    if (state.current.revision > 0) this.#onSnapshot(state.current);
   }
 
   accept(socket: net.Socket, entry: ZtunnelEntry): void {
+    const ztunnel = this.#ztunnel;
+    if (ztunnel === undefined) {
+      socket.destroy();
+      return;
+    }
     switch (entry.kind) {
       case "tunnel": {
         const workload = this.state.current.workloads.get(entry.workload);
         const spiffeId = workload && workloadIdentity(workload);
-        const accept = () => this.#ztunnel.acceptTunnel(socket, entry.workload);
+        const accept = () => ztunnel.acceptTunnel(socket, entry.workload);
         whenCertified(this.#context.certificates, spiffeId, socket, accept, this.#log);
         return;
       }
       case "captured":
-        this.#ztunnel.acceptCaptured(socket, entry);
+        ztunnel.acceptCaptured(socket, entry);
         return;
       case "socks":
-        this.#ztunnel.acceptSocks(socket, (user, password) => this.#authenticate(user, password));
+        ztunnel.acceptSocks(socket, (user, password) => this.#authenticate(user, password));
     }
   }
 
   get load(): WorkerLoad {
-    return this.#ztunnel.load;
+    return this.#ztunnel?.load ?? { streams: 0, connections: 0 };
   }
 
   configDump(): unknown {
@@ -99,10 +109,11 @@ export class ZtunnelProgram implements Program {
   async close(): Promise<void> {}
 
   destroy(): void {
-    this.#ztunnel.destroy();
+    this.#ztunnel?.destroy();
   }
 
   #onSnapshot(snapshot: Snapshot): void {
+    this.#ztunnel ??= this.#makeZtunnel();
     this.#context.readiness.meet("configuration");
     const isChanged = this.#workloads.refresh(snapshot);
     if (!isChanged && this.#hasToldPorts) return;

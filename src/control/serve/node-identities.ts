@@ -1,9 +1,9 @@
 /**
  * Which identities live on which node: what a node's proxy may ask certificates for.
  *
- * Kept as a set of `node/namespace/service account`, made anew when the workloads have changed and
- * somebody asks: certificates are asked for far less often than workloads change.
+ * Brought up to date when somebody asks; that costs what has changed since then.
  */
+import { differences } from "../../kit/sharded-map.ts";
 import type { Identity } from "../../model/identity.ts";
 import type { Index, SnapshotSource } from "../../model/snapshot.ts";
 import type { Workload } from "../../model/workload.ts";
@@ -11,10 +11,11 @@ import type { Caller } from "./authenticator.ts";
 
 export class NodeIdentities {
   readonly #snapshots: Pick<SnapshotSource, "current">;
-  #workloads: Index<Workload> | undefined;
-  #present = new Set<string>();
-  /** `namespace/name/service account` of Pods → their node. */
-  #nodes = new Map<string, string>();
+  #seen: Pick<Index<Workload>, "get" | "entries"> = new Map();
+  /** How many workloads are `node/namespace/service account`. */
+  readonly #present = new Map<string, number>();
+  /** Nodes of Pods, by `namespace/name/service account`. */
+  readonly #nodes = new Map<string, string>();
 
   constructor(snapshots: Pick<SnapshotSource, "current">) {
     this.#snapshots = snapshots;
@@ -35,15 +36,25 @@ export class NodeIdentities {
 
   #refresh(): void {
     const { workloads } = this.#snapshots.current;
-    if (workloads === this.#workloads) return;
-    this.#workloads = workloads;
-    this.#present = new Set();
-    this.#nodes = new Map();
-    for (const { node, namespace, name, serviceAccount, source } of workloads.values()) {
-      if (node === "") continue;
-      this.#present.add(`${node}/${namespace}/${serviceAccount}`);
-      if (source.kind === "Pod") this.#nodes.set(podKey(namespace, name, serviceAccount), node);
+    for (const [uid, workload] of differences(this.#seen, workloads)) {
+      const before = this.#seen.get(uid);
+      if (before !== undefined) this.#count(before, -1);
+      if (workload !== undefined) this.#count(workload, 1);
     }
+    this.#seen = workloads;
+  }
+
+  #count(workload: Workload, difference: number): void {
+    const { node, namespace, name, serviceAccount, source } = workload;
+    if (node === "") return;
+    const key = `${node}/${namespace}/${serviceAccount}`;
+    const count = (this.#present.get(key) ?? 0) + difference;
+    if (count === 0) this.#present.delete(key);
+    else this.#present.set(key, count);
+    if (source.kind !== "Pod") return;
+    const pod = podKey(namespace, name, serviceAccount);
+    if (difference > 0) this.#nodes.set(pod, node);
+    else this.#nodes.delete(pod);
   }
 }
 
