@@ -37,7 +37,7 @@ export const TRUSTED_NODE_ACCOUNTS: readonly string[] = ["istio-system/ztunnel"]
 /** Istio's DEFAULT_WORKLOAD_CERT_TTL and MAX_WORKLOAD_CERT_TTL. */
 const TTL_DEFAULT_MS = 24 * 3_600_000;
 const TTL_MAX_MS = 90 * 24 * 3_600_000;
-/** A certificate takes 3 ms, most of it on this thread; more at a time only wait in other places. */
+/** A certificate takes 3 ms, most of it on this thread: more at a time only wait elsewhere. */
 const PARALLEL_SIGNATURES = 4;
 /** A mesh of 10,000 identities that starts at once waits; a flood is turned away. */
 const WAITING_MAX = 10_000;
