@@ -248,10 +248,13 @@ function describe(caught: unknown): string {
 
 /** The metrics of a proxy's configuration stream. */
 export function adsClientMetrics(registry: MetricRegistry) {
-  const gauge = (name: string, help: string) => registry.gauge(name, help, []).child([]);
   return {
-    connected: gauge("waystone_ads_connected", "1 while the control plane answers."),
-    revision: gauge("waystone_ads_revision", "The revision of the configuration in force."),
+    connected: registry
+      .gauge("waystone_ads_connected", "1 while the control plane answers.", [])
+      .child([]),
+    revision: registry
+      .gauge("waystone_ads_revision", "The revision of the configuration in force.", [])
+      .child([]),
     reconnects: registry
       .counter("waystone_ads_reconnects_total", "Attempts to reach the control plane again.", [])
       .child([]),
