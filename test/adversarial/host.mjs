@@ -65,12 +65,18 @@ function listen(accept) {
   });
 }
 
+/** A client's connections to a service's address. */
+function captured(address, port) {
+  return listen((socket) => ztunnel.acceptCaptured(socket, { address, port }));
+}
+
 const listening = {
   waypoint: await listen((socket) => waypoint.acceptTunnel(socket)),
   inbound: await listen((socket) => ztunnel.acceptTunnel(socket, "Kubernetes//Pod/default/calm-0")),
-  outbound: await listen((socket) =>
-    ztunnel.acceptCaptured(socket, { address: "127.10.0.3", port: 9000 }),
-  ),
+  outbound: await captured("127.10.0.3", 9000),
+  http1: await captured("127.10.0.1", 80),
+  http2: await captured("127.10.0.1", 81),
+  tcp: await captured("127.10.0.1", 9000),
 };
 
 process.on("message", async (question) => {

@@ -5,7 +5,7 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { END_STREAM, frame, T } from "../support/peer.ts";
-import { type Dialogue, many, perform } from "./dialogue.ts";
+import { type Dialogue, perform } from "./dialogue.ts";
 import { AUTHORITY, connectTo, Stage } from "./stage.ts";
 import { type Dialled, sleep } from "./wire.ts";
 

@@ -2,34 +2,17 @@
  * The stage of a dialogue: the process under attack (host.mjs), what stands behind it, certificates
  * for everybody, and a bystander who makes requests all the while and must never notice.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Certificates } from "../../src/agent/certificates.ts";
 import { MeshCertificateAuthority } from "../../src/control/certificate-authority.ts";
 import { log } from "../../src/kit/log.ts";
 import { block, frame, T } from "../support/peer.ts";
 import { Destination } from "./destination.ts";
+import { type Figures, Host, type Listening } from "./host.ts";
 import { type Dialled, dial, inside } from "./wire.ts";
-
-const HOST = fileURLToPath(new URL("host.mjs", import.meta.url));
-
-export interface Figures {
-  /** Heap and what hangs on it, after a collection. */
-  readonly heldBytes: number;
-  readonly rss: number;
-  readonly cpuMs: number;
-  readonly metrics: string;
-}
-
-interface Listening {
-  readonly waypoint: number;
-  readonly inbound: number;
-  readonly outbound: number;
-}
 
 export const AUTHORITY = {
   http1: "127.10.0.1:80",
@@ -49,10 +32,9 @@ export class Stage {
   readonly calm: Destination;
   readonly liar: Destination;
   readonly app: net.Server;
-  /** What the process has logged, both logs. */
-  output = "";
-  #child!: ChildProcess;
-  #listening!: Listening;
+  #host!: Host;
+  #bystander!: Dialled;
+  #bystanderStream = 1;
   readonly #directory: string;
   readonly #certificates: Certificates;
   readonly #open = new Set<{ destroy(): void }>();
@@ -91,33 +73,26 @@ export class Stage {
     await new Promise<void>((resolve) => this.app.listen(0, "127.0.0.1", resolve));
     const ports = { "127.0.0.2": calm, "127.0.0.3": liar, "127.0.0.4": liar };
     const appPort = String((this.app.address() as net.AddressInfo).port);
-    const args = ["--expose-gc", HOST, this.#directory, JSON.stringify(ports), appPort];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe", "ipc"] });
-    this.#child = child;
-    for (const stream of [child.stdout!, child.stderr!]) {
-      stream.on("data", (bytes: Buffer) => {
-        this.output = (this.output + bytes.toString("latin1")).slice(-2_000_000);
-      });
-    }
-    this.#listening = await new Promise((resolve, reject) => {
-      child.once("message", (message: { listening: Listening }) => resolve(message.listening));
-      child.once("exit", () => reject(new Error(`the host ended: ${this.output}`)));
-    });
+    this.#host = await Host.start(this.#directory, ports, appPort);
+    this.#bystander = await this.greeted();
+    this.#open.clear();
+  }
+
+  /** What the process has logged, both logs. */
+  get output(): string {
+    return this.#host.output;
   }
 
   get isAlive(): boolean {
-    return this.#child.exitCode === null && this.#child.signalCode === null;
+    return this.#host.isAlive;
   }
 
-  async figures(): Promise<Figures> {
-    return await new Promise((resolve, reject) => {
-      this.#child.once("message", resolve);
-      this.#child.send("figures", (error) => error && reject(error));
-    });
+  figures(): Promise<Figures> {
+    return this.#host.figures();
   }
 
   portOf(side: keyof Listening): number {
-    return this.#listening[side];
+    return this.#host.listening[side];
   }
 
   /** A client of the mesh, after its TLS handshake. */
@@ -149,21 +124,26 @@ export class Stage {
     return socket;
   }
 
-  /** One well-behaved request over connections of its own; how long it took. */
+  /**
+   * A well-behaved client on a connection of its own, open from the first dialogue to the last: a
+   * request in HTTP/1.1 and one in HTTP/2. Tells how long they took.
+   */
   async bystand(): Promise<number> {
     const startMs = performance.now();
-    const peer = await this.greeted();
-    await peer.tunnel(1, connectTo(AUTHORITY.http1));
-    peer.send(frame(T.data, 0, 1, "GET /bystander HTTP/1.1\r\nhost: calm\r\n\r\n"));
-    await peer.until(() => /\r\n\r\nok$/.test(peer.bodies.get(1) ?? ""), "the bystander's answer");
-    await peer.tunnel(3, connectTo(AUTHORITY.http2));
-    const inner = inside(peer, 3);
+    const peer = this.#bystander;
+    const [first, second] = [this.#bystanderStream, this.#bystanderStream + 2];
+    this.#bystanderStream += 4;
+    await peer.tunnel(first, connectTo(AUTHORITY.http1));
+    peer.send(frame(T.data, 0, first, "GET /bystander HTTP/1.1\r\nhost: calm\r\n\r\n"));
+    const isDone = () => /\r\n\r\nok$/.test(peer.bodies.get(first) ?? "");
+    await peer.until(isDone, "the bystander's answer");
+    await peer.tunnel(second, connectTo(AUTHORITY.http2));
+    const inner = inside(peer, second);
     inner.greetAsClient();
     const request = [":method", "GET", ":scheme", "http", ":authority", "calm", ":path", "/"];
     inner.send(frame(T.headers, 5, 1, block(...request)));
     await inner.until(() => inner.bodies.get(1) === "ok", "the bystander's HTTP/2 answer");
-    peer.socket.destroy();
-    this.#open.delete(peer.socket);
+    peer.send(frame(T.data, 1, first), frame(T.data, 1, second));
     return performance.now() - startMs;
   }
 
@@ -174,7 +154,7 @@ export class Stage {
     this.calm.forget();
     this.liar.forget();
     this.onApplicant = (socket) => socket.pipe(socket);
-    this.output = "";
+    this.#host.output = "";
   }
 
   async close(): Promise<void> {
@@ -184,9 +164,8 @@ export class Stage {
     this.app.close();
     this.calm.close();
     this.liar.close();
-    const isOver = new Promise((resolve) => this.#child.once("exit", resolve));
-    this.#child.kill();
-    await isOver;
+    this.#bystander.socket.destroy();
+    await this.#host.stop();
     await rm(this.#directory, { recursive: true });
   }
 }

@@ -3,16 +3,7 @@
  * it, and the ztunnel at the other end of its tunnels.
  */
 import { afterAll, afterEach, beforeAll, describe, test } from "vitest";
-import {
-  block,
-  END_HEADERS,
-  END_STREAM,
-  frame,
-  OK_BLOCK,
-  settings,
-  T,
-  words,
-} from "../support/peer.ts";
+import { block, END_HEADERS, END_STREAM, frame, settings, T, words } from "../support/peer.ts";
 import type { Arrived, Lies } from "./destination.ts";
 import { type Dialogue, many, perform } from "./dialogue.ts";
 import { connectTo, Stage } from "./stage.ts";
@@ -25,7 +16,8 @@ beforeAll(async () => {
 afterEach(() => stage.clear());
 afterAll(() => stage.close());
 
-const APP = connectTo("127.0.0.2:8080");
+/** A port of no service: those of a service bound to a waypoint are the waypoint's alone. */
+const APP = connectTo("127.0.0.2:7777");
 
 /** A tunnel to the workload's application, and what comes back of it. */
 async function tunnel(at: Stage, ...entries: readonly (readonly [number, number])[]) {
@@ -111,7 +103,7 @@ const INBOUND: Dialogue[] = [
     play: async (at) => {
       at.onApplicant = (socket) => socket.resetAndDestroy();
       const peer = await tunnel(at);
-      await peer.until(() => peer.ends.length > 0 || peer.seen.length > 3, "an end");
+      await peer.until(() => peer.ends.length > 0, "an end");
       return peer.ends[0]!.slice(0, 5);
     },
     outcome: "RST 1",
@@ -246,15 +238,6 @@ const OUTBOUND: Dialogue[] = [
       cpuMsMax: 2_500,
     }),
   ),
-  {
-    name: "the other ztunnel is somebody else",
-    play: async (at) => {
-      // The liar's certificate is its own; that of the workload `plain` was expected.
-      return await connect(at);
-    },
-    outcome: "ECONNRESET",
-    logs: /UPSTREAM_TLS_FAILED|expected/,
-  },
 ];
 
 describe("a ztunnel, inbound", () => {
@@ -264,5 +247,3 @@ describe("a ztunnel, inbound", () => {
 describe("a ztunnel, outbound", () => {
   test.each(OUTBOUND)("$name", (dialogue) => perform(stage, dialogue));
 });
-
-void OK_BLOCK;
