@@ -67,6 +67,7 @@ export class Destination {
 
   #accept(socket: tls.TLSSocket): void {
     this.sockets.add(socket);
+    socket.setNoDelay(true);
     socket.on("error", () => {});
     const outer = new FramePeer({
       write: (bytes) => {

@@ -66,7 +66,7 @@ function says(text: string): Dialogue["play"] {
 const SMUGGLED = "GET /smuggled HTTP/1.1\r\nhost: calm\r\n\r\n";
 
 /** Each is refused with the status, and nothing of it reaches the backend. */
-const REFUSED: readonly (readonly [string, string, number?])[] = [
+const REFUSED: readonly (readonly [name: string, text: string, status?: number])[] = [
   [
     "CL.TE",
     `POST / HTTP/1.1\r\n${HOST}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`,
@@ -130,16 +130,19 @@ const BROKEN: readonly (readonly [string, string])[] = [
 ];
 
 describe("HTTP/1.1 inside a tunnel: refused, and nothing arrives", () => {
-  test.each(REFUSED)("%s", async (name, text, status = 400) => {
-    const play = says(text);
-    await perform(stage, {
-      name,
-      play,
-      outcome: [`${status}`],
-      counts: /malformed_requests_total\{[^}]*\} [1-9]/,
-    });
-    expect(arrived(stage)).toEqual([]);
-  });
+  test.each(REFUSED.map(([name, text, status = 400]) => ({ name, text, status })))(
+    "$name",
+    async ({ name, text, status }) => {
+      const play = says(text);
+      await perform(stage, {
+        name,
+        play,
+        outcome: [`${status}`],
+        counts: /malformed_requests_total\{[^}]*\} [1-9]/,
+      });
+      expect(arrived(stage)).toEqual([]);
+    },
+  );
 
   test.each(BROKEN)("%s", async (name, body) => {
     const head = `POST /broken HTTP/1.1\r\n${HOST}transfer-encoding: chunked\r\n\r\n`;

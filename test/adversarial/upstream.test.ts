@@ -403,7 +403,7 @@ function indexed(payload: Buffer | undefined): string {
   return table[payload?.[0] ?? 0] ?? "";
 }
 
-const HTTP2: Dialogue[] = [
+const ANSWERS: readonly (readonly [string, (i: FramePeer, id: number) => void])[] = [
   ["a response without :status", (i, id) => i.send(frame(T.headers, 5, id, block("x", "y")))],
   [
     "CR LF in a header",
@@ -430,11 +430,11 @@ const HTTP2: Dialogue[] = [
         ...many(2_000, () => frame(T.continuation, 0, id, block("x", "y"))),
       ),
   ],
-].map(([name, answer]) => ({
-  name: name as string,
-  play: ask2(answer as (inner: FramePeer, id: number) => void),
-  outcome: /^50[23]/,
-}));
+];
+
+const HTTP2 = ANSWERS.map(
+  ([name, answer]): Dialogue => ({ name, play: ask2(answer), outcome: /^50[23]/ }),
+);
 
 const CUT: Dialogue[] = [
   {

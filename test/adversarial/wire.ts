@@ -20,7 +20,7 @@ const KEPT_DATA_BYTES = 4_000_000;
 
 /** Bytes in, frames out. */
 class FrameParser {
-  #rest = Buffer.alloc(0);
+  #rest: Buffer = Buffer.alloc(0);
   readonly #onFrame: (frame: Seen, payload: Buffer) => void;
 
   constructor(onFrame: (frame: Seen, payload: Buffer) => void) {
@@ -175,6 +175,7 @@ export function dial(options: TlsOptions): Promise<Dialled> {
       checkServerIdentity: () => undefined,
       ...options,
     });
+    socket.setNoDelay(true);
     const peer = new FramePeer({
       write: (bytes) => socket.write(bytes),
       end: () => socket.end(),
