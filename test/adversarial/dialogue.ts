@@ -17,7 +17,7 @@ export interface Dialogue {
   readonly counts?: RegExp;
   /** What the process may hold more than before; default 2 MiB. */
   readonly heldMiBMax?: number;
-  /** Of CPU time, for the dialogue and its bystander; default 1,500 ms: five times what it takes. */
+  /** Of CPU time, the bystander's included; default 1,500 ms: five times what it takes. */
   readonly cpuMsMax?: number;
 }
 
