@@ -343,8 +343,9 @@ export class Exchange extends ExchangeState implements DialListener {
   /** The client went away, or this exchange has broken it off: then the flags say why. */
   onDownstreamClosed(reset: StreamReset | undefined): void {
     if (!this.isActive) return;
-    // Both sides of an upgraded connection have ended: what is queued upstream still goes out.
-    if (reset === undefined && this.status === 101) return;
+    // Both sides of an upgraded connection have ended: what is queued upstream still goes out. An
+    // HTTP/2 stream ends like this with the last byte of its answer, which is about to be recorded.
+    if (reset === undefined && (this.status === 101 || this.session.isHttp2)) return;
     this.#cancelUpstream();
     if (this.flags === "-" && reset?.by === "local") {
       this.flags = "DPE";

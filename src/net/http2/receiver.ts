@@ -190,7 +190,7 @@ export class Receiver implements FrameSink {
     this.#dataPadding = isPadded ? length : 0;
     if (length === 0 && (flags & Flag.END_STREAM) === 0) {
       if (this.#guard.emptyFrame()) return this.#faults.flood("empty DATA frames");
-    } else this.#guard.notEmpty();
+    } else if (!isPadded) this.#guard.notEmpty();
     const stream = this.#table.open.get(id);
     if (stream === undefined) return this.#faults.stray(id, "DATA");
     stream.receiveWindow -= length;
@@ -228,7 +228,14 @@ export class Receiver implements FrameSink {
     const stream = this.#dataStream;
     this.#dataStream = null;
     if (stream === null || stream.isClosed) return;
-    if (this.#dataPadding > 0) stream.receivePadding(this.#dataPadding);
+    if (this.#dataPadding > 0) {
+      stream.receivePadding(this.#dataPadding);
+      if (this.#dataPadding < this.#length) this.#guard.notEmpty();
+      else if ((this.#dataFlags & Flag.END_STREAM) === 0 && this.#guard.emptyFrame()) {
+        this.#faults.flood("DATA frames of nothing but padding");
+        return;
+      }
+    }
     if ((this.#dataFlags & Flag.END_STREAM) !== 0) this.#headers.onEndStream(stream);
   }
 
