@@ -95,6 +95,10 @@ export const PROXY_OPTIONS = {
     ),
   socksPasswordFile: () =>
     new Option("--socks-password-file <file>", "its password; the user name is the workload"),
+  dnsAddress: () =>
+    new Option("--dns-address <host:port>", "answer DNS there: the mesh's names, and all others")
+      .env("DNS_PROXY_ADDR")
+      .argParser(parseHostPort),
   capture: () =>
     new Option(
       "--capture <listen=destination>",

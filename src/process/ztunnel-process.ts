@@ -4,11 +4,14 @@
  *     control plane ─ configuration ─> state ─┬─> the data path (ztunnel-program.ts)
  *                    └ certificates           └─> tunnel ports of the node's workloads
  */
+import { readFile } from "node:fs/promises";
 import type net from "node:net";
+
 import { Certificates } from "../agent/certificates.ts";
 import { SocksPort } from "../agent/proxy-ports.ts";
 import { assert } from "../kit/assert.ts";
 import { log } from "../kit/log.ts";
+import { parseResolvConf } from "../net/dns/resolver-config.ts";
 import {
   type HostPort,
   Listeners,
@@ -16,6 +19,7 @@ import {
   portFailure,
   type WantedListener,
 } from "../net/listeners.ts";
+import { DnsProxy } from "../ztunnel/dns-proxy.ts";
 import type { ControlPlaneLink } from "./control-plane-link.ts";
 import { type HostPorts, ProcessHost, type ProcessHostOptions } from "./process-host.ts";
 import type { DataPath } from "./program.ts";
@@ -37,9 +41,13 @@ export interface ZtunnelProcessOptions extends Omit<ProcessHostOptions, "compone
   readonly captures: readonly { readonly at: HostPort; readonly to: HostPort }[];
   /** 0: the data path is in this process. */
   readonly workers?: number;
+  /** Answers the names of the mesh there; only where the data path is in this process. */
+  readonly dns?: HostPort | undefined;
   /** What is forked for a worker; this binary's hidden command by default. */
   readonly workerCommand?: WorkerPathOptions["command"];
 }
+
+const RESOLV_CONF = "/etc/resolv.conf";
 
 export class ZtunnelProcess {
   readonly #options: ZtunnelProcessOptions;
@@ -79,7 +87,8 @@ export class ZtunnelProcess {
     const onProblem = ({ message }: { message: string }) => this.#log.error(message);
     this.#listeners = new Listeners(OWN_ADDRESSES, onProblem, { pauseOnConnect });
     drain.add(this.#listeners);
-    const programOptions = { node, socksPassword: options.socks?.password };
+    const { version } = options;
+    const programOptions = { node, version, socksPassword: options.socks?.password };
     const wantPorts = (ports: readonly WantedPort[]) => this.#onPorts(ports);
     this.#workers = this.#workersFor(options.workers ?? 0, programOptions);
     const context = { certificates, registry, readiness, drain, wantPorts };
@@ -104,9 +113,10 @@ export class ZtunnelProcess {
   }
 
   async #start(): Promise<void> {
-    const { link, socks, captures } = this.#options;
+    const { link, socks, captures, dns } = this.#options;
     const ports = await this.#host.listen(this.#path);
     this.#ports = { ...ports, socks: socks && (await this.#listenSocks(socks.at)) };
+    if (dns !== undefined) await this.#listenDns(dns);
     await this.#listeners.sync(this.#wanted());
     for (const { at } of captures) {
       const problem = this.#listeners.problems.find(
@@ -116,6 +126,15 @@ export class ZtunnelProcess {
     }
     this.#workers?.pool.start();
     await link.start(this.#host.registry, this.#workers?.relay);
+  }
+
+  async #listenDns({ host, port }: HostPort): Promise<void> {
+    const { registry, drain } = this.#host;
+    const resolvers = parseResolvConf(await readFile(RESOLV_CONF, "utf8").catch(() => ""));
+    const snapshots = this.#options.link.state;
+    const proxy = new DnsProxy({ snapshots, registry, host, port, resolvers });
+    drain.add(proxy);
+    await proxy.listen();
   }
 
   async #listenSocks(at: HostPort): Promise<HostPort> {

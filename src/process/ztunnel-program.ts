@@ -4,7 +4,6 @@
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type net from "node:net";
-import { configDump } from "../agent/config-dump.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import { decisionReport } from "../agent/decision-report.ts";
 import { whenCertified } from "../agent/when-certified.ts";
@@ -13,6 +12,7 @@ import type { Snapshot } from "../model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
 import { findMeant } from "../model/workload-names.ts";
 import { DecisionLog } from "../telemetry/decision-log.ts";
+import { ztunnelConfigDump } from "../ztunnel/config-dump.ts";
 import { Ztunnel } from "../ztunnel/ztunnel.ts";
 import { LocalWorkloads } from "./local-workloads.ts";
 import { ownAddress } from "./own-address.ts";
@@ -20,6 +20,8 @@ import type { Program, ProgramContext, ProxyState } from "./program.ts";
 import type { WantedPort, WorkerLoad } from "./workers/messages.ts";
 
 export interface ZtunnelProgramOptions {
+  /** Of this software, for the config dump. */
+  readonly version: string;
   readonly node: string;
   /** The password of the SOCKS5 port. */
   readonly socksPassword: string | undefined;
@@ -98,7 +100,7 @@ export class ZtunnelProgram implements Program {
   }
 
   configDump(): unknown {
-    return configDump(this.state.current);
+    return ztunnelConfigDump(this.state.current, this.#options.version);
   }
 
   decision(id: string): unknown {

@@ -2,6 +2,7 @@
  * The mesh as processes: a control plane, the ztunnels of two nodes, and two instances of a
  * waypoint, each started by the binary, with configuration and certificates over the wire.
  */
+import { Resolver } from "node:dns/promises";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
 import type net from "node:net";
@@ -14,6 +15,7 @@ import { Child, until } from "../support/child-process.ts";
 import { denyPath, manifests, meshAddresses, startEcho } from "../support/process-mesh.ts";
 
 const HOUR_MS = 3_600_000;
+const DNS_PORT = 15053;
 const PASSWORD = "open sesame";
 const at = meshAddresses();
 const children: Child[] = [];
@@ -106,7 +108,8 @@ beforeAll(async () => {
   controlPlane = startControlPlane();
   await until("the control plane is ready", () => isReady(at.controlPlane));
   const entry = ["--socks-address", `${socks.host}:${socks.port}`];
-  const client = ["ztunnel", ...entry, "--socks-password-file", password];
+  const dns = ["--dns-address", `${at.client}:${DNS_PORT}`];
+  const client = ["ztunnel", ...entry, "--socks-password-file", password, ...dns];
   const ztunnel = "istio-system/ztunnel";
   await startProxy(client, ztunnel, at.client, "node-1");
   await startProxy(["ztunnel"], ztunnel, at.echo, "node-2");
@@ -169,6 +172,16 @@ test("a request goes through both ztunnels and the waypoint", async () => {
   expect(path).toBe("/hello");
   expect(at.waypoints).toContain(remoteAddress);
   expect((await get("/secret")).status).toBe(403);
+});
+
+test("the client's ztunnel answers names of the mesh, as its workload means them", async () => {
+  const resolver = new Resolver({ timeout: 2_000, tries: 2 });
+  resolver.setServers([`${at.client}:${DNS_PORT}`]);
+  resolver.setLocalAddress(at.client);
+  expect(await resolver.resolve4("echo.shop.svc.cluster.local")).toEqual([at.echoService]);
+  const dump = await (await fetch(`http://${at.client}:15000/config_dump`)).json();
+  const names = (dump as { services: { hostname: string }[] }).services.map((s) => s.hostname);
+  expect(names).toContain("echo.shop.svc.cluster.local");
 });
 
 test("an edit of a policy is in force within a second", async () => {

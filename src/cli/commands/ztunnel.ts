@@ -14,6 +14,7 @@ export interface ZtunnelOptions extends ProxyOptions {
   readonly node?: string;
   readonly socksAddress?: HostPort;
   readonly socksPasswordFile?: string;
+  readonly dnsAddress?: HostPort;
   readonly capture?: readonly { readonly at: HostPort; readonly to: HostPort }[];
 }
 
@@ -22,6 +23,9 @@ export async function ztunnel(options: ZtunnelOptions, output: Output): Promise<
   if (!node) throw usageError("--node (or NODE_NAME) says whose workloads it serves");
   if ((socksAddress === undefined) !== (socksPasswordFile === undefined)) {
     throw usageError("--socks-address and --socks-password-file come together");
+  }
+  if (options.dnsAddress !== undefined && options.workers > 0) {
+    throw usageError("--dns-address cannot be combined with --workers");
   }
   const stop = new StopSignal();
   const password = socksPasswordFile && (await readSecret(socksPasswordFile));
@@ -38,6 +42,7 @@ export async function ztunnel(options: ZtunnelOptions, output: Output): Promise<
     workers: options.workers,
     socks: socksAddress && password ? { at: socksAddress, password } : undefined,
     captures: capture,
+    dns: options.dnsAddress,
   });
   const { socks, readiness } = running.ports;
   const entry = socks ? ` SOCKS5 ${socks.host}:${socks.port},` : "";
