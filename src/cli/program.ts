@@ -199,6 +199,7 @@ function addZtunnel(program: Command, output: Output, end: End): void {
     .addOption(PROXY_OPTIONS.socksAddress())
     .addOption(PROXY_OPTIONS.socksPasswordFile())
     .addOption(PROXY_OPTIONS.dnsAddress())
+    .addOption(PROXY_OPTIONS.originalSource())
     .addOption(PROXY_OPTIONS.capture());
   for (const option of proxyOptions()) command.addOption(option);
   command.action(async (options) => {

@@ -99,6 +99,14 @@ export const PROXY_OPTIONS = {
     new Option("--dns-address <host:port>", "answer DNS there: the mesh's names, and all others")
       .env("DNS_PROXY_ADDR")
       .argParser(parseHostPort),
+  originalSource: () =>
+    new Option(
+      "--original-source <boolean>",
+      "dial applications from their client's own address where this machine has it",
+    )
+      .env("ENABLE_ORIG_SRC")
+      .argParser(parseBoolean)
+      .default(true),
   capture: () =>
     new Option(
       "--capture <listen=destination>",
@@ -199,4 +207,9 @@ export function parseCapture(text: string): { at: HostPort; to: HostPort } {
     throw new InvalidArgumentError("Write it as LISTEN-HOST:PORT=DESTINATION-HOST:PORT.");
   }
   return { at: parseHostPort(at), to: parseHostPort(to) };
+}
+
+function parseBoolean(text: string): boolean {
+  if (text === "true" || text === "false") return text === "true";
+  throw new InvalidArgumentError("Write true or false.");
 }

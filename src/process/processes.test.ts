@@ -219,7 +219,14 @@ test.each([0, 2])(
       const proxy = { namespace: "istio-system", serviceAccount: "ztunnel", node };
       const link = withState(await linkOf(control, proxy), state);
       const socks = { at: FREE("127.0.0.1"), password: "secret" };
-      const ztunnel = await ZtunnelProcess.start({ ...common, node, link, socks, captures: [] });
+      const ztunnel = await ZtunnelProcess.start({
+        ...common,
+        node,
+        link,
+        socks,
+        keepsSource: true,
+        captures: [],
+      });
       cleanups.push(() => ztunnel.stop());
       ztunnels.push(ztunnel);
     }

@@ -43,6 +43,8 @@ export interface ZtunnelProcessOptions extends Omit<ProcessHostOptions, "compone
   readonly workers?: number;
   /** Answers the names of the mesh there; only where the data path is in this process. */
   readonly dns?: HostPort | undefined;
+  /** Applications see their client's address, where it is this machine's. */
+  readonly keepsSource: boolean;
   /** What is forked for a worker; this binary's hidden command by default. */
   readonly workerCommand?: WorkerPathOptions["command"];
 }
@@ -88,7 +90,9 @@ export class ZtunnelProcess {
     this.#listeners = new Listeners(OWN_ADDRESSES, onProblem, { pauseOnConnect });
     drain.add(this.#listeners);
     const { version } = options;
-    const programOptions = { node, version, socksPassword: options.socks?.password };
+    const { keepsSource } = options;
+    const socksPassword = options.socks?.password;
+    const programOptions = { node, version, socksPassword, keepsSource };
     const wantPorts = (ports: readonly WantedPort[]) => this.#onPorts(ports);
     this.#workers = this.#workersFor(options.workers ?? 0, programOptions);
     const context = { certificates, registry, readiness, drain, wantPorts };

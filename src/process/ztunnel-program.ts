@@ -25,6 +25,11 @@ export interface ZtunnelProgramOptions {
   readonly node: string;
   /** The password of the SOCKS5 port. */
   readonly socksPassword: string | undefined;
+  /**
+   * Applications see their client's address, where it is this machine's. It costs: the system
+   * looks for a free port of that address for each connection.
+   */
+  readonly keepsSource: boolean;
 }
 
 /** What a socket's listener is for. */
@@ -68,7 +73,7 @@ export class ZtunnelProgram implements Program {
       appAddress: ({ addresses }, port, source) => ({
         host: addresses[0]!,
         port,
-        localAddress: ownAddress(source),
+        localAddress: this.#options.keepsSource ? ownAddress(source) : undefined,
       }),
     });
   }

@@ -15,6 +15,7 @@ export interface ZtunnelOptions extends ProxyOptions {
   readonly socksAddress?: HostPort;
   readonly socksPasswordFile?: string;
   readonly dnsAddress?: HostPort;
+  readonly originalSource: boolean;
   readonly capture?: readonly { readonly at: HostPort; readonly to: HostPort }[];
 }
 
@@ -43,6 +44,7 @@ export async function ztunnel(options: ZtunnelOptions, output: Output): Promise<
     socks: socksAddress && password ? { at: socksAddress, password } : undefined,
     captures: capture,
     dns: options.dnsAddress,
+    keepsSource: options.originalSource,
   });
   const { socks, readiness } = running.ports;
   const entry = socks ? ` SOCKS5 ${socks.host}:${socks.port},` : "";
