@@ -53,8 +53,8 @@ export class LocalTokens implements Authenticator {
     let key: KeyObject;
     try {
       key = createPrivateKey(keyPem);
-    } catch {
-      throw unusable(path, "is not a PEM private key");
+    } catch (caught) {
+      throw unusable(path, `is not a PEM private key (${(caught as Error).message})`);
     }
     if (key.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
       throw unusable(path, "is not a key on the curve P-256");
