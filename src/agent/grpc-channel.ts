@@ -18,6 +18,8 @@ export interface GrpcChannelOptions {
 const ROOTS_BELIEVED_MS = 60_000;
 const PING_INTERVAL_MS = 30_000;
 const PING_TIMEOUT_MS = 10_000;
+/** As a ztunnel's; istiod puts the whole mesh into one message. */
+const MESSAGE_BYTES_MAX = 200 * 1024 * 1024;
 
 export class GrpcChannel {
   readonly #options: GrpcChannelOptions;
@@ -43,6 +45,7 @@ export class GrpcChannel {
       nodeOptions: { ca: rootsPem, minVersion: "TLSv1.3" },
       pingIntervalMs: PING_INTERVAL_MS,
       pingTimeoutMs: PING_TIMEOUT_MS,
+      readMaxBytes: MESSAGE_BYTES_MAX,
     });
     this.#current = { transport, rootsPem };
     return transport;

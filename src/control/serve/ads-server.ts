@@ -8,6 +8,7 @@
 import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import type { Drainable } from "../../kit/drain.ts";
 import { log } from "../../kit/log.ts";
+import { LogLimit } from "../../kit/log-limit.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import {
   AggregatedDiscoveryService,
@@ -27,6 +28,10 @@ export interface AdsServerOptions {
 export class AdsServer implements Drainable {
   readonly #options: AdsServerOptions;
   readonly #log = log("ads");
+  /** A client may refuse as often as it likes. */
+  readonly #logLimit = new LogLimit({
+    onLeftOut: (type, count) => this.#log.warn({ type, count }, "refusals left out of the log"),
+  });
   readonly #streams = new Set<AdsStream>();
   readonly #unsubscribe: () => void;
   readonly #metrics;
@@ -61,8 +66,8 @@ export class AdsServer implements Drainable {
       this.#metrics.refused.add(1);
       throw new ConnectError("the token is not accepted", Code.Unauthenticated);
     });
-    const stream = new AdsStream(this.#options.source, this.#log, {
-      onRefusal: (type) => this.#metrics.refusals.child([type]).add(1),
+    const stream = new AdsStream(this.#options.source, {
+      onRefusal: (node, type, reason) => this.#onRefusal(node, type, reason),
       onSent: (type, resources) => this.#metrics.sent.child([type]).add(resources),
     });
     if (this.#isDraining) throw closing();
@@ -82,6 +87,11 @@ export class AdsServer implements Drainable {
     }
     // When the client has ended, so does the stream, and well.
     if (this.#isDraining) throw closing();
+  }
+
+  #onRefusal(node: string, type: string, reason: string): void {
+    this.#metrics.refusals.child([type]).add(1);
+    if (this.#logLimit.allows(type)) this.#log.warn({ node, type, reason }, "refused by client");
   }
 
   /** Ends every stream as a ztunnel likes it: it comes back at once, to another replica. */
@@ -109,10 +119,11 @@ async function listen(
 ): Promise<void> {
   try {
     for await (const request of requests) stream.onRequest(request);
-  } catch {
-    // The connection broke, or the client sent what is no message: its transport has told it.
+    stream.close();
+  } catch (caught) {
+    // The connection broke, or the client sent what is no message or too much: it is told so.
+    stream.close(caught);
   }
-  stream.close();
 }
 
 /** A code and text that a ztunnel takes for an ordinary goodbye (protocols.md §1.4). */

@@ -6,7 +6,7 @@
  * next responses are made when the last one has gone out: nothing queues here but what is due.
  */
 import { create } from "@bufbuild/protobuf";
-import type { Logger } from "../../kit/log.ts";
+import { Code, ConnectError } from "@connectrpc/connect";
 import {
   type DeltaDiscoveryRequest,
   type DeltaDiscoveryResponse,
@@ -40,6 +40,8 @@ const RESPONSE_BYTES_MAX = 1024 * 1024;
 /** Revisions whose answer is waited for; a client that never answers loses the oldest. */
 const UNANSWERED_REVISIONS_MAX = 1000;
 const UNKNOWN_TYPES_MAX = 100;
+/** Of what a client says of itself, and of what it refuses, so much is kept. */
+const TEXT_LENGTH_MAX = 1000;
 
 export interface AdsClientStatus {
   readonly node: string;
@@ -54,13 +56,12 @@ export interface AdsClientStatus {
 }
 
 export interface AdsStreamEvents {
-  onRefusal(type: string, message: string): void;
+  onRefusal(node: string, type: string, message: string): void;
   onSent(type: string, resources: number): void;
 }
 
 export class AdsStream {
   readonly #source: ResourceSource;
-  readonly #log: Logger;
   readonly #events: AdsStreamEvents;
   readonly #subscriptions = new Map<string, AdsSubscription>();
   /** Types that are no type here: asked for, and owed one empty answer. */
@@ -74,10 +75,10 @@ export class AdsStream {
   #enforcedRevision: number | undefined;
   #wake: (() => void) | undefined;
   #isClosed = false;
+  #failure: unknown;
 
-  constructor(source: ResourceSource, log: Logger, events: AdsStreamEvents) {
+  constructor(source: ResourceSource, events: AdsStreamEvents) {
     this.#source = source;
-    this.#log = log;
     this.#events = events;
   }
 
@@ -94,9 +95,12 @@ export class AdsStream {
     };
   }
 
-  /** Something the client has sent: a subscription, an ACK, a NACK, or several of these at once. */
+  /**
+   * Something the client has sent: a subscription, an ACK, a NACK, or several of these at once.
+   * Throws a ConnectError when it is more than a client may ask for.
+   */
   onRequest(request: DeltaDiscoveryRequest): void {
-    if (request.node !== undefined && this.#node === "") this.#node = request.node.id;
+    if (request.node !== undefined && this.#node === "") this.#node = clipped(request.node.id);
     const { typeUrl: type, responseNonce } = request;
     if (!isKnown(type)) {
       this.#onUnknownType(type);
@@ -119,6 +123,9 @@ export class AdsStream {
   }
 
   #onUnknownType(type: string): void {
+    if (type.length > TEXT_LENGTH_MAX) {
+      throw new ConnectError("the type's name is too long", Code.InvalidArgument);
+    }
     if (this.#unknownTypes.has(type) || this.#unknownTypes.size >= UNKNOWN_TYPES_MAX) return;
     this.#unknownTypes.add(type);
     this.#owedUnknown.push(type);
@@ -133,10 +140,8 @@ export class AdsStream {
       if (nonce === subscription.lastSentNonce) subscription.lastRefusal = "";
       this.#enforcedRevision = this.#revisionByNonce.get(nonce) ?? this.#enforcedRevision;
     } else {
-      subscription.lastRefusal = errorDetail.message;
-      const { type } = subscription;
-      this.#log.warn({ node: this.#node, type, reason: errorDetail.message }, "refused by client");
-      this.#events.onRefusal(type, errorDetail.message);
+      subscription.lastRefusal = clipped(errorDetail.message);
+      this.#events.onRefusal(this.#node, subscription.type, subscription.lastRefusal);
     }
     this.#revisionByNonce.delete(nonce);
   }
@@ -149,8 +154,9 @@ export class AdsStream {
     this.#ring();
   }
 
-  /** Ends the responses when the one on its way has gone out. */
-  close(): void {
+  /** Ends the responses when the one on its way has gone out; badly, if there is a failure. */
+  close(failure?: unknown): void {
+    this.#failure ??= failure;
     this.#isClosed = true;
     this.#ring();
   }
@@ -167,7 +173,7 @@ export class AdsStream {
       for (const response of this.#takeDue()) {
         isIdle = false;
         yield response;
-        if (this.#isClosed) return;
+        if (this.#isClosed) break;
       }
       if (!isIdle) continue;
       await new Promise<void>((resolve) => {
@@ -175,6 +181,7 @@ export class AdsStream {
         if (this.#isClosed) resolve();
       });
     }
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** All that is due at this moment, and its revision. */
@@ -255,6 +262,10 @@ export class AdsStream {
       removedResources: [...removed],
     });
   }
+}
+
+function clipped(text: string): string {
+  return text.slice(0, TEXT_LENGTH_MAX);
 }
 
 const KNOWN = new Set<string>(Object.values(RESOURCE_TYPES));

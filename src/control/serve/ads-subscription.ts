@@ -4,10 +4,14 @@
  * A change that has not gone out is replaced by the next change of the same name, so what a slow
  * client leaves behind is never more than the mesh itself.
  */
+import { Code, ConnectError } from "@connectrpc/connect";
 import type { EncodedResource, ResourceType } from "../../wire/resource.ts";
 
 /** Subscribes to every resource of the type. */
 const WILDCARD = "*";
+/** Twice the mesh that we are made for; a name is a service's or a workload's. */
+const NAMES_MAX = 100_000;
+const NAME_LENGTH_MAX = 1024;
 
 export interface SubscriptionRequest {
   readonly resourceNamesSubscribe: readonly string[];
@@ -72,6 +76,9 @@ export class AdsSubscription {
     for (const name of names) {
       if (name === WILDCARD) this.#isWildcard = true;
       else this.#names.add(name);
+      if (this.#names.size > NAMES_MAX || name.length > NAME_LENGTH_MAX) {
+        throw new ConnectError("more names than can be subscribed to", Code.ResourceExhausted);
+      }
     }
   }
 

@@ -41,6 +41,8 @@ const TTL_MAX_MS = 90 * 24 * 3_600_000;
 const PARALLEL_SIGNATURES = 4;
 /** A mesh of 10,000 identities that starts at once waits; a flood is turned away. */
 const WAITING_MAX = 10_000;
+/** A certificate request is a few KiB. */
+const REQUEST_BYTES_MAX = 1024 * 1024;
 
 type Result =
   | "issued"
@@ -85,11 +87,16 @@ export class CertificateService {
 
   /** Mounts the service. */
   readonly routes = (router: ConnectRouter): void => {
-    router.service(IstioCertificateService, {
-      createCertificate: async (request, context) => ({
-        certChain: await this.create(request, context.requestHeader.get("authorization")),
-      }),
-    });
+    // The message is read before its token is judged: it is to be small.
+    router.service(
+      IstioCertificateService,
+      {
+        createCertificate: async (request, context) => ({
+          certChain: await this.create(request, context.requestHeader.get("authorization")),
+        }),
+      },
+      { readMaxBytes: REQUEST_BYTES_MAX },
+    );
   };
 
   /** The chain for a request; rejects with what the caller is told. */

@@ -5,7 +5,12 @@
  * that must be answered within 10 s). A drain sends GOAWAY; streams that do not end by themselves
  * are whoever mounted them's to end, or are cut at the deadline.
  */
-import { createSecureServer, type Http2SecureServer, type ServerHttp2Session } from "node:http2";
+import {
+  constants,
+  createSecureServer,
+  type Http2SecureServer,
+  type ServerHttp2Session,
+} from "node:http2";
 import type { AddressInfo } from "node:net";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
@@ -29,6 +34,8 @@ const MAX_STREAMS = 100;
 const MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
 const PING_INTERVAL_MS = 30_000;
 const PING_TIMEOUT_MS = 10_000;
+/** For the end of an answer to go out, and for the client to end its side. */
+const ANSWERED_MS = 1000;
 
 export class GrpcServer implements Drainable {
   readonly #options: GrpcServerOptions;
@@ -116,6 +123,12 @@ export class GrpcServer implements Drainable {
     }, PING_INTERVAL_MS);
     timer.unref();
     session.on("error", () => {});
+    // A client need not end its side of a stream that we have answered in full (RFC 9113 §8.1).
+    session.on("stream", (stream) => {
+      stream.on("finish", () => {
+        setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), ANSWERED_MS).unref();
+      });
+    });
     session.on("close", () => {
       clearInterval(timer);
       clearTimeout(pending);
