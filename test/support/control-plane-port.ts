@@ -58,7 +58,7 @@ export class ControlPlanePort {
 
   /** Serves; a second call takes the place of what served before, on the same port. */
   async serve(source: ResourceSource, snapshots: SnapshotSource): Promise<void> {
-    const port = this.#server?.port ?? 0;
+    const { port } = this;
     this.cut();
     const [authenticator, registry] = [this.#tokens, new MetricRegistry()];
     const discovery = new AdsServer({ source, authenticator, registry: this.registry });
@@ -85,10 +85,14 @@ export class ControlPlanePort {
     return this.#discovery!;
   }
 
+  get port(): number {
+    return this.#server?.port ?? 0;
+  }
+
   /** What a proxy needs to call: its roots, and the address. */
   transport(): Transport {
     return createGrpcTransport({
-      baseUrl: `https://localhost:${this.#server!.port}`,
+      baseUrl: `https://localhost:${this.port}`,
       nodeOptions: { ca: this.authority.rootsPem, minVersion: "TLSv1.3" },
     });
   }
