@@ -35,6 +35,8 @@ export interface Workload {
   readonly status: "HEALTHY" | "UNHEALTHY";
   /** Its share of a service's connections, to the others'; 1 when not given. */
   readonly capacity?: number;
+  /** It accepts tunnels itself: no ztunnel stands before it. */
+  readonly hasNativeTunnel?: boolean;
   /** Service key → service port → target port. */
   readonly services: ReadonlyMap<string, ReadonlyMap<number, number>>;
   /** Names (`<ns>/<name>`) of the L4 policies that select it by label. */

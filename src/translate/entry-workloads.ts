@@ -28,6 +28,8 @@ import {
 } from "./workload-parts.ts";
 import type { WorkloadSurroundings } from "./workloads.ts";
 
+const UINT32_MAX = 0xffff_ffff;
+
 export function translateWorkloadEntry(
   entry: ParsedObject<WorkloadEntry>,
   near: WorkloadSurroundings,
@@ -124,12 +126,19 @@ function describe(
     authorizationPolicies: policyNames(namespace, labels, guard, near),
     waypointInstanceOf: gateway,
     source: refOf(object),
+    ...capacityOf(spec),
+    ...(isInMesh && { hasNativeTunnel: true }),
   };
   return { workload, guard };
 }
 
 function serviceMap(memberships: readonly ServiceMembership[]): Workload["services"] {
   return new Map(memberships.map(({ facts, ports }) => [facts.service.key, ports]));
+}
+
+/** Not given, or 0, it is as much as anybody's. */
+function capacityOf({ weight = 0 }: WorkloadEntrySpec): Pick<Workload, "capacity"> {
+  return weight > 0 ? { capacity: Math.min(weight, UINT32_MAX) } : {};
 }
 
 /**

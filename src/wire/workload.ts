@@ -75,6 +75,8 @@ export function encodeWorkload(
     extensions: [originExtension(originOf(workload))],
     ...(waypoint && { waypoint }),
     ...(locality && { locality }),
+    nativeTunnel: workload.hasNativeTunnel ?? false,
+    ...(workload.capacity !== undefined && { capacity: workload.capacity }),
   });
 }
 
@@ -136,6 +138,8 @@ export function decodeWorkload(message: WireWorkload): Workload {
     waypointInstanceOf: origin?.waypointInstanceOf,
     source: origin?.source ?? { kind: "Pod", namespace, name },
     ...(isHostNetwork && { isHostNetwork }),
+    ...(message.nativeTunnel && { hasNativeTunnel: true }),
+    ...(message.capacity !== undefined && { capacity: message.capacity }),
   };
 }
 

@@ -35,7 +35,7 @@ const SENDING_ORDER: readonly ResourceType[] = [
   RESOURCE_TYPES.address,
 ];
 
-/** Of one response: both sides hold it whole, and with 500 clients at once that counts. *//
+/** Of one response: both sides hold it whole, and with 500 clients at once that counts. */
 const RESPONSE_BYTES_MAX = 256 * 1024;
 /** Revisions whose answer is waited for; a client that never answers loses the oldest. */
 const UNANSWERED_REVISIONS_MAX = 1000;
