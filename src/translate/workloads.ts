@@ -101,6 +101,7 @@ export function translatePod(
     waypointInstanceOf: gateway,
     source: refOf(pod),
     ...(isHostNetwork && { isHostNetwork }),
+    ...(labels[LABEL.tunnel] === "http" && { hasNativeTunnel: true }),
   };
   return { facts: { workload, guard }, status: findings.status() };
 }

@@ -6,6 +6,7 @@ import { http1Body } from "./targets/http1-body.ts";
 import { http1Request, http1Response } from "./targets/http1-heads.ts";
 import { http1Session } from "./targets/http1-session.ts";
 import { http2Client, http2Server } from "./targets/http2.ts";
+import { meshResources } from "./targets/mesh-resources.ts";
 import { accessLogFormat, yamlObjects } from "./targets/operator-texts.ts";
 import { socks5 } from "./targets/socks5.ts";
 import { authority, baggage, path } from "./targets/texts.ts";
@@ -24,5 +25,6 @@ export const TARGETS: readonly Target[] = [
     socks5,
     yamlObjects,
     accessLogFormat,
+    meshResources,
   ],
 ];
