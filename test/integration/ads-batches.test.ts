@@ -244,7 +244,7 @@ test("what a proxy commits is a state that the control plane had, and at last th
     }),
     { numRuns: 50 },
   );
-  expect(committed).toBeGreaterThan(100);
+  expect(committed).toBeGreaterThan(50);
   // Slow ones see fewer states than there were.
   expect(skipped).toBeGreaterThan(0);
 }, 60_000);
