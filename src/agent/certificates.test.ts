@@ -314,3 +314,19 @@ test("a CA that is away is told once, not for each identity and retry, and every
   counted.close();
   warnings.mockRestore();
 });
+
+test("the list tells what is there, what is being obtained, and what failed", async () => {
+  const getting = certificates.get(idOf("a"));
+  expect(certificates.list()).toEqual([
+    { spiffeId: idOf("a"), identity: undefined, problem: undefined },
+  ]);
+  const identity = await getting;
+  authority.isDown = true;
+  await certificates.get(idOf("b")).catch(() => {});
+  const [a, b] = certificates.list();
+  expect(a).toEqual({ spiffeId: idOf("a"), identity, problem: undefined });
+  expect(b?.identity).toBeUndefined();
+  expect(b?.problem).toContain("the CA is down");
+  certificates.release(idOf("a"));
+  expect(certificates.list()).toEqual([b]);
+});

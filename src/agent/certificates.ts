@@ -24,6 +24,15 @@ export interface CertificateAuthority {
   }): Promise<{ chainPem: string; rootsPem: string }>;
 }
 
+/** How it stands with one identity. */
+export interface CertificateState {
+  readonly spiffeId: string;
+  /** As it is now; undefined when there is none or it has expired. */
+  readonly identity: TlsIdentity | undefined;
+  /** Why there is none, or no newer one; undefined: nothing failed. */
+  readonly problem: string | undefined;
+}
+
 /** What the data path needs of certificates, wherever they are obtained and renewed. */
 export interface CertificateSource {
   /** The identity's certificate, obtained if need be. Rejects with CERTIFICATE_UNAVAILABLE. */
@@ -34,6 +43,8 @@ export interface CertificateSource {
   subscribe(listener: (identity: TlsIdentity) => void): () => void;
   /** Forgets the identity and its key. */
   release(spiffeId: string): void;
+  /** Every identity that is kept or being obtained. */
+  list(): readonly CertificateState[];
 }
 
 /** Time and chance, so that tests can own them. */
@@ -159,6 +170,13 @@ export class Certificates implements CertificateSource {
     this.#entries.delete(spiffeId);
     entry.isReleased = true;
     entry.cancelTimer?.();
+  }
+
+  list(): readonly CertificateState[] {
+    return [...this.#entries.values()].map((entry) => {
+      const problem = entry.lastFailure?.message;
+      return { spiffeId: entry.spiffeId, identity: this.#valid(entry), problem };
+    });
   }
 
   close(): void {

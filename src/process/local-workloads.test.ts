@@ -21,6 +21,9 @@ class FakeCertificates implements CertificateSource {
   subscribe(): () => void {
     return () => {};
   }
+  list(): readonly [] {
+    return [];
+  }
 }
 
 function snapshotOf(...workloads: Workload[]): Snapshot {

@@ -105,7 +105,8 @@ export class ZtunnelProgram implements Program {
   }
 
   configDump(): unknown {
-    return ztunnelConfigDump(this.state.current, this.#options.version);
+    const certificates = this.#context.certificates.list();
+    return ztunnelConfigDump(this.state.current, certificates, this.#options.version);
   }
 
   decision(id: string): unknown {

@@ -1,19 +1,26 @@
 /**
  * The configuration in the shape of ztunnel's own `/config_dump`, so that
- * `istioctl ztunnel-config workloads|services|policies` reads ours (protocols.md §7.1).
+ * `istioctl ztunnel-config workloads|services|policies|certificates` reads ours (protocols.md §7.1).
+ * Of certificates it shows what the other side of a handshake sees; keys are not in it.
  */
+import { X509Certificate } from "node:crypto";
+import type { CertificateState } from "../agent/certificates.ts";
 import type { Cidr, L4Match, L4Policy, StringMatch } from "../model/rule.ts";
 import type { Endpoint, Service } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { WaypointBinding } from "../model/waypoint.ts";
 import type { Workload } from "../model/workload.ts";
 
-export function ztunnelConfigDump(snapshot: Snapshot, version: string): unknown {
+export function ztunnelConfigDump(
+  snapshot: Snapshot,
+  certificates: readonly CertificateState[],
+  version: string,
+): unknown {
   return {
     workloads: [...snapshot.workloads.values()].map(workloadDump),
     services: [...snapshot.services.values()].map((service) => serviceDump(snapshot, service)),
     policies: [...snapshot.l4Policies.values()].map(policyDump),
-    certificates: [],
+    certificates: certificates.map(certificateDump),
     stagedServices: {},
     staticConfig: {},
     version: { version },
@@ -107,6 +114,38 @@ function valueDump(value: unknown): unknown {
   const match = value as StringMatch;
   return match.type === "presence" ? "presence" : { [capitalized(match.type)]: match.value };
 }
+
+function certificateDump({ spiffeId, identity, problem }: CertificateState): unknown {
+  return {
+    identity: spiffeId,
+    state: stateOf(identity !== undefined, problem),
+    certChain: chainDump(identity?.certificatePem ?? ""),
+    rootCerts: chainDump(identity?.rootsPem ?? ""),
+  };
+}
+
+function stateOf(isAvailable: boolean, problem: string | undefined): string {
+  if (isAvailable) return "Available";
+  return problem === undefined ? "Initializing" : `Unavailable: ${problem}`;
+}
+
+const PEM_BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g;
+
+/** The leaf comes first. */
+function chainDump(pems: string): unknown[] {
+  return (pems.match(PEM_BLOCK) ?? []).map((pem) => {
+    const { serialNumber, validFrom, validTo } = new X509Certificate(pem);
+    return {
+      pem: Buffer.from(pem).toString("base64"),
+      serialNumber: serialNumber.toLowerCase(),
+      validFrom: secondOf(validFrom),
+      expirationTime: secondOf(validTo),
+    };
+  });
+}
+
+/** RFC 3339, as istioctl parses it. */
+const secondOf = (time: string): string => `${new Date(time).toISOString().slice(0, 19)}Z`;
 
 const healthOf = (isHealthy: boolean): string => (isHealthy ? "Healthy" : "Unhealthy");
 

@@ -5,7 +5,7 @@
 import { Resolver } from "node:dns/promises";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
-import type net from "node:net";
+import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -182,6 +182,42 @@ test("the client's ztunnel answers names of the mesh, as its workload means them
   const dump = await (await fetch(`http://${at.client}:15000/config_dump`)).json();
   const names = (dump as { services: { hostname: string }[] }).services.map((s) => s.hostname);
   expect(names).toContain("echo.shop.svc.cluster.local");
+});
+
+/** A question for A records over TCP (RFC 1035 §4.2.2), and the answer without its length. */
+function askOverTcp(name: string): Promise<Buffer> {
+  const labels = name.split(".").map((label) => `${String.fromCharCode(label.length)}${label}`);
+  const header = Buffer.from([0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+  const question = Buffer.from(`${labels.join("")}\0\0\x01\0\x01`, "latin1");
+  const length = Buffer.from([0, header.length + question.length]);
+  return new Promise((resolve, reject) => {
+    const socket = net.connect({ host: at.client, port: DNS_PORT, localAddress: at.client });
+    let answer = Buffer.alloc(0);
+    socket.on("error", reject);
+    socket.on("data", (bytes) => {
+      answer = Buffer.concat([answer, bytes]);
+      if (answer.length < 2 || answer.length < 2 + answer.readUInt16BE()) return;
+      socket.destroy();
+      resolve(answer.subarray(2));
+    });
+    socket.write(Buffer.concat([length, header, question]));
+  });
+}
+
+test("over TCP as well", async () => {
+  const answer = await askOverTcp("echo.shop.svc.cluster.local");
+  expect(answer.readUInt16BE(0)).toBe(0x1234);
+  // No error, one answer, whose data comes last.
+  expect(answer.readUInt16BE(2) & 0xf).toBe(0);
+  expect(answer.readUInt16BE(6)).toBe(1);
+  expect([...answer.subarray(-4)].join(".")).toBe(at.echoService);
+});
+
+test("a ztunnel's dump tells its certificates, as istioctl reads them", async () => {
+  const dump = await (await fetch(`http://${at.client}:15000/config_dump`)).json();
+  expect((dump as { certificates: unknown[] }).certificates).toMatchObject([
+    { identity: "spiffe://cluster.local/ns/shop/sa/client", state: "Available" },
+  ]);
 });
 
 test("an edit of a policy is in force within a second", async () => {

@@ -42,6 +42,10 @@ class FakeSource implements CertificateSource {
     this.released.push(spiffeId);
   }
 
+  list(): readonly [] {
+    return [];
+  }
+
   obtain(identity: TlsIdentity): void {
     this.identity = identity;
     for (const listener of this.#listeners) listener(identity);

@@ -2,7 +2,7 @@
  * A worker's certificates: obtained and renewed by its parent, which sends each one unasked. What
  * this worker needs first, it asks for.
  */
-import type { CertificateSource } from "../../agent/certificates.ts";
+import type { CertificateSource, CertificateState } from "../../agent/certificates.ts";
 import { Failure } from "../../kit/failure.ts";
 import { makeTlsIdentity, type TlsIdentity } from "../../net/tls.ts";
 import type { FromWorker, KeyPair } from "./messages.ts";
@@ -49,6 +49,14 @@ export class RemoteCertificates implements CertificateSource {
     this.#identities.delete(spiffeId);
     this.#failures.delete(spiffeId);
     this.#send({ kind: "release-certificate", spiffeId });
+  }
+
+  list(): readonly CertificateState[] {
+    const all = [this.#identities, this.#waiting, this.#failures].flatMap((m) => [...m.keys()]);
+    return [...new Set(all)].map((spiffeId) => {
+      const problem = this.#failures.get(spiffeId)?.message;
+      return { spiffeId, identity: this.#valid(spiffeId), problem };
+    });
   }
 
   /** From the parent. */
