@@ -9,7 +9,7 @@
  * Whatever happens here, the sink keeps what it has: a proxy serves from its last configuration.
  */
 import { create, type JsonObject } from "@bufbuild/protobuf";
-import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { createClient, type Transport } from "@connectrpc/connect";
 import { log } from "../kit/log.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import {
@@ -20,6 +20,7 @@ import {
 } from "../wire/gen/envoy/discovery_pb.ts";
 import { RESOURCE_TYPES, type ResourceSink, type ResourceType } from "../wire/resource.ts";
 import { decodeRevision } from "../wire/revision.ts";
+import { callFailure } from "./grpc-channel.ts";
 
 export interface AdsClientOptions {
   readonly channel: {
@@ -77,7 +78,7 @@ export class AdsClient {
       try {
         await this.#stream();
       } catch (caught) {
-        why = describe(caught);
+        why = callFailure(caught);
         this.#options.channel.failed();
       }
       if (this.#closing.signal.aborted) return;
@@ -161,7 +162,7 @@ export class AdsClient {
     try {
       stamp = decodeRevision(bytes);
     } catch (caught) {
-      return `not a revision: ${describe(caught)}`;
+      return `not a revision: ${callFailure(caught)}`;
     }
     const refusal = await this.#options.sink.commit(stamp);
     if (refusal !== undefined) {
@@ -183,7 +184,10 @@ export class AdsClient {
     if (isConnected || this.#isAwayTold) return;
     this.#isAwayTold = true;
     const serving = this.#revision === 0 ? "nothing yet" : `revision ${this.#revision}`;
-    this.#log.warn({ reason: why, serving }, "the control plane does not answer; trying again");
+    this.#log.warn(
+      { reason: why, serving },
+      "no configuration from the control plane; trying again",
+    );
   }
 }
 
@@ -239,11 +243,6 @@ function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
     const timer = setTimeout(done, delayMs);
     signal.addEventListener("abort", done);
   });
-}
-
-function describe(caught: unknown): string {
-  if (caught instanceof ConnectError) return `${Code[caught.code]}: ${caught.rawMessage}`;
-  return caught instanceof Error ? caught.message : String(caught);
 }
 
 /** The metrics of a proxy's configuration stream. */

@@ -10,6 +10,7 @@ import { Code, ConnectError, createClient, type Transport } from "@connectrpc/co
 import { Failure } from "../kit/failure.ts";
 import { IstioCertificateService } from "../wire/gen/istio/ca_pb.ts";
 import type { CertificateAuthority } from "./certificates.ts";
+import { callFailure } from "./grpc-channel.ts";
 
 /** How the control plane is reached: with the roots of now, and a token that is read anew. */
 export interface CaChannel {
@@ -73,13 +74,10 @@ function lineEnded(pem: string): string {
 }
 
 function describe(caught: unknown): string {
-  if (caught instanceof ConnectError) {
-    const { code, rawMessage } = caught;
-    return code === Code.Unauthenticated
-      ? `the CA refuses: ${rawMessage} (its log says why)`
-      : `the CA: ${Code[code]}: ${rawMessage}`;
+  if (caught instanceof ConnectError && caught.code === Code.Unauthenticated) {
+    return `the CA refuses: ${caught.rawMessage} (its log says why)`;
   }
-  return caught instanceof Error ? caught.message : String(caught);
+  return caught instanceof ConnectError ? `the CA: ${callFailure(caught)}` : callFailure(caught);
 }
 
 function unavailable(detail: string, cause?: unknown): Failure {

@@ -252,7 +252,8 @@ export class Certificates implements CertificateSource {
     const failure = Failure.from(caught, "CERTIFICATE_UNAVAILABLE");
     if (entry.isReleased) return failure;
     entry.lastFailure = failure;
-    const delayMs = retryDelayMs(entry.failures, this.#clock.random(), this.#clock.random());
+    const drawn = retryDelayMs(entry.failures, this.#clock.random(), this.#clock.random());
+    const delayMs = Math.round(drawn);
     entry.failures++;
     this.#renewAt(entry, this.#clock.now() + delayMs);
     this.#requests?.child(["failed"]).add(1);

@@ -3,7 +3,7 @@
  * each call (protocols.md §1.4). The roots are read again when they may have changed: after a call
  * that failed, and every few minutes.
  */
-import type { Transport } from "@connectrpc/connect";
+import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 
 export interface GrpcChannelOptions {
@@ -57,4 +57,29 @@ export class GrpcChannel {
     const { token, clusterId } = this.#options;
     return { authorization: `Bearer ${await token()}`, clusterid: clusterId };
   }
+}
+
+const NOT_OURS = "its certificate is not signed by the roots that are given (--roots)";
+
+/** OpenSSL's verdicts on the control plane's certificate, in the words of who can mend them. */
+const TLS_REASONS: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: "its certificate has expired",
+  CERT_NOT_YET_VALID: "its certificate is not valid yet: do the clocks agree?",
+  CERT_SIGNATURE_FAILURE: NOT_OURS,
+  DEPTH_ZERO_SELF_SIGNED_CERT: NOT_OURS,
+  SELF_SIGNED_CERT_IN_CHAIN: NOT_OURS,
+  UNABLE_TO_GET_ISSUER_CERT: NOT_OURS,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: NOT_OURS,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: NOT_OURS,
+  ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is not for this name (--server-name there)",
+};
+
+/** Why a call failed, for the log. */
+export function callFailure(caught: unknown): string {
+  for (let at = caught, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
+    const reason = TLS_REASONS[(at as NodeJS.ErrnoException).code ?? ""];
+    if (reason !== undefined) return reason;
+  }
+  if (caught instanceof ConnectError) return `${Code[caught.code]}: ${caught.rawMessage}`;
+  return caught instanceof Error ? caught.message : String(caught);
 }

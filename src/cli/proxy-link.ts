@@ -11,12 +11,20 @@ import type { ProcessHostOptions } from "../process/process-host.ts";
 import type { ProxyOptions } from "./proxy-options.ts";
 import { version } from "./version.ts";
 
+const READ_REASONS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  EISDIR: "it is a folder",
+  ENOENT: "there is no such file",
+  ENOTDIR: "a part of its path is a file",
+};
+
 /** A file's text, without the end of its last line. */
 export async function readSecret(path: string): Promise<string> {
   try {
     return (await readFile(path, "utf8")).trim();
   } catch (caught) {
-    const detail = `${path} cannot be read: ${(caught as Error).message}`;
+    const { code = "", message } = caught as NodeJS.ErrnoException;
+    const detail = `${path} cannot be read: ${READ_REASONS[code] ?? message}`;
     throw new Failure("CONFIGURATION_INVALID", detail, { cause: caught });
   }
 }

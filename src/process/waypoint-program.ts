@@ -39,6 +39,8 @@ export class WaypointProgram implements Program {
   #running:
     | { readonly waypoint: Waypoint; readonly accessLog: AccessLog; readonly spiffeId: string }
     | undefined;
+  /** In the last configuration; undefined: there was none. */
+  #isKnown: boolean | undefined;
 
   constructor(options: WaypointProgramOptions, context: ProgramContext, state: ProxyState) {
     this.#options = options;
@@ -89,9 +91,13 @@ export class WaypointProgram implements Program {
   #onSnapshot(snapshot: Snapshot): void {
     const { readiness } = this.#context;
     readiness.meet("configuration");
-    if (snapshot.waypoints.get(this.#key) === undefined) {
-      readiness.require("gateway", `the mesh has no waypoint ${this.#key}`);
-    } else readiness.meet("gateway");
+    const isKnown = snapshot.waypoints.get(this.#key) !== undefined;
+    if (isKnown) readiness.meet("gateway");
+    else readiness.require("gateway", `the mesh has no waypoint ${this.#key}`);
+    if (!isKnown && this.#isKnown !== false) {
+      this.#log.warn({ waypoint: this.#key }, "the mesh has no such waypoint; waiting for it");
+    }
+    this.#isKnown = isKnown;
     this.#running ??= this.#start(snapshot);
   }
 

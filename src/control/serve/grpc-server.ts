@@ -69,8 +69,9 @@ export class GrpcServer implements Drainable {
     const { host, port } = this.#options;
     await new Promise<void>((resolve, reject) => {
       this.#server.once("error", (error: NodeJS.ErrnoException) => {
-        const code = error.code === "EADDRINUSE" ? "PORT_IN_USE" : "CONFIGURATION_INVALID";
-        const detail = `${host}:${port}: ${error.message}`;
+        const isTaken = error.code === "EADDRINUSE";
+        const detail = isTaken ? `${host}:${port} is in use` : `${host}:${port}: ${error.message}`;
+        const code = isTaken ? "PORT_IN_USE" : "CONFIGURATION_INVALID";
         reject(new Failure(code, detail, { cause: error }));
       });
       this.#server.listen({ host, port }, resolve);
