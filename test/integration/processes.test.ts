@@ -16,6 +16,8 @@ import { denyPath, manifests, meshAddresses, startEcho } from "../support/proces
 
 const HOUR_MS = 3_600_000;
 const DNS_PORT = 15053;
+/** Five processes that start at once, on a machine with other work. */
+const START_TIMEOUT_MS = 60_000;
 const PASSWORD = "open sesame";
 const at = meshAddresses();
 const children: Child[] = [];
@@ -89,7 +91,7 @@ async function isReady(address: string): Promise<boolean> {
 
 async function everythingReady(): Promise<void> {
   for (const address of [at.controlPlane, at.client, at.echo, ...at.waypoints]) {
-    await until(`${address} is ready\n${texts()}`, () => isReady(address));
+    await until(`${address} is ready\n${texts()}`, () => isReady(address), START_TIMEOUT_MS);
   }
 }
 
@@ -106,7 +108,7 @@ beforeAll(async () => {
   await writeFile(password, `${PASSWORD}\n`);
   echo = await startEcho(at);
   controlPlane = startControlPlane();
-  await until("the control plane is ready", () => isReady(at.controlPlane));
+  await until("the control plane is ready", () => isReady(at.controlPlane), START_TIMEOUT_MS);
   const entry = ["--socks-address", `${socks.host}:${socks.port}`];
   const dns = ["--dns-address", `${at.client}:${DNS_PORT}`];
   const client = ["ztunnel", ...entry, "--socks-password-file", password, ...dns];
@@ -115,7 +117,7 @@ beforeAll(async () => {
   await startProxy(["ztunnel"], ztunnel, at.echo, "node-2");
   waypoints = [await startWaypoint(0), await startWaypoint(1)];
   await everythingReady();
-});
+}, 2 * START_TIMEOUT_MS);
 
 afterAll(async () => {
   await Promise.all(children.map((child) => child.kill()));
