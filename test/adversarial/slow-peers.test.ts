@@ -20,7 +20,7 @@ import { sleep } from "./wire.ts";
 
 const MIB = 1024 * 1024;
 const BODY_BYTES = 100 * MIB;
-const HELD_BYTES_MAX = 2 * TUNNEL_LIMITS.streamWindowBytes + MIB;
+const HELD_BYTES_MAX = 2 * TUNNEL_LIMITS.streamWindowBytesMax + MIB;
 const isSoak = process.env.SOAK !== undefined;
 const SLOW_MS = isSoak ? Number(process.env.SOAK) * 1000 : 2_000;
 const WIDE_OPEN = [settings([4, 0x7fffffff]), frame(T.windowUpdate, 0, 0, words(0x7fff0000))];

@@ -211,3 +211,51 @@ export function inside(outer: FramePeer, id: number): FramePeer {
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
+
+/**
+ * DATA as far as the stream's window goes, and as far as it is given back, until it has not moved
+ * for a while: how many bytes that were. The connection's window is wider than `bytes`.
+ */
+export async function upload(
+  peer: FramePeer,
+  id: number,
+  head: string,
+  bytes: number,
+): Promise<number> {
+  const announced = peer.seen.find((f) => f.type === T.settings && (f.flags & ACK) === 0);
+  const window = initialWindow(announced!.payload);
+  let sent = head.length;
+  if (sent > 0) peer.send(frame(T.data, 0, id, head));
+  const granted = () =>
+    peer.seen.reduce((sum, f) => {
+      const isOurs = f.type === T.windowUpdate && f.id === id;
+      return isOurs ? sum + f.payload.readUInt32BE(0) : sum;
+    }, window);
+  let quietSinceMs = performance.now();
+  while (sent < bytes && performance.now() - quietSinceMs < UPLOAD_QUIET_MS && !peer.isClosed) {
+    const count = Math.min(16_384, granted() - sent, bytes - sent);
+    if (count > 0) {
+      peer.send(frame(T.data, 0, id, Buffer.alloc(count)));
+      sent += count;
+      quietSinceMs = performance.now();
+    } else await sleep(2);
+  }
+  await peer.settled();
+  return sent;
+}
+
+const UPLOAD_QUIET_MS = 200;
+
+/** SETTINGS_INITIAL_WINDOW_SIZE of a SETTINGS frame. */
+function initialWindow(payload: Buffer): number {
+  for (let at = 0; at + 6 <= payload.length; at += 6) {
+    if (payload.readUInt16BE(at) === 4) return payload.readUInt32BE(at + 2);
+  }
+  return 65_535;
+}
+
+/** The status in a block of response headers that begins with it, not Huffman-coded. */
+export function statusOf(payload: Buffer): string {
+  const table: Record<number, string> = { 136: "200", 140: "400", 141: "404", 142: "500" };
+  return table[payload[0] ?? 0] ?? /[1-5]\d\d/.exec(payload.toString("latin1"))?.[0] ?? "";
+}
