@@ -103,6 +103,12 @@ export const FAILURES = {
     "The connection to the workload was not open in time.",
     "maybe a NetworkPolicy blocks port 15008",
   ),
+  UPSTREAM_OVERFLOW: kind(
+    "upstream",
+    true,
+    "Too many tunnels wait for connections to the workload already.",
+    "does it answer at all, and are there enough instances of it?",
+  ),
   UPSTREAM_REFUSED: kind(
     "upstream",
     true,

@@ -149,6 +149,11 @@ export class Exchange extends ExchangeState implements DialListener {
     this.dial = null;
     this.transportFailure = failure.message;
     this.#releaseEndpoint();
+    // No connection was tried: another attempt would only add to the crowd.
+    if (failure.code === "UPSTREAM_OVERFLOW") {
+      this.answer(LOCAL_REPLIES.overflow);
+      return;
+    }
     const { retryAttempts } = this.snapshot.settings;
     if (this.attempt > retryAttempts) {
       this.answer(retryAttempts > 0 ? LOCAL_REPLIES.retriesExhausted : LOCAL_REPLIES.connectFailed);

@@ -1,5 +1,5 @@
 /**
- * How long a waypoint waits for whom (D10). docs/reference/limits.md says the same to users, with
+ * How long a waypoint waits for whom, and how many wait (D10). docs/reference/limits.md says the same to users, with
  * the metric and the answer of each.
  *
  * `hboneIdleTimeout` of the mesh settings bounds what is silent but whole: tunnels, connections
@@ -20,6 +20,8 @@ export interface WaypointLimits {
   readonly unreadTimeoutMs: number;
   /** A drain lets idle connections, and late tunnels come and go this long. */
   readonly drainGraceMs: number;
+  /** Tunnels that wait for connections to one endpoint. */
+  readonly waitingTunnelsMax: number;
 }
 
 export const DEFAULT_LIMITS: WaypointLimits = {
@@ -30,4 +32,5 @@ export const DEFAULT_LIMITS: WaypointLimits = {
   lingerMs: 5_000,
   unreadTimeoutMs: 300_000,
   drainGraceMs: 5_000,
+  waitingTunnelsMax: 16_384,
 };

@@ -50,6 +50,12 @@ export const LOCAL_REPLIES = {
     "UF,URX",
     "upstream_reset_before_response_started{remote_connection_failure}",
   ),
+  overflow: reply(
+    503,
+    `${BEFORE_HEADERS}reset reason: overflow`,
+    "UO",
+    "upstream_reset_before_response_started{overflow}",
+  ),
   upstreamReset: reply(
     503,
     `${BEFORE_HEADERS}reset reason: connection termination`,

@@ -135,7 +135,7 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
     this.#tried.push(endpoint);
     // Envoy's max_connect_attempts is 1; another endpoint costs nothing and may be alive.
     if (this.#attempt < this.#target.cluster.endpoints.length && this.#attempt < 3) this.#connect();
-    else this.#fail("UF");
+    else this.#fail(failure.code === "UPSTREAM_OVERFLOW" ? "UO" : "UF");
   }
 
   #fail(flags: string, status = 503): void {

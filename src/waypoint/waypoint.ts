@@ -90,6 +90,7 @@ export class Waypoint implements TunnelHandler {
       maxStreamsPerConnection: 100,
       idleTimeoutMs,
       limits: TUNNEL_LIMITS,
+      maxWaiting: { ...DEFAULT_LIMITS, ...options.limits }.waitingTunnelsMax,
       onPeerError: (error, target) =>
         this.#peerErrors.http2("tunnel_upstream", error, `${target.host}:${target.port}`),
     });

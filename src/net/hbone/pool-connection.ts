@@ -18,6 +18,8 @@ import type { TunnelPoolOptions, TunnelTarget } from "./tunnel-pool.ts";
 
 export interface PoolConnectionOwner {
   onConnectionReady(connection: PoolConnection): void;
+  /** One of its streams has ended. */
+  onConnectionRoom(connection: PoolConnection): void;
   /** `failure`: it has never been ready, because of this. */
   onConnectionClosed(connection: PoolConnection, failure: Failure | undefined): void;
 }
@@ -157,6 +159,10 @@ export class PoolConnection implements ConnectionHandler, DeadlineEntry {
     this.#isReady = true;
     this.#owner.onConnectionReady(this);
     if (this.streamCount === 0) this.onIdle();
+  }
+
+  onStreamClosed(): void {
+    if (this.#isReady && !this.#isClosed) this.#owner.onConnectionRoom(this);
   }
 
   onPeerError(error: PeerError): void {

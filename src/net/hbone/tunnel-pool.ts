@@ -3,7 +3,8 @@
  *
  * A connection is shared by tunnels of one client identity, source address, destination and set of
  * expected identities, up to a number of streams; then another is opened. Tunnels wait, in a
- * bounded queue, only for connections that are being opened; what is open is used at once.
+ * bounded queue and for a bounded time, for connections that are being opened, and when there may
+ * be no more of those, for a stream to end; what is open is used at once.
  *
  * A certificate that was renewed is used by new connections; those with the old one take no new
  * streams, and close when their last one ends.
@@ -56,7 +57,7 @@ export interface TunnelPoolOptions {
   readonly limits: Http2Limits;
   /** Connections per target; default 64. */
   readonly maxConnectionsPerTarget?: number;
-  /** Tunnels that may wait for connections of one target; default 1024. */
+  /** Tunnels that may wait for connections of one target; default 16,384. */
   readonly maxWaiting?: number;
   /** A server broke HTTP/2 or one of its limits; it has been told. */
   readonly onPeerError?: (error: PeerError, target: TunnelTarget) => void;
@@ -70,7 +71,7 @@ export interface TunnelPoolStats {
 }
 
 const MAX_CONNECTIONS_PER_TARGET = 64;
-const MAX_WAITING = 1024;
+const MAX_WAITING = 16_384;
 
 export class TunnelPool {
   readonly #options: TunnelPoolOptions;
@@ -180,7 +181,9 @@ class Group implements PoolConnectionOwner, TunnelOwner {
       }
     }
     if (this.#waiting.size >= (this.#options.maxWaiting ?? MAX_WAITING)) {
-      setImmediate(() => tunnel.fail(this.#failure(`${this.#waiting.size} tunnels wait already`)));
+      const { host, port } = this.#target;
+      const detail = `${host}:${port}: ${this.#waiting.size} tunnels wait already`;
+      setImmediate(() => tunnel.fail(new Failure("UPSTREAM_OVERFLOW", detail)));
       return;
     }
     tunnel.wait();
@@ -188,7 +191,7 @@ class Group implements PoolConnectionOwner, TunnelOwner {
     this.#connectForWaiting();
   }
 
-  /** As many connections under way as the waiting tunnels would fill. */
+  /** As many connections under way as the waiting tunnels would fill; the others wait for room. */
   #connectForWaiting(): void {
     const { maxStreamsPerConnection, maxConnectionsPerTarget } = this.#options;
     const connecting = this.connections.filter((connection) => !connection.isReady).length;
@@ -197,24 +200,32 @@ class Group implements PoolConnectionOwner, TunnelOwner {
     const staying = this.connections.filter((connection) => !connection.isLeaving).length;
     if (staying < (maxConnectionsPerTarget ?? MAX_CONNECTIONS_PER_TARGET)) {
       this.connections.push(new PoolConnection(this, this.#target, this.#options, this.#idle));
-    } else if (connecting === 0) {
-      setImmediate(() => this.#failWaiting(this.#failure("all its connections are full")));
     }
   }
 
   onConnectionReady(ready: PoolConnection): void {
-    const { maxStreamsPerConnection } = this.#options;
-    let started = 0;
-    for (const tunnel of this.#waiting) {
-      if (!ready.hasRoom(maxStreamsPerConnection)) break;
-      this.#waiting.delete(tunnel);
-      ready.start(tunnel);
-      started++;
-    }
+    const started = this.#startWaiting(ready);
     if (this.#waiting.size === 0) return;
     // A peer that takes no stream at all would have us open connections for ever.
     if (started === 0) this.#failWaiting(this.#failure("the server takes no streams"));
     else this.#connectForWaiting();
+  }
+
+  onConnectionRoom(connection: PoolConnection): void {
+    if (this.#waiting.size > 0) this.#startWaiting(connection);
+  }
+
+  /** How many were started: those who wait longest first. */
+  #startWaiting(connection: PoolConnection): number {
+    const { maxStreamsPerConnection } = this.#options;
+    let started = 0;
+    for (const tunnel of this.#waiting) {
+      if (!connection.hasRoom(maxStreamsPerConnection)) break;
+      this.#waiting.delete(tunnel);
+      connection.start(tunnel);
+      started++;
+    }
+    return started;
   }
 
   onConnectionClosed(closed: PoolConnection, failure: Failure | undefined): void {

@@ -263,20 +263,43 @@ describe("TunnelPool", () => {
     expect(tunnels.connectionCount).toBe(3);
   });
 
-  test("bounds connections and waiting tunnels", async () => {
+  test("bounds connections, waiting tunnels and their wait", async () => {
     const { port } = await serve();
-    const options = { maxStreamsPerConnection: 2, maxConnectionsPerTarget: 2, maxWaiting: 5 };
-    const pool = makePool(options);
+    const pool = makePool({
+      maxStreamsPerConnection: 2,
+      maxConnectionsPerTarget: 2,
+      maxWaiting: 5,
+      connectTimeoutMs: 500,
+    });
     const outcomes = await Promise.allSettled(
       Array.from({ length: 10 }, () => open(pool, targetOf(port))),
     );
     const refused = outcomes.filter((outcome) => outcome.status === "rejected");
     expect(outcomes.length - refused.length).toBe(4);
-    const details = refused.map(({ reason }) => (reason as Refused).failure.message);
-    expect(details.filter((detail) => detail.includes("5 tunnels wait already")).length).toBe(5);
-    expect(details.filter((detail) => detail.includes("all its connections are full")).length).toBe(
-      1,
-    );
+    const failures = refused.map(({ reason }) => (reason as Refused).failure);
+    expect(failures.filter(({ code }) => code === "UPSTREAM_OVERFLOW").length).toBe(5);
+    const late = failures.filter(({ code }) => code === "UPSTREAM_CONNECT_TIMEOUT");
+    expect(late.map(({ message }) => message)).toEqual([
+      expect.stringContaining("no connection with room in time"),
+    ]);
+    expect(pool.stats).toEqual({ connections: 2, connecting: 0, streams: 4, waiting: 0 });
+  });
+
+  test("who waits has the place of who leaves", async () => {
+    const { tunnels, port } = await serve();
+    const pool = makePool({ maxStreamsPerConnection: 2, maxConnectionsPerTarget: 2 });
+    let opened = 0;
+    const all = Array.from({ length: 40 }, async () => {
+      const { stream } = await open(pool, targetOf(port));
+      opened++;
+      expect(pool.stats.streams).toBeLessThanOrEqual(4);
+      expect(await echo(stream, "hello")).toBe("hello");
+      stream.reset("cancel");
+    });
+    await Promise.all(all);
+    expect(opened).toBe(40);
+    expect(tunnels.connectionCount).toBe(2);
+    expect(pool.stats).toMatchObject({ streams: 0, waiting: 0 });
   });
 
   test("closes connections that nobody uses", async () => {

@@ -48,10 +48,11 @@ export class Tunnel implements HeadersListener, ByteConsumer, DeadlineEntry {
     this.#deadlines = deadlines;
   }
 
-  /** It waits for a connection; that one's time-out ends the wait. */
+  /** It waits for a connection to be ready, or for room on one. */
   wait(): void {
     this.#connection = undefined;
     this.#stream = undefined;
+    this.#deadlines.arm(this, performance.now());
   }
 
   /** Sends the CONNECT (RFC 9113 §8.5: neither scheme nor path). */
@@ -75,7 +76,8 @@ export class Tunnel implements HeadersListener, ByteConsumer, DeadlineEntry {
   }
 
   onDeadline(): void {
-    const detail = `${this.#what()}: no answer in time`;
+    const lacking = this.#stream === undefined ? "connection with room" : "answer";
+    const detail = `${this.#what()}: no ${lacking} in time`;
     this.fail(new Failure("UPSTREAM_CONNECT_TIMEOUT", detail));
     this.#stream?.reset("cancel");
   }

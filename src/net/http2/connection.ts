@@ -37,6 +37,8 @@ export interface ConnectionHandler {
   onReady?(): void;
   /** The peer wants no more streams. */
   onGoaway?(): void;
+  /** A stream has ended: there may be room for another. */
+  onStreamClosed?(): void;
   /** The last stream has ended. */
   onIdle?(): void;
   /** The peer has broken the protocol, or a limit: on one stream, or the connection ends by it. */
@@ -206,6 +208,7 @@ export class Http2Connection implements TransportReceiver, DeadlineEntry {
 
   /** A stream's consumer has been told. */
   afterClose(): void {
+    this.handler.onStreamClosed?.();
     if (this.streamCount > 0 || this.#isClosed) return;
     this.handler.onIdle?.();
     this.#endWhenIdle();
