@@ -186,6 +186,33 @@ test("a backend that resets in mid-answer resets the client's stream", async () 
   expect(line).toContain("200 UC upstream_reset_after_response_started{connection_termination}");
 });
 
+test.each(["HTTP11", "HTTP2"] as const)(
+  "an exchange that is complete is logged as such, and not as a client's going (h2 to %s)",
+  async (protocol) => {
+    const waypoint = new FakeWaypoint(withProtocol(protocol));
+    if (protocol === "HTTP2") {
+      serveHttp2(waypoint).on("stream", (stream) => {
+        stream.respond({ ":status": 200 });
+        stream.end("whole");
+      });
+    } else {
+      const head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\n";
+      waypoint.backends.onConnection = (peer) => setTimeout(() => peer.send(`${head}whole`), 20);
+    }
+    const client = connect(waypoint);
+    for (const path of ["/one", "/two"]) {
+      expect((await ask(client, { ":method": "GET", ":path": path })).body).toBe("whole");
+      await settle();
+    }
+    client.destroy();
+    await settle();
+    const lines = await waypoint.accessLines();
+    expect(lines.length).toBe(2);
+    for (const line of lines) expect(line).toMatch(/ 200 - via_upstream - /);
+    expect(waypoint.metrics()).not.toContain('response_flags="DC"');
+  },
+);
+
 /** A client that sends lists no library would. */
 function rawClient(waypoint: FakeWaypoint) {
   const [stream, remote] = MemoryStream.pair();

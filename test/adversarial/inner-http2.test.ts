@@ -191,8 +191,6 @@ const FLOODS: Dialogue[] = [
       [[4, 0]],
     ),
     outcome: [],
-    // A chunk of a queue for each.
-    heldMiBMax: 4,
   },
   {
     name: "empty DATA and padding without END_STREAM",

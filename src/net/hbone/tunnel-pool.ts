@@ -221,6 +221,7 @@ class Group implements PoolConnectionOwner, TunnelOwner {
     let started = 0;
     for (const tunnel of this.#waiting) {
       if (!connection.hasRoom(maxStreamsPerConnection)) break;
+      if (tunnel.refusedBy === connection) continue;
       this.#waiting.delete(tunnel);
       connection.start(tunnel);
       started++;

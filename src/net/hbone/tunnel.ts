@@ -29,6 +29,8 @@ export class Tunnel implements HeadersListener, ByteConsumer, DeadlineEntry {
   readonly #request: TunnelRequest;
   readonly #listener: TunnelListener;
   readonly #deadlines: Deadlines;
+  /** Did not look at its CONNECT: it is not sent there again. */
+  refusedBy: PoolConnection | undefined;
   #connection: PoolConnection | undefined;
   #stream: Http2Stream | undefined;
   #isRetried = false;
@@ -114,6 +116,7 @@ export class Tunnel implements HeadersListener, ByteConsumer, DeadlineEntry {
       return;
     }
     this.#isRetried = true;
+    this.refusedBy = this.#connection;
     Deadlines.disarm(this);
     this.#owner.onTunnelRefused(this, this.#connection!, failure);
   }

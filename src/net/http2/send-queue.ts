@@ -3,14 +3,29 @@
  * they are, so that a source gets its credit when its bytes leave.
  *
  * A queue exists only while its stream is blocked. It is bounded by its sources: each stops when
- * its own window is used up, and gets no credit before the bytes are gone from here.
+ * its own window is used up, and gets no credit before the bytes are gone from here. A peer decides
+ * how many streams are blocked, so a queue of a few bytes costs little: a chunk is as large as what
+ * the queue holds by then.
  */
 import type { ByteStream } from "../byte-stream.ts";
 
 const CHUNK_BYTES = 16_384;
+const CHUNK_BYTES_MIN = 256;
 /** Chunks kept for reuse, by all streams together: 8 MiB. */
 const POOL_MAX = 512;
 const pool: Buffer[] = [];
+
+/** Of a power of two, so that bytes which trickle in cost no more than twice their number. */
+function chunkFor(bytes: number): Buffer {
+  if (bytes > CHUNK_BYTES / 2) return pool.pop() ?? Buffer.allocUnsafeSlow(CHUNK_BYTES);
+  let size = CHUNK_BYTES_MIN;
+  while (size < bytes) size *= 2;
+  return Buffer.allocUnsafeSlow(size);
+}
+
+function keep(chunk: Buffer): void {
+  if (chunk.length === CHUNK_BYTES && pool.length < POOL_MAX) pool.push(chunk);
+}
 
 /** Who gives sources their credit, now or when the transport has caught up. */
 interface Settler {
@@ -24,19 +39,21 @@ export class SendQueue {
   bytes = 0;
   #chunks: Buffer[] = [];
   #start = 0;
-  #end = CHUNK_BYTES;
+  /** Of the last chunk. */
+  #end = 0;
   #sources: (ByteStream | null)[] = [];
   #counts: number[] = [];
 
   push(bytes: Buffer, start: number, end: number, source: ByteStream | null): void {
     let from = start;
     while (from < end) {
-      if (this.#end === CHUNK_BYTES) {
-        this.#chunks.push(pool.pop() ?? Buffer.allocUnsafeSlow(CHUNK_BYTES));
+      let chunk = this.#chunks[this.#chunks.length - 1];
+      if (chunk === undefined || this.#end === chunk.length) {
+        chunk = chunkFor(this.bytes + end - start);
+        this.#chunks.push(chunk);
         this.#end = 0;
       }
-      const chunk = this.#chunks[this.#chunks.length - 1]!;
-      const count = Math.min(end - from, CHUNK_BYTES - this.#end);
+      const count = Math.min(end - from, chunk.length - this.#end);
       bytes.copy(chunk, this.#end, from, from + count);
       this.#end += count;
       from += count;
@@ -60,7 +77,7 @@ export class SendQueue {
   }
 
   get runEnd(): number {
-    return this.#chunks.length === 1 ? this.#end : CHUNK_BYTES;
+    return this.#chunks.length === 1 ? this.#end : this.#chunks[0]!.length;
   }
 
   /** So many bytes of the first run are sent; the sender settles with their sources. */
@@ -68,21 +85,19 @@ export class SendQueue {
     this.#start += count;
     this.bytes -= count;
     if (this.#start === this.runEnd) {
-      const chunk = this.#chunks.shift()!;
-      if (pool.length < POOL_MAX) pool.push(chunk);
+      keep(this.#chunks.shift()!);
       this.#start = 0;
-      if (this.#chunks.length === 0) this.#end = CHUNK_BYTES;
     }
     this.#credit(count, sender);
   }
 
   /** The bytes go nowhere; their sources get credit all the same, for nobody waits for ever. */
   drop(): void {
-    for (const chunk of this.#chunks) if (pool.length < POOL_MAX) pool.push(chunk);
+    for (const chunk of this.#chunks) keep(chunk);
     const count = this.bytes;
     this.#chunks = [];
     this.#start = 0;
-    this.#end = CHUNK_BYTES;
+    this.#end = 0;
     this.bytes = 0;
     this.#credit(count, AT_ONCE);
   }
