@@ -267,6 +267,18 @@ test("connect failures are tried elsewhere, then answered 503 UF,URX", async () 
   expect(statuses(client.text)).toEqual(["503", "200"]);
 });
 
+test("too many wait for the endpoint: 503 UO at once, tried nowhere else", async () => {
+  const { backends } = start(meshWith(3));
+  backends.outcome = () => "overflow";
+  const { client } = waypoint.open();
+  client.send(GET);
+  await until(() => client.text !== "", "an answer");
+  expect(statuses(client.text)).toEqual(["503"]);
+  expect(client.text).toMatch(/reset reason: overflow$/);
+  expect(backends.dialed.length).toBe(1);
+  expect(waypoint.metrics()).toContain('response_flags="UO"');
+});
+
 test("without endpoints: 503 UH", async () => {
   start(meshWith(0));
   const { client } = waypoint.open();

@@ -1,7 +1,6 @@
 /**
- * How long a waypoint waits for whom, and how many wait (D10). docs/reference/limits.md says the
- * same to users, with
- * the metric and the answer of each.
+ * How long a waypoint waits for whom, and how many may wait (D10). docs/reference/limits.md says
+ * the same to users, with the metric and the answer of each.
  *
  * `hboneIdleTimeout` of the mesh settings bounds what is silent but whole: tunnels, connections
  * between requests, upgraded and TCP connections, and requests of which no byte moves either way.

@@ -225,6 +225,27 @@ const FLOODS: Dialogue[] = [
     cpuMsMax: 3_000,
   },
   {
+    name: "1,520 first requests to one endpoint, all at once",
+    play: async (at) => {
+      const peers = await Promise.all(many(8, () => at.greeted()));
+      const get = "GET / HTTP/1.1\r\nhost: calm\r\n\r\n";
+      for (const peer of peers) {
+        peer.send(
+          ...many(190, (i) => Buffer.concat([open(i * 2 + 1), frame(T.data, 0, i * 2 + 1, get)])),
+        );
+      }
+      const statuses = new Set<string>();
+      for (const peer of peers) {
+        await peer.until(() => peer.bodies.size >= 190, "190 answers");
+        for (const body of peer.bodies.values()) statuses.add(body.slice(9, 12));
+      }
+      return [...statuses];
+    },
+    outcome: ["200"],
+    heldMiBMax: 12,
+    cpuMsMax: 4_000,
+  },
+  {
     name: "600 requests that are answered, each tunnel then reset",
     play: async (at) => {
       const peer = await at.greeted();

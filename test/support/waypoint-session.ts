@@ -98,7 +98,7 @@ export function withRequestTimeout(base: Snapshot, requestTimeoutMs: number): Sn
 
 const silent = pino({ level: "silent" });
 
-export type DialOutcome = "accept" | "fail" | "hang";
+export type DialOutcome = "accept" | "fail" | "hang" | "overflow";
 
 /** Stands for the dialer: every dial makes a backend's connection, or does not. */
 export class FakeBackends {
@@ -117,6 +117,7 @@ export class FakeBackends {
       if (!isOpen || outcome === "hang") return;
       isOpen = false;
       if (outcome === "fail") listener.onDialFailed(new Failure("UPSTREAM_CONNECT_FAILED"));
+      else if (outcome === "overflow") listener.onDialFailed(new Failure("UPSTREAM_OVERFLOW"));
       else listener.onDialed(this.#connect());
     });
     return {
