@@ -11,6 +11,9 @@ type Fields = Readonly<Record<string, Shape>>;
 export const text: Shape = { type: "string" };
 export const flag: Shape = { type: "boolean" };
 export const number: Shape = { type: "float64" };
+/** Whole, and not below zero. */
+export const count: Shape = { type: "uint32" };
+export const port: Shape = { type: "uint16" };
 
 export function list(elements: Shape): Shape {
   return { elements };
@@ -31,7 +34,7 @@ export function union(discriminator: string, mapping: Fields): Shape {
 }
 
 export const objectRef = record({ kind: text, namespace: text, name: text });
-export const position = record({ file: text, line: number, column: number });
+export const position = record({ file: text, line: count, column: count });
 
 /** Reads values of one shape. */
 export class JsonReader<T> {
