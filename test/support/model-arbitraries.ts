@@ -113,12 +113,14 @@ export const workloads: fc.Arbitrary<Workload> = fc
       source,
     }),
     isHostNetwork: fc.boolean(),
+    hasNativeTunnel: fc.boolean(),
     capacity: fc.option(fc.nat(1000), { nil: undefined }),
   })
   .map(
-    ({ parts, isHostNetwork, capacity }): Workload => ({
+    ({ parts, isHostNetwork, hasNativeTunnel, capacity }): Workload => ({
       ...parts,
       ...(isHostNetwork && { isHostNetwork }),
+      ...(hasNativeTunnel && { hasNativeTunnel }),
       ...(capacity !== undefined && { capacity }),
     }),
   );
