@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { attachedRoutes, policies } from "../../test/policy/arbitraries.ts";
 import { settings, waypoints } from "../../test/support/model-arbitraries.ts";
 import { DEFAULT_SETTINGS } from "../model/settings.ts";
+import { AttachedRoutesSchema } from "./gen/waystone/mesh_pb.ts";
 import { RevisionSchema } from "./gen/waystone/revision_pb.ts";
 import {
   decodePolicies,
@@ -61,8 +62,16 @@ test("a field that is not known yet fails closed", () => {
   expect(policy!.rules[0]!.from[0]![0]!.field).toBe("unsupported:moonPhase");
 });
 
+function routesWith(createdMs: unknown): Uint8Array {
+  const source = { kind: "HTTPRoute", namespace: "a", name: "r" };
+  const route = { key: "a/r", source, createdMs, rules: [], hostnames: [] };
+  const text = JSON.stringify([{ route, ports: [] }]).replace('"1e999"', "1e999");
+  return toBinary(AttachedRoutesSchema, create(AttachedRoutesSchema, { json: text }));
+}
+
 const REFUSED: readonly [string, () => unknown, RegExp][] = [
   ["no JSON", () => decodeSettings(Buffer.from([0x0a, 1, 0x7b])), /not JSON/],
+  ["a time without end", () => decodeRoutes(routesWith("1e999")), /Infinity is no time/],
   ["nothing", () => decodeRoutes(new Uint8Array()), /not JSON/],
   [
     "a setting that is missing",

@@ -124,9 +124,9 @@ const settings = record({
   accessLogFile: text,
   accessLogEncoding: oneOf("TEXT", "JSON"),
   accessLogFormat: text,
-  connectTimeoutMs: number,
-  hboneIdleTimeoutMs: number,
-  protocolDetectionTimeoutMs: number,
+  connectTimeoutMs: count,
+  hboneIdleTimeoutMs: count,
+  protocolDetectionTimeoutMs: count,
   pathNormalization: oneOf("NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"),
   retryAttempts: count,
   compatibility: oneOf("waystone", "istio"),
@@ -151,7 +151,17 @@ export function encodeRoutes(value: readonly AttachedRoute[]): Uint8Array {
 }
 
 export function decodeRoutes(bytes: Uint8Array): readonly AttachedRoute[] {
-  return ROUTES.read(fromBinary(AttachedRoutesSchema, bytes).json);
+  const routes = ROUTES.read(fromBinary(AttachedRoutesSchema, bytes).json);
+  for (const { route } of routes) {
+    checkMs(route.createdMs);
+    for (const { requestTimeoutMs } of route.rules) checkMs(requestTimeoutMs);
+  }
+  return routes;
+}
+
+/** JSON reads 1e999 as infinity. */
+function checkMs(value: number): void {
+  if (!Number.isSafeInteger(value)) throw new Error(`${value} is no time`);
 }
 
 export function encodePolicies(value: readonly AuthorizationPolicy[]): Uint8Array {

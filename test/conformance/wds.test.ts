@@ -9,9 +9,11 @@
  */
 
 import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { type DescMessage, fromBinary, fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { afterAll, describe, expect, type TestContext, test } from "vitest";
 import { parse } from "yaml";
+import { MeshState } from "../../src/agent/mesh-state.ts";
 import { KINDS, type Kind, type KindName } from "../../src/api/kinds.ts";
 import { readObjects } from "../../src/api/read-objects.ts";
 import { ControlPlane } from "../../src/control/control-plane.ts";
@@ -26,6 +28,7 @@ import {
 import { ipBytes } from "../../src/wire/ip.ts";
 import { RESOURCE_TYPES } from "../../src/wire/resource.ts";
 import { conformanceJson, conformancePath } from "../support/conformance.ts";
+import { contents, feed, whole } from "../support/over-the-wire.ts";
 
 const DOMAIN = "domain.suffix";
 
@@ -340,3 +343,35 @@ describe.skipIf(policies === undefined)("wds-policy", () => {
     judged++;
   });
 });
+
+const root = conformancePath();
+
+/** Objects of all suites, by folder: what is applied together. */
+function manifestsByFolder(): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const entry of readdirSync(root!, { withFileTypes: true, recursive: true })) {
+    if (!entry.isFile() || !/^(?:manifest.*|base|input)\.yaml$/.test(entry.name)) continue;
+    const files = found.get(entry.parentPath) ?? [];
+    files.push(join(entry.parentPath, entry.name));
+    found.set(entry.parentPath, files);
+  }
+  return found;
+}
+
+test.skipIf(root === undefined)(
+  "what the suites' manifests come to survives the wire",
+  async () => {
+    const folders = manifestsByFolder();
+    expect(folders.size).toBeGreaterThan(100);
+    for (const [folder, files] of folders) {
+      const control = new ControlPlane({ enrolment: "label" });
+      for (const file of files) {
+        const { objects: upserted } = await readObjects(readFileSync(file, "utf8"), file);
+        control.apply({ upserted, removed: [] });
+      }
+      const state = new MeshState();
+      expect(feed(state, whole(new MeshResources(control))), folder).toEqual([]);
+      expect(contents(state.current), folder).toEqual(contents(control.current));
+    }
+  },
+);

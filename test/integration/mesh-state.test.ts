@@ -10,58 +10,14 @@ import type { ParsedObject } from "../../src/api/object.ts";
 import { readObjects } from "../../src/api/read-objects.ts";
 import { ControlPlane } from "../../src/control/control-plane.ts";
 import { MeshResources } from "../../src/control/serve/mesh-resources.ts";
-import type { Snapshot } from "../../src/model/snapshot.ts";
 import {
   type EncodedResource,
   RESOURCE_TYPES,
   type ResourceBatch,
-  type ResourceSource,
   type ResourceType,
 } from "../../src/wire/resource.ts";
 import { generateMesh } from "../support/generated-mesh.ts";
-
-const INDEXES = [
-  "services",
-  "workloads",
-  "endpoints",
-  "addresses",
-  "waypoints",
-  "policies",
-  "l4Policies",
-  "l4PoliciesByNamespace",
-  "routes",
-] as const;
-
-function contents(snapshot: Snapshot): unknown {
-  const indexes = INDEXES.map((name) => [
-    name,
-    Object.fromEntries([...snapshot[name].entries()].sort(([a], [b]) => (a < b ? -1 : 1))),
-  ]);
-  return {
-    revision: snapshot.revision,
-    settings: snapshot.settings,
-    ...Object.fromEntries(indexes),
-  };
-}
-
-/** All of it, as a first answer brings it. */
-function whole(source: ResourceSource): ResourceBatch {
-  const types = Object.values(RESOURCE_TYPES);
-  const upserted = types.flatMap((type) => [...source.resources(type).values()]);
-  return { revision: source.revision, upserted, removed: [] };
-}
-
-function feed(state: MeshState, batch: ResourceBatch): string[] {
-  const problems = state.types.flatMap((type) => [
-    ...state.stage(
-      type,
-      batch.upserted.filter((resource) => resource.type === type),
-      batch.removed.filter((one) => one.type === type).map(({ name }) => name),
-    ),
-  ]);
-  const refusal = state.commit(batch.revision);
-  return refusal === undefined ? problems : [...problems, refusal];
-}
+import { contents, feed, whole } from "../support/over-the-wire.ts";
 
 const FIXTURES = new URL("../fixtures/translate/", import.meta.url);
 
