@@ -1,10 +1,10 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { attachedRoutes, policies } from "../../test/policy/arbitraries.ts";
 import { settings, waypoints } from "../../test/support/model-arbitraries.ts";
 import { DEFAULT_SETTINGS } from "../model/settings.ts";
-import { AttachedRoutesSchema } from "./gen/waystone/mesh_pb.ts";
+import { AttachedRoutesSchema, OriginSchema } from "./gen/waystone/mesh_pb.ts";
 import { RevisionSchema } from "./gen/waystone/revision_pb.ts";
 import {
   decodePolicies,
@@ -17,6 +17,7 @@ import {
   encodeWaypoint,
 } from "./mesh.ts";
 import { decodeRevision, encodeRevision } from "./revision.ts";
+import { jsonMessage } from "./shapes.ts";
 
 /** Encodes a value of any shape as that of another: what a broken or newer server might send. */
 function as<T>(encode: (value: T) => Uint8Array, value: unknown): Uint8Array {
@@ -32,6 +33,16 @@ test("waypoints, settings, policies and routes survive the wire", () => {
       expect(decodeRoutes(encodeRoutes(routes))).toEqual(routes);
     }),
   );
+});
+
+test("jsonMessage() writes what the library does, at every length of the length", () => {
+  const sizes = [0, 125, 126, 127, 16_381, 16_382, 16_383, 2_097_149, 2_097_150];
+  for (const text of [...sizes.map((size) => "x".repeat(size)), "é✓\ud800𝄞"]) {
+    const json = JSON.stringify(text);
+    const bytes = jsonMessage(text);
+    expect(fromBinary(OriginSchema, bytes).json).toBe(json);
+    expect(Buffer.compare(bytes, toBinary(OriginSchema, create(OriginSchema, { json })))).toBe(0);
+  }
 });
 
 test("a revision survives the wire, and one that no number can hold is refused", () => {

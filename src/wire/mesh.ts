@@ -1,5 +1,5 @@
 /** Waystone's own resources: waypoints, routes, policies and settings, as JSON in a message. */
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { fromBinary } from "@bufbuild/protobuf";
 import type { AttachedRoute } from "../model/route.ts";
 import type { AuthorizationPolicy, FieldMatch, FieldSet, Rule } from "../model/rule.ts";
 import type { MeshSettings } from "../model/settings.ts";
@@ -14,6 +14,7 @@ import {
   count,
   flag,
   JsonReader,
+  jsonMessage,
   list,
   number,
   objectRef,
@@ -138,7 +139,7 @@ const POLICIES = new JsonReader<readonly AuthorizationPolicy[]>(list(policy));
 const SETTINGS = new JsonReader<MeshSettings>(settings);
 
 export function encodeWaypoint(value: Waypoint): Uint8Array {
-  return toBinary(WaypointSchema, create(WaypointSchema, { json: JSON.stringify(value) }));
+  return jsonMessage(value);
 }
 
 export function decodeWaypoint(bytes: Uint8Array): Waypoint {
@@ -146,8 +147,7 @@ export function decodeWaypoint(bytes: Uint8Array): Waypoint {
 }
 
 export function encodeRoutes(value: readonly AttachedRoute[]): Uint8Array {
-  const message = create(AttachedRoutesSchema, { json: JSON.stringify(value) });
-  return toBinary(AttachedRoutesSchema, message);
+  return jsonMessage(value);
 }
 
 export function decodeRoutes(bytes: Uint8Array): readonly AttachedRoute[] {
@@ -165,8 +165,7 @@ function checkMs(value: number): void {
 }
 
 export function encodePolicies(value: readonly AuthorizationPolicy[]): Uint8Array {
-  const message = create(TargetPoliciesSchema, { json: JSON.stringify(value) });
-  return toBinary(TargetPoliciesSchema, message);
+  return jsonMessage(value);
 }
 
 export function decodePolicies(bytes: Uint8Array): readonly AuthorizationPolicy[] {
@@ -204,7 +203,7 @@ function checkRange(bytes: string, prefixLength: number): void {
 }
 
 export function encodeSettings(value: MeshSettings): Uint8Array {
-  return toBinary(MeshSettingsSchema, create(MeshSettingsSchema, { json: JSON.stringify(value) }));
+  return jsonMessage(value);
 }
 
 export function decodeSettings(bytes: Uint8Array): MeshSettings {
