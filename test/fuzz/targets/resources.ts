@@ -36,6 +36,7 @@ import {
   SETTINGS_NAME,
 } from "../../../src/wire/mesh.ts";
 import { RESOURCE_TYPES, type ResourceType } from "../../../src/wire/resource.ts";
+import { decodeRevision, encodeRevision } from "../../../src/wire/revision.ts";
 import { attachedRoutes, policies } from "../../policy/arbitraries.ts";
 import {
   HTTP_HOP,
@@ -53,7 +54,7 @@ import {
   waypoints,
   workloads,
 } from "../../support/model-arbitraries.ts";
-import { check, checkSame, type Target } from "../target.ts";
+import { check, checkSame, OracleError, type Target } from "../target.ts";
 
 const OPTIONS = { network: "", ignoresUnusable: false };
 const FACTS = request({ path: "/a/b", headers: { "x-user": "one" } });
@@ -122,8 +123,9 @@ const KINDS: readonly Kind[] = [
 ];
 
 function run(input: Buffer): string {
-  const kind = KINDS[(input[0] ?? 0) % KINDS.length]!;
   const rest = input.subarray(1);
+  const kind = KINDS[(input[0] ?? 0) % (KINDS.length + 1)];
+  if (kind === undefined) return runRevision(rest);
   const json = rest.toString("utf8");
   // The messages of all our own types are the same on the wire.
   const bytes = kind.isJson ? toBinary(WaypointSchema, create(WaypointSchema, { json })) : rest;
@@ -141,6 +143,19 @@ function run(input: Buffer): string {
   return `${kind.type} ${plain(value)
     .replace(/"(?:[^"\\]|\\.)*"(?!:)|\d+/g, "")
     .slice(0, 80)}`;
+}
+
+function runRevision(bytes: Uint8Array): string {
+  try {
+    const stamp = decodeRevision(bytes);
+    checkSame(decodeRevision(encodeRevision(stamp).bytes), stamp, "another revision");
+    check(Number.isSafeInteger(stamp.id), "an id that is no number of a revision");
+    return `revision ${stamp.digest.length > 0} ${Math.log10(stamp.id + 1) | 0}`;
+  } catch (caught) {
+    if (caught instanceof OracleError) throw caught;
+    check(caught instanceof Error, "what is thrown is no error");
+    return "no revision";
+  }
 }
 
 /** As JSON that shows Maps. */
@@ -210,6 +225,7 @@ export const resources: Target = {
     ...seedsOf(4, policies, text),
     ...seedsOf(5, settings, text),
     Buffer.concat([Buffer.of(5), text(DEFAULT_SETTINGS)]),
+    Buffer.concat([Buffer.of(6), encodeRevision({ id: 7, digest: "0a1b" }).bytes]),
   ],
   run,
 };
