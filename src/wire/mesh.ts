@@ -192,7 +192,7 @@ const FIELDS: ReadonlySet<string> = new Set<FieldMatch["field"]>([
   ...(["requestPrincipal", "host", "port", "method", "path", "destinationIp", "sni"] as const),
 ]);
 
-/** What a newer control plane knows and we do not fails closed, as what nobody can evaluate does. */
+/** One that only a newer control plane knows fails closed, as what nobody can evaluate does. */
 function isKnown(field: string): boolean {
   return FIELDS.has(field) || /^(header|unsupported):/.test(field);
 }

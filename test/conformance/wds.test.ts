@@ -3,9 +3,9 @@
  * of the folder that WAYSTONE_CONFORMANCE names. The objects go through the control plane, in
  * `compatibility: istio` mode, and are compared as messages of the workload API.
  *
- * Some inputs of wds-objects are istiod's own structures; they are turned into the objects that lead
- * to them. Where that changes a name (a Service's host name follows from its own; a waypoint's host
- * is in its Gateway's namespace), the expectation follows.
+ * Some inputs of wds-objects are istiod's own structures; they are turned into the objects that
+ * lead to them. Where that changes a name (a Service's host name follows from its own; a waypoint's
+ * host is in its Gateway's namespace), the expectation follows.
  */
 
 import { readdirSync, readFileSync } from "node:fs";
