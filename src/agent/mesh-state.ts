@@ -6,7 +6,8 @@
  *
  * Decoding happens once, on arrival, and what cannot be decoded is refused there by name. What is
  * staged has no effect before the commit, and stays staged when the stream breaks: the server is
- * told of it, and sends what is new since then. Values that did not change keep their identity.
+ * told of it, and sends what is new since then. Values that did not change keep their identity,
+ * also when they are sent again: the same version is the same content.
  */
 import { ShardedMap } from "../kit/sharded-map.ts";
 import { addressOwners, endpointsOf } from "../model/endpoints.ts";
@@ -20,7 +21,13 @@ import type { Workload } from "../model/workload.ts";
 import { type DecodedAddress, decodeAddress } from "../wire/address.ts";
 import { decodeAuthorization } from "../wire/authorization.ts";
 import { ResourceDigest } from "../wire/digest.ts";
-import { decodePolicies, decodeRoutes, decodeSettings, decodeWaypoint } from "../wire/mesh.ts";
+import {
+  decodePolicies,
+  decodeRoutes,
+  decodeSettings,
+  decodeWaypoint,
+  SETTINGS_NAME,
+} from "../wire/mesh.ts";
 import {
   type EncodedResource,
   RESOURCE_TYPES,
@@ -110,8 +117,12 @@ export class MeshState implements ResourceSink, SnapshotSource {
     }
     for (const { name, version, bytes } of upserted) {
       try {
-        staged.set(name, decode(type, name, bytes));
-        this.#setVersion(type, versions, name, version);
+        // A server that gives no versions says "".
+        if (version === "" || versions.get(name) !== version) {
+          staged.set(name, decode(type, name, bytes));
+          this.#setVersion(type, versions, name, version);
+        }
+        this.#refused.delete(name);
       } catch (caught) {
         this.#refused.add(name);
         problems.push(`${name}: ${caught instanceof Error ? caught.message : caught}`);
@@ -255,8 +266,14 @@ function decode(type: ResourceType, name: string, bytes: Uint8Array): unknown {
   const value = read(bytes);
   const own = ownName(type, value);
   if (own !== undefined && own !== name) throw new Error(`it calls itself ${own}`);
+  if ((type === routes || type === policies) && !TARGET.test(name)) {
+    throw new Error("that is no name of a target");
+  }
   return value;
 }
+
+/** What routes and policies are attached to. */
+const TARGET = /^(?:Service|Gateway|GatewayClass)\/./;
 
 /** The name that a value gives itself, where it does. */
 function ownName(type: ResourceType, value: unknown): string | undefined {
@@ -266,7 +283,7 @@ function ownName(type: ResourceType, value: unknown): string | undefined {
   }
   if (type === authorization) return (value as L4Policy).key;
   if (type === waypoint) return (value as Waypoint).key;
-  return undefined;
+  return type === settings ? SETTINGS_NAME : undefined;
 }
 
 function addressesOf(workload: Workload | undefined): readonly string[] {

@@ -186,7 +186,8 @@ export function translateSlice(
         node: "",
         canonicalName: "",
         canonicalRevision: "",
-        workloadType: "POD",
+        // Nobody knows: the first there is, as Istio has it.
+        workloadType: "DEPLOYMENT",
         workloadName: "",
         clusterId: settings.clusterId,
         locality: undefined,

@@ -30,7 +30,7 @@ export interface ServiceMembership {
   readonly ports: ReadonlyMap<number, number>;
 }
 
-/** Ports that lead nowhere are left out. */
+/** Ports that lead nowhere, or to what is no port, are left out. */
 export function portMap(
   facts: ServiceFacts,
   resolve: (target: PortTarget) => number | undefined,
@@ -38,7 +38,7 @@ export function portMap(
   const ports = new Map<number, number>();
   for (const target of facts.targets) {
     const number = resolve(target);
-    if (number !== undefined) ports.set(target.port, number);
+    if (number !== undefined && number >= 1 && number <= 65_535) ports.set(target.port, number);
   }
   return ports;
 }

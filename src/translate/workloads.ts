@@ -22,6 +22,7 @@ import {
   refOf,
 } from "./object-names.ts";
 import { addressesOf, isHealthy, isTerminal, serviceAccountOf, workloadNameOf } from "./pods.ts";
+import type { ServiceFacts } from "./services.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { guardOf } from "./waypoint-guards.ts";
 import {
@@ -130,17 +131,28 @@ function podServices(
     const name = labelsOf(slice)[LABEL.serviceName] ?? "";
     const facts = near.service(serviceKey(namespace, name, near.settings.clusterDomain));
     if (facts === undefined) continue;
-    memberships.set(facts.service.key, { facts, ports: slicePorts(slice, facts) });
+    // Istio asks the slice for its Pods alone, and the Service for the ports.
+    const isIstio = near.settings.compatibility === "istio";
+    const ports = isIstio ? podPorts(pod, facts) : slicePorts(slice, facts);
+    memberships.set(facts.service.key, { facts, ports });
   }
   for (const facts of near.servicesSelecting(namespace, labelsOf(pod))) {
-    const ports = portMap(facts, ({ target }) =>
-      typeof target === "number" ? target : containerPort(pod, target),
-    );
-    memberships.set(facts.service.key, { facts, ports });
+    memberships.set(facts.service.key, { facts, ports: podPorts(pod, facts) });
   }
   return [...memberships.values()].sort((a, b) =>
     compareText(a.facts.service.key, b.facts.service.key),
   );
+}
+
+/**
+ * Where a Service's ports lead in a Pod. A ServiceEntry's port leads to the container's port of its
+ * own name first, as a WorkloadEntry's would.
+ */
+function podPorts(pod: ParsedObject<Pod>, facts: ServiceFacts): ReadonlyMap<number, number> {
+  return portMap(facts, ({ name, target }) => {
+    const own = facts.entry === undefined ? undefined : containerPort(pod, name);
+    return own ?? (typeof target === "number" ? target : containerPort(pod, target));
+  });
 }
 
 /** The number behind a named port; a name that no container has leads nowhere. */

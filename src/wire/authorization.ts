@@ -2,7 +2,7 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import type { ObjectRef, SourcePosition } from "../model/object-ref.ts";
 import type { Cidr, L4Match, L4Policy, L4Rule, StringMatch } from "../model/rule.ts";
-import { nameOf } from "./enums.ts";
+import { nameOf, portOf } from "./enums.ts";
 import { originExtension, readOrigin } from "./extension.ts";
 import {
   Action,
@@ -16,15 +16,15 @@ import {
   type StringMatch as WireStringMatch,
 } from "./gen/istio/authorization_pb.ts";
 import { ipText } from "./ip.ts";
-import { JsonReader, list, objectRef, position, record, text } from "./shapes.ts";
+import { count, JsonReader, list, objectRef, position, record, text } from "./shapes.ts";
 
 interface PolicyOrigin {
   readonly source: ObjectRef;
   readonly position?: SourcePosition;
   /** Of each rule; an empty one: it has none. */
   readonly rules: readonly Partial<SourcePosition>[];
-  /** Ranges as they were written, by what they are on the wire, where that reads otherwise. */
-  readonly ranges: Readonly<Record<string, string>>;
+  /** Ranges as they were written, in the order of the fields; "": as it reads on the wire. */
+  readonly ranges: readonly string[];
   readonly because?: string;
 }
 
@@ -33,10 +33,10 @@ const ORIGIN = new JsonReader<PolicyOrigin>(
     {
       source: objectRef,
       rules: list({
-        optionalProperties: { file: text, line: { type: "float64" }, column: { type: "float64" } },
+        optionalProperties: { file: text, line: count, column: count },
         additionalProperties: true,
       }),
-      ranges: { values: text },
+      ranges: list(text),
     },
     { position, because: text },
   ),
@@ -44,7 +44,7 @@ const ORIGIN = new JsonReader<PolicyOrigin>(
 
 export function encodeAuthorization(policy: L4Policy): Uint8Array {
   const { name, namespace, source, position: at, because } = policy;
-  const ranges: Record<string, string> = {};
+  const ranges: string[] = [];
   const rules = policy.rules.map(({ clauses }) => ({
     clauses: clauses.map((matches) => ({
       matches: matches.map((match) => encodeMatch(match, ranges)),
@@ -53,7 +53,7 @@ export function encodeAuthorization(policy: L4Policy): Uint8Array {
   const origin: PolicyOrigin = {
     source,
     rules: policy.rules.map((rule) => rule.position ?? {}),
-    ranges,
+    ranges: ranges.some((text) => text !== "") ? ranges : [],
     ...(at && { position: at }),
     ...(because !== undefined && { because }),
   };
@@ -69,10 +69,7 @@ export function encodeAuthorization(policy: L4Policy): Uint8Array {
   return toBinary(AuthorizationSchema, message);
 }
 
-function encodeMatch(
-  match: L4Match,
-  ranges: Record<string, string>,
-): MessageInitShape<typeof MatchSchema> {
+function encodeMatch(match: L4Match, ranges: string[]): MessageInitShape<typeof MatchSchema> {
   const addresses = (cidrs: readonly Cidr[]) => cidrs.map((cidr) => encodeCidr(cidr, ranges));
   return {
     namespaces: match.namespaces.map(encodeString),
@@ -102,10 +99,9 @@ function encodeString(match: StringMatch): MessageInitShape<typeof StringMatchSc
   }
 }
 
-function encodeCidr({ bytes, prefixLength, text: written }: Cidr, ranges: Record<string, string>) {
+function encodeCidr({ bytes, prefixLength, text: written }: Cidr, ranges: string[]) {
   const address = Buffer.from(bytes, "hex");
-  const read = rangeText(address, prefixLength);
-  if (read !== undefined && read !== written) ranges[read] = written;
+  ranges.push(rangeText(address, prefixLength) === written ? "" : written);
   return { address: new Uint8Array(address), length: prefixLength };
 }
 
@@ -118,15 +114,18 @@ function rangeText(address: Uint8Array, length: number): string | undefined {
 export function decodeAuthorization(bytes: Uint8Array): L4Policy {
   const message = fromBinary(AuthorizationSchema, bytes);
   const { name, namespace } = message;
-  if (name === "") throw new Error("no name");
+  if (name === "" || namespace === "") throw new Error("no namespace or name");
+  if (`${namespace}${name}`.includes("/")) throw new Error("a slash in namespace or name");
   const origin = readOrigin(message.extensions, ORIGIN);
+  // Taken from as the ranges are met: the order of the fields is the same on both sides.
+  const written = origin?.ranges.values() ?? [].values();
   return {
     key: `${namespace}/${name}`,
     namespace,
     name,
     scope: nameOf(Scope, message.scope, "scope"),
     action: nameOf(Action, message.action, "action"),
-    rules: message.rules.map((rule, index) => decodeRule(rule, origin, index)),
+    rules: message.rules.map((rule, index) => decodeRule(rule, origin?.rules[index], written)),
     isDryRun: message.dryRun,
     source: origin?.source ?? { kind: "AuthorizationPolicy", namespace, name },
     position: origin?.position,
@@ -134,19 +133,23 @@ export function decodeAuthorization(bytes: Uint8Array): L4Policy {
   };
 }
 
-function decodeRule({ clauses }: Rule, origin: PolicyOrigin | undefined, index: number): L4Rule {
-  const { file, line, column } = origin?.rules[index] ?? {};
+type Written = Iterator<string, unknown>;
+
+function decodeRule(
+  { clauses }: Rule,
+  at: Partial<SourcePosition> | undefined,
+  written: Written,
+): L4Rule {
+  const { file, line, column } = at ?? {};
   const isPlaced = file !== undefined && line !== undefined && column !== undefined;
   return {
-    clauses: clauses.map(({ matches }) =>
-      matches.map((match) => decodeMatch(match, origin?.ranges ?? {})),
-    ),
+    clauses: clauses.map(({ matches }) => matches.map((match) => decodeMatch(match, written))),
     position: isPlaced ? { file, line, column } : undefined,
   };
 }
 
-function decodeMatch(match: Match, ranges: Readonly<Record<string, string>>): L4Match {
-  const cidrs = (all: readonly WireAddress[]) => all.map((one) => decodeCidr(one, ranges));
+function decodeMatch(match: Match, written: Written): L4Match {
+  const cidrs = (all: readonly WireAddress[]) => all.map((one) => decodeCidr(one, written));
   return {
     namespaces: match.namespaces.map(decodeString),
     notNamespaces: match.notNamespaces.map(decodeString),
@@ -158,8 +161,8 @@ function decodeMatch(match: Match, ranges: Readonly<Record<string, string>>): L4
     notSourceIps: cidrs(match.notSourceIps),
     destinationIps: cidrs(match.destinationIps),
     notDestinationIps: cidrs(match.notDestinationIps),
-    destinationPorts: match.destinationPorts,
-    notDestinationPorts: match.notDestinationPorts,
+    destinationPorts: match.destinationPorts.map(portOf),
+    notDestinationPorts: match.notDestinationPorts.map(portOf),
   };
 }
 
@@ -180,13 +183,11 @@ function decodeString({ matchType }: WireStringMatch): StringMatch {
   }
 }
 
-function decodeCidr(
-  { address, length }: WireAddress,
-  ranges: Readonly<Record<string, string>>,
-): Cidr {
+function decodeCidr({ address, length }: WireAddress, written: Written): Cidr {
   const read = rangeText(address, length);
   if (read === undefined) throw new Error(`an address of ${address.length} bytes`);
   if (length > address.length * 8) throw new Error(`a prefix of ${length} bits`);
   const bytes = Buffer.from(address).toString("hex");
-  return { bytes, prefixLength: length, text: ranges[read] ?? read };
+  const { value } = written.next();
+  return { bytes, prefixLength: length, text: (value as string | undefined) || read };
 }

@@ -6,6 +6,7 @@
  */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { WaypointBinding } from "../model/waypoint.ts";
+import { portOf } from "./enums.ts";
 import { type GatewayAddress, GatewayAddressSchema } from "./gen/istio/workload_pb.ts";
 import { oneOf, record, type Shape, text } from "./shapes.ts";
 
@@ -62,7 +63,8 @@ export function decodeBinding(
   if (origin?.reason !== undefined) {
     return { state: "unusable", waypoint: origin.waypoint, reason: origin.reason };
   }
-  const { destination, hboneMtlsPort: hbonePort } = address;
+  const { destination } = address;
+  const hbonePort = portOf(address.hboneMtlsPort);
   if (destination.case === undefined) throw new Error("waypoint without a destination");
   // An IP address stands for a gateway elsewhere: nothing here serves it.
   if (destination.case === "address") {

@@ -1,5 +1,5 @@
 /** IP addresses as the workload API has them: 4 or 16 bytes. */
-import { isIPv4, isIPv6, SocketAddress } from "node:net";
+import { isIPv4, isIPv6 } from "node:net";
 
 /** The bytes of an address; undefined when the text is none. */
 export function ipBytes(text: string): Uint8Array | undefined {
@@ -22,11 +22,13 @@ function groupBytes(text: string): number[] {
   });
 }
 
-/** The address as everybody writes it (RFC 5952); undefined when there are not 4 or 16 bytes. */
+/**
+ * The address as the model has it: RFC 5952 without its §5, so that one that holds an IPv4 address
+ * is in hexadecimal too. Undefined when there are not 4 or 16 bytes.
+ */
 export function ipText(bytes: Uint8Array): string | undefined {
   if (bytes.length === 4) return bytes.join(".");
   if (bytes.length !== 16) return undefined;
   const hex = Buffer.from(bytes).toString("hex");
-  const address = hex.match(/.{4}/g)!.join(":");
-  return new SocketAddress({ address, family: "ipv6" }).address;
+  return new URL(`http://[${hex.match(/.{4}/g)!.join(":")}]`).hostname.slice(1, -1);
 }

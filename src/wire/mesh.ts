@@ -1,7 +1,7 @@
 /** Waystone's own resources: waypoints, routes, policies and settings, as JSON in a message. */
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { fromBinary } from "@bufbuild/protobuf";
 import type { AttachedRoute } from "../model/route.ts";
-import type { AuthorizationPolicy } from "../model/rule.ts";
+import type { AuthorizationPolicy, FieldMatch, FieldSet, Rule } from "../model/rule.ts";
 import type { MeshSettings } from "../model/settings.ts";
 import type { Waypoint } from "../model/waypoint.ts";
 import {
@@ -11,12 +11,15 @@ import {
   WaypointSchema,
 } from "./gen/waystone/mesh_pb.ts";
 import {
+  count,
   flag,
   JsonReader,
+  jsonMessage,
   list,
   number,
   objectRef,
   oneOf,
+  port,
   position,
   record,
   text,
@@ -33,11 +36,11 @@ const stringMatch = union("type", {
   presence: record({}),
   template: record({ value: text }),
 });
-const cidr = record({ bytes: text, prefixLength: number, text });
+const cidr = record({ bytes: text, prefixLength: count, text });
 const fieldValue = union("type", {
   string: record({ match: stringMatch, text }),
   cidr: record({ cidr, text }),
-  port: record({ port: number, text }),
+  port: record({ port, text }),
 });
 const field = record(
   {
@@ -51,7 +54,7 @@ const field = record(
   { position },
 );
 const rule = record(
-  { index: number, from: list(list(field)), to: list(list(field)), when: list(field) },
+  { index: count, from: list(list(field)), to: list(list(field)), when: list(field) },
   { position },
 );
 const policy = record(
@@ -74,14 +77,11 @@ const httpMatch = record(
   },
   { method: text },
 );
-const backend = record(
-  { weight: number, port: number },
-  { service: text, problem: text, position },
-);
+const backend = record({ weight: count, port }, { service: text, problem: text, position });
 const routeRule = record(
   {
     name: text,
-    index: number,
+    index: count,
     matches: list(httpMatch),
     backends: list(backend),
     requestTimeoutMs: number,
@@ -107,7 +107,7 @@ const waypoint = record(
     className: text,
     trafficType: oneOf("service", "workload", "all", "none"),
     service: text,
-    hbonePort: number,
+    hbonePort: port,
     identities: list(text),
     isReady: flag,
     source: objectRef,
@@ -125,23 +125,21 @@ const settings = record({
   accessLogFile: text,
   accessLogEncoding: oneOf("TEXT", "JSON"),
   accessLogFormat: text,
-  connectTimeoutMs: number,
-  hboneIdleTimeoutMs: number,
-  protocolDetectionTimeoutMs: number,
+  connectTimeoutMs: count,
+  hboneIdleTimeoutMs: count,
+  protocolDetectionTimeoutMs: count,
   pathNormalization: oneOf("NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"),
-  retryAttempts: number,
+  retryAttempts: count,
   compatibility: oneOf("waystone", "istio"),
 });
 
 const WAYPOINT = new JsonReader<Waypoint>(waypoint);
-const ROUTES = new JsonReader<readonly AttachedRoute[]>(
-  list(record({ route, ports: list(number) })),
-);
+const ROUTES = new JsonReader<readonly AttachedRoute[]>(list(record({ route, ports: list(port) })));
 const POLICIES = new JsonReader<readonly AuthorizationPolicy[]>(list(policy));
 const SETTINGS = new JsonReader<MeshSettings>(settings);
 
 export function encodeWaypoint(value: Waypoint): Uint8Array {
-  return toBinary(WaypointSchema, create(WaypointSchema, { json: JSON.stringify(value) }));
+  return jsonMessage(value);
 }
 
 export function decodeWaypoint(bytes: Uint8Array): Waypoint {
@@ -149,25 +147,63 @@ export function decodeWaypoint(bytes: Uint8Array): Waypoint {
 }
 
 export function encodeRoutes(value: readonly AttachedRoute[]): Uint8Array {
-  const message = create(AttachedRoutesSchema, { json: JSON.stringify(value) });
-  return toBinary(AttachedRoutesSchema, message);
+  return jsonMessage(value);
 }
 
 export function decodeRoutes(bytes: Uint8Array): readonly AttachedRoute[] {
-  return ROUTES.read(fromBinary(AttachedRoutesSchema, bytes).json);
+  const routes = ROUTES.read(fromBinary(AttachedRoutesSchema, bytes).json);
+  for (const { route } of routes) {
+    checkMs(route.createdMs);
+    for (const { requestTimeoutMs } of route.rules) checkMs(requestTimeoutMs);
+  }
+  return routes;
+}
+
+/** JSON reads 1e999 as infinity. */
+function checkMs(value: number): void {
+  if (!Number.isSafeInteger(value)) throw new Error(`${value} is no time`);
 }
 
 export function encodePolicies(value: readonly AuthorizationPolicy[]): Uint8Array {
-  const message = create(TargetPoliciesSchema, { json: JSON.stringify(value) });
-  return toBinary(TargetPoliciesSchema, message);
+  return jsonMessage(value);
 }
 
 export function decodePolicies(bytes: Uint8Array): readonly AuthorizationPolicy[] {
-  return POLICIES.read(fromBinary(TargetPoliciesSchema, bytes).json);
+  const policies = POLICIES.read(fromBinary(TargetPoliciesSchema, bytes).json);
+  return policies.map((policy) => ({ ...policy, rules: policy.rules.map(checkRule) }));
+}
+
+function checkRule(rule: Rule): Rule {
+  const { from, to, when } = rule;
+  return { ...rule, from: from.map(checkFields), to: to.map(checkFields), when: checkFields(when) };
+}
+
+function checkFields(fields: FieldSet): FieldSet {
+  return fields.map((field) => {
+    for (const value of [...field.values, ...field.notValues]) {
+      if (value.type === "cidr") checkRange(value.cidr.bytes, value.cidr.prefixLength);
+    }
+    return isKnown(field.field) ? field : { ...field, field: `unsupported:${field.field}` };
+  });
+}
+
+const FIELDS: ReadonlySet<string> = new Set<FieldMatch["field"]>([
+  ...(["principal", "namespace", "serviceAccount", "sourceIp", "remoteIp"] as const),
+  ...(["requestPrincipal", "host", "port", "method", "path", "destinationIp", "sni"] as const),
+]);
+
+/** One that only a newer control plane knows fails closed, as what nobody can evaluate does. */
+function isKnown(field: string): boolean {
+  return FIELDS.has(field) || /^(header|unsupported):/.test(field);
+}
+
+function checkRange(bytes: string, prefixLength: number): void {
+  if (!/^(?:[0-9a-f]{8}|[0-9a-f]{32})$/.test(bytes)) throw new Error(`no address: ${bytes}`);
+  if (prefixLength > bytes.length * 4) throw new Error(`a prefix of ${prefixLength} bits`);
 }
 
 export function encodeSettings(value: MeshSettings): Uint8Array {
-  return toBinary(MeshSettingsSchema, create(MeshSettingsSchema, { json: JSON.stringify(value) }));
+  return jsonMessage(value);
 }
 
 export function decodeSettings(bytes: Uint8Array): MeshSettings {

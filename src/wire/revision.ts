@@ -14,5 +14,6 @@ export function encodeRevision({ id, digest }: RevisionStamp): EncodedResource {
 /** Throws when the bytes are none. */
 export function decodeRevision(bytes: Uint8Array): RevisionStamp {
   const { id, digest } = fromBinary(RevisionSchema, bytes);
+  if (id > Number.MAX_SAFE_INTEGER) throw new Error(`revision ${id} is out of range`);
   return { id: Number(id), digest };
 }

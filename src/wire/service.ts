@@ -2,7 +2,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { ObjectRef, SourcePosition } from "../model/object-ref.ts";
 import type { LoadBalancing, Service, ServicePort } from "../model/service.ts";
-import { nameOf } from "./enums.ts";
+import { nameOf, portOf } from "./enums.ts";
 import { originExtension, readOrigin } from "./extension.ts";
 import {
   type BindingOrigin,
@@ -97,6 +97,8 @@ function encodeLoadBalancing(lb: LoadBalancing) {
 export function decodeService(message: WireService): Service {
   const { name, namespace, hostname } = message;
   if (namespace === "" || hostname === "") throw new Error("no namespace or hostname");
+  // The key is taken apart at its one slash.
+  if (`${namespace}${hostname}`.includes("/")) throw new Error("a slash in namespace or hostname");
   const origin = readOrigin(message.extensions, ORIGIN);
   const wanted = origin?.waypoint;
   const isUnusable = message.waypoint === undefined && wanted?.reason !== undefined;
@@ -108,8 +110,13 @@ export function decodeService(message: WireService): Service {
     addresses: message.addresses.map(({ address }) => addressText(address)),
     ports: message.ports.map((port, index): ServicePort => {
       const protocol = nameOf(Port_AppProtocol, port.appProtocol, "app_protocol");
-      const { servicePort, targetPort } = port;
-      return { port: servicePort, targetPort, name: origin?.portNames[index] ?? "", protocol };
+      const name = origin?.portNames[index] ?? "";
+      return {
+        port: portOf(port.servicePort),
+        targetPort: portOf(port.targetPort),
+        name,
+        protocol,
+      };
     }),
     subjectAltNames: message.subjectAltNames,
     waypoint: isUnusable

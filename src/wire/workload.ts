@@ -2,7 +2,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { ObjectRef } from "../model/object-ref.ts";
 import type { Workload } from "../model/workload.ts";
-import { nameOf } from "./enums.ts";
+import { nameOf, portOf } from "./enums.ts";
 import { originExtension, readOrigin } from "./extension.ts";
 import {
   type BindingOrigin,
@@ -145,5 +145,9 @@ export function decodeWorkload(message: WireWorkload): Workload {
 
 function decodePorts([service, { ports }]: [string, PortList]): [string, Map<number, number>] {
   if (!service.includes("/")) throw new Error(`services: ${service} has no namespace`);
-  return [service, new Map(ports.map(({ servicePort, targetPort }) => [servicePort, targetPort]))];
+  const targets = new Map<number, number>();
+  for (const { servicePort, targetPort } of ports) {
+    targets.set(portOf(servicePort), portOf(targetPort));
+  }
+  return [service, targets];
 }

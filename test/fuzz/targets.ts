@@ -8,6 +8,7 @@ import { http1Session } from "./targets/http1-session.ts";
 import { http2Client, http2Server } from "./targets/http2.ts";
 import { meshResources } from "./targets/mesh-resources.ts";
 import { accessLogFormat, yamlObjects } from "./targets/operator-texts.ts";
+import { resources } from "./targets/resources.ts";
 import { socks5 } from "./targets/socks5.ts";
 import { authority, baggage, path } from "./targets/texts.ts";
 import { http1Backend, http2Lists } from "./targets/waypoint.ts";
@@ -15,6 +16,7 @@ import { http1Backend, http2Lists } from "./targets/waypoint.ts";
 export const TARGETS: readonly Target[] = [
   ...[hpack, huffman, http2Server, http2Client, http1Request, http1Response, http1Body],
   ...[dnsQuery, dnsAnswer],
+  resources,
   ...[
     http1Session,
     http1Backend,

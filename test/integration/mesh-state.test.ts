@@ -10,58 +10,14 @@ import type { ParsedObject } from "../../src/api/object.ts";
 import { readObjects } from "../../src/api/read-objects.ts";
 import { ControlPlane } from "../../src/control/control-plane.ts";
 import { MeshResources } from "../../src/control/serve/mesh-resources.ts";
-import type { Snapshot } from "../../src/model/snapshot.ts";
 import {
   type EncodedResource,
   RESOURCE_TYPES,
   type ResourceBatch,
-  type ResourceSource,
   type ResourceType,
 } from "../../src/wire/resource.ts";
 import { generateMesh } from "../support/generated-mesh.ts";
-
-const INDEXES = [
-  "services",
-  "workloads",
-  "endpoints",
-  "addresses",
-  "waypoints",
-  "policies",
-  "l4Policies",
-  "l4PoliciesByNamespace",
-  "routes",
-] as const;
-
-function contents(snapshot: Snapshot): unknown {
-  const indexes = INDEXES.map((name) => [
-    name,
-    Object.fromEntries([...snapshot[name].entries()].sort(([a], [b]) => (a < b ? -1 : 1))),
-  ]);
-  return {
-    revision: snapshot.revision,
-    settings: snapshot.settings,
-    ...Object.fromEntries(indexes),
-  };
-}
-
-/** All of it, as a first answer brings it. */
-function whole(source: ResourceSource): ResourceBatch {
-  const types = Object.values(RESOURCE_TYPES);
-  const upserted = types.flatMap((type) => [...source.resources(type).values()]);
-  return { revision: source.revision, upserted, removed: [] };
-}
-
-function feed(state: MeshState, batch: ResourceBatch): string[] {
-  const problems = state.types.flatMap((type) => [
-    ...state.stage(
-      type,
-      batch.upserted.filter((resource) => resource.type === type),
-      batch.removed.filter((one) => one.type === type).map(({ name }) => name),
-    ),
-  ]);
-  const refusal = state.commit(batch.revision);
-  return refusal === undefined ? problems : [...problems, refusal];
-}
+import { contents, feed, whole } from "../support/over-the-wire.ts";
 
 const FIXTURES = new URL("../fixtures/translate/", import.meta.url);
 
@@ -150,6 +106,102 @@ test("a service that comes back brings its workloads with it", () => {
   control.apply({ upserted: [service], removed: [] });
   const names = batches[0]!.upserted.map((resource) => resource.name);
   expect(names.filter((one) => one.includes("//Pod/ns-0/svc-1-"))).toHaveLength(2);
+});
+
+test("edits of single objects arrive, each in a batch of its own", () => {
+  const generated = generateMesh({ services: 12, podsPerService: () => 3 });
+  const edits = fc.array(
+    fc.oneof(
+      fc.record({ service: fc.nat(11), pod: fc.nat(4), isReady: fc.boolean() }),
+      fc.record({ service: fc.nat(11), weights: fc.tuple(fc.nat(5), fc.nat(5)) }),
+      fc.record({ isIstio: fc.boolean() }),
+    ),
+    { minLength: 1, maxLength: 8 },
+  );
+  fc.assert(
+    fc.property(edits, (all) => {
+      const control = new ControlPlane({ enrolment: "label" });
+      control.apply({ upserted: generated.objects, removed: [] });
+      const source = new MeshResources(control);
+      const state = new MeshState();
+      feed(state, whole(source));
+      source.subscribe((batch) => expect(feed(state, batch)).toEqual([]));
+      for (const edit of all) {
+        if ("pod" in edit) {
+          const { service, pod, isReady } = edit;
+          control.apply({ upserted: [generated.pod(service, pod, { isReady })], removed: [] });
+        } else if ("weights" in edit) {
+          const { service, weights } = edit;
+          control.apply({ upserted: [generated.route(service, { weights })], removed: [] });
+        } else {
+          const config = `compatibility: ${edit.isIstio ? "istio" : "waystone"}\n`;
+          control.apply({ upserted: [configMap("waystone", "config", config)], removed: [] });
+        }
+        expect(contents(state.current)).toEqual(contents(control.current));
+      }
+      expect(state.current.revision).toBe(source.revision.id);
+      // One who comes now is told the same as one who was there from the start.
+      const late = new MeshState();
+      expect(feed(late, whole(source))).toEqual([]);
+      expect(contents(late.current)).toEqual(contents(state.current));
+    }),
+    { numRuns: 30 },
+  );
+});
+
+function configMap(name: string, key: string, text: string): ParsedObject {
+  const position = { file: "settings.yaml", line: 1, column: 1 };
+  const metadata = { name, namespace: "istio-system" };
+  const value = { apiVersion: "v1", kind: "ConfigMap", metadata, data: { [key]: text } };
+  return { kind: "ConfigMap", value, position, positionOf: () => position } as ParsedObject;
+}
+
+test("what is sent again as it was keeps its identity", () => {
+  const generated = generateMesh({ services: 2, podsPerService: () => 1 });
+  const control = new ControlPlane({ enrolment: "label" });
+  control.apply({ upserted: generated.objects, removed: [] });
+  const source = new MeshResources(control);
+  const state = new MeshState();
+  feed(state, whole(source));
+  const before = state.current;
+  expect(feed(state, whole(source))).toEqual([]);
+  expect(state.current.workloads).toBe(before.workloads);
+  expect(state.current.policies).toBe(before.policies);
+});
+
+test("a service that begins to take unhealthy instances has them sent again", () => {
+  const generated = generateMesh({ services: 2, podsPerService: () => 2 });
+  const control = new ControlPlane({ enrolment: "label" });
+  control.apply({ upserted: generated.objects, removed: [] });
+  const source = new MeshResources(control);
+  const batches: ResourceBatch[] = [];
+  source.subscribe((batch) => batches.push(batch));
+  const service = generated.objects.find(
+    ({ kind, value }) => kind === "Service" && value.metadata.name === "svc-1",
+  )!;
+  const value = { ...service.value, spec: { ...specOf(service), publishNotReadyAddresses: true } };
+  control.apply({ upserted: [{ ...service, value }], removed: [] });
+  const names = batches[0]!.upserted.map((resource) => resource.name);
+  expect(names.filter((one) => one.includes("//Pod/ns-0/svc-1-"))).toHaveLength(2);
+  expect(names).toHaveLength(3);
+});
+
+function specOf(object: ParsedObject): object {
+  return (object.value as unknown as { spec: object }).spec;
+}
+
+test("settings, routes and policies are taken under their own names alone", () => {
+  const generated = generateMesh({ services: 1, podsPerService: () => 1 });
+  const control = new ControlPlane({ enrolment: "label" });
+  control.apply({ upserted: generated.objects, removed: [] });
+  const source = new MeshResources(control);
+  const state = new MeshState();
+  for (const type of [RESOURCE_TYPES.settings, RESOURCE_TYPES.routes, RESOURCE_TYPES.policies]) {
+    const [resource] = source.resources(type).values();
+    const problems = state.stage(type, [{ ...resource!, name: "elsewhere" }], []);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toMatch(/^elsewhere: (it calls itself mesh|that is no name of a target)$/);
+  }
 });
 
 function oneService(bytes: Uint8Array, name = "a/b"): EncodedResource {

@@ -99,6 +99,10 @@ const FILTERS_OF_HTTP: Refinements = Object.fromEntries(
   ]),
 );
 
+const NAMED_PORTS: Schema = {
+  additionalProperties: { type: "integer", minimum: 1, maximum: 65535 },
+};
+
 export const REFINEMENTS: Readonly<Record<string, Refinements>> = {
   AuthorizationPolicy: TARGETS,
   HTTPRoute: {
@@ -123,18 +127,24 @@ export const REFINEMENTS: Readonly<Record<string, Refinements>> = {
   Service: {
     "spec.ports[].port": { minimum: 1, maximum: 65535 },
     "spec.ports[].nodePort": { minimum: 0, maximum: 65535 },
+    "spec.ports[].targetPort": { minimum: 1, maximum: 65535 },
   },
   ServiceEntry: {
     spec: { allOf: [oneAtMost("workloadSelector", "endpoints")] },
-    "spec.hosts[]": { not: { const: "*" }, description: "a wildcard needs a domain" },
+    "spec.hosts[]": {
+      pattern: "^(?!\\*$)[-A-Za-z0-9_.*]{1,255}$",
+      description: 'a host name (letters, digits, "-" and "."; a wildcard needs a domain)',
+    },
     "spec.ports[].number": { minimum: 1, maximum: 65535 },
     "spec.ports[].targetPort": { minimum: 0, maximum: 65535 },
+    "spec.endpoints[].ports": NAMED_PORTS,
   },
   WorkloadEntry: {
     spec: {
       anyOf: [{ required: ["address"] }, { required: ["network"] }],
       description: "address is required (without network)",
     },
+    "spec.ports": NAMED_PORTS,
   },
 };
 

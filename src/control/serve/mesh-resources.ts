@@ -2,8 +2,8 @@
  * The mesh as resources: each encoded once when it changes, for all clients.
  *
  * A swap of the Snapshot costs what is different in it. When a service comes back under a name that
- * it had before, the workloads behind it are sent again: a ztunnel that drops a service drops what
- * it knew of its endpoints (protocols.md §8).
+ * it had before, or begins to take unhealthy instances, the workloads behind it are sent again: a
+ * ztunnel that drops a service, or passes over an instance, keeps nothing of it (protocols.md §8).
  */
 import { differences } from "../../kit/sharded-map.ts";
 import type { Service } from "../../model/service.ts";
@@ -91,18 +91,20 @@ export class MeshResources implements ResourceSource {
     if (now.settings !== previous?.settings) {
       changes.upsert(settings, SETTINGS_NAME, encodeSettings(now.settings));
     }
-    if (previous !== undefined) this.#touchReturned(now, previous, changes);
+    if (previous !== undefined) touchEndpoints(now, previous, changes);
     this.#revision = { id: now.revision, digest: this.#digest.toString() };
     return changes.batch(this.#revision);
   }
+}
 
-  /** Workloads behind services that are new: endpoints of a name that had been there before. */
-  #touchReturned(now: Snapshot, previous: Snapshot, changes: Changes): void {
-    for (const [key, service] of differences(previous.services, now.services)) {
-      if (service === undefined || previous.services.get(key) !== undefined) continue;
-      for (const { workloadUid } of now.endpoints.get(key) ?? []) {
-        changes.touch(RESOURCE_TYPES.address, workloadUid);
-      }
+/** Workloads behind services that are new, or take other instances than before. */
+function touchEndpoints(now: Snapshot, previous: Snapshot, changes: Changes): void {
+  for (const [key, service] of differences(previous.services, now.services)) {
+    if (service === undefined) continue;
+    const before = previous.services.get(key)?.loadBalancing.healthPolicy;
+    if (service.loadBalancing.healthPolicy === before) continue;
+    for (const { workloadUid } of now.endpoints.get(key) ?? []) {
+      changes.touch(RESOURCE_TYPES.address, workloadUid);
     }
   }
 }
