@@ -27,6 +27,10 @@ const BUDGETS = {
   body1k: ["1 KiB bodies", 0.3],
   body64k: ["64 KiB bodies", 0.75],
   tcp: ["TCP, per byte", 1.05],
+  h2: ["HTTP/2 in the tunnel, saturated", 0.6],
+  h2rate: ["HTTP/2 in the tunnel at 2,000/s", 0.6],
+  grpc: ["gRPC in the tunnel, saturated", 0.6],
+  grpcrate: ["gRPC in the tunnel at 2,000/s", 0.6],
   idle: ["memory of 10,000 idle tunnels on 100 connections", 1.0],
   idleconns: ["memory of 5,000 connections with an idle tunnel each", 1.0],
 };
