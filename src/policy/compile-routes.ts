@@ -10,7 +10,7 @@
  */
 import type {
   AttachedRoute,
-  Backend,
+  HttpBackend,
   HttpRoute,
   HttpRouteRule,
   ValueMatch,
@@ -43,7 +43,7 @@ export class WeightedChoice implements RouteChoice {
     this.#total = totalWeight(rule);
   }
 
-  chooseBackend(draw: number): Backend | undefined {
+  chooseBackend(draw: number): HttpBackend | undefined {
     const { backends } = this.rule;
     let left = draw * this.#total;
     for (let i = 0; i < backends.length; i++) {
@@ -59,13 +59,13 @@ export class DefaultChoice implements RouteChoice {
   readonly route = undefined;
   readonly rule = undefined;
   readonly name = "default";
-  readonly #backend: Backend | undefined;
+  readonly #backend: HttpBackend | undefined;
 
-  constructor(backend: Backend | undefined) {
+  constructor(backend: HttpBackend | undefined) {
     this.#backend = backend;
   }
 
-  chooseBackend(_draw: number): Backend | undefined {
+  chooseBackend(_draw: number): HttpBackend | undefined {
     return this.#backend;
   }
 }
@@ -287,7 +287,7 @@ export const NO_ROUTE_PLAN: RoutePlan = { choose: (_facts, fallback) => fallback
 export class ServiceRoutePlan implements RoutePlan {
   readonly #table: RouteTable;
 
-  constructor(routes: readonly AttachedRoute[]) {
+  constructor(routes: readonly AttachedRoute<HttpRoute>[]) {
     this.#table = new RouteTable(
       routes.map((attached) => attached.route),
       new Choices(),
@@ -306,7 +306,7 @@ export class ServiceRoutePlan implements RoutePlan {
 export class GatewayRoutePlan implements RoutePlan {
   readonly #tables = new Map<string, RouteTable>();
 
-  constructor(routes: readonly AttachedRoute[]) {
+  constructor(routes: readonly AttachedRoute<HttpRoute>[]) {
     const byHostname = new Map<string, HttpRoute[]>();
     for (const { route } of routes) {
       for (const hostname of new Set(route.hostnames.length > 0 ? route.hostnames : ["*"])) {

@@ -17,7 +17,7 @@ import {
   WORKLOAD_HOP,
   workloadOf,
 } from "../../test/policy/mesh.ts";
-import type { Backend, HttpMatch, HttpRoute } from "../model/route.ts";
+import type { HttpBackend, HttpMatch, HttpRoute } from "../model/route.ts";
 import type { FieldMatch, Rule } from "../model/rule.ts";
 import { decide } from "./decide.ts";
 import { httpDecider, l4Decider } from "./decider.ts";
@@ -216,13 +216,18 @@ describe("l4Decider()", () => {
   });
 });
 
-function backend(name: string, weight: number, service: string | undefined = `n/${name}`): Backend {
+function backend(
+  name: string,
+  weight: number,
+  service: string | undefined = `n/${name}`,
+): HttpBackend {
   return {
     weight,
     service,
     port: 80,
     problem: service ? undefined : "BackendNotFound",
     position: undefined,
+    filters: [],
   };
 }
 
@@ -303,7 +308,7 @@ describe("chooseRoute()", () => {
 });
 
 describe("chooseBackend()", () => {
-  const decideWith = (backends: Backend[], draw: number) => {
+  const decideWith = (backends: HttpBackend[], draw: number) => {
     const route = routeOf("r", [{ matches: [path("/")], backends }]);
     const routes = { [ON_SERVICE]: [{ route, ports: [] }] };
     return decide(snapshotOf({ routes }), HTTP_HOP, request(), draw);

@@ -8,7 +8,7 @@
  * Order at a waypoint: CUSTOM, DENY, ALLOW. No ALLOW policy at all means allowed. AUDIT policies
  * and dry runs decide nothing; the trace reports them.
  */
-import type { AttachedRoute, Backend } from "../model/route.ts";
+import type { AttachedRoute, HttpBackend, HttpRoute } from "../model/route.ts";
 import type { AuthorizationPolicy, L4Policy, PolicyAction } from "../model/rule.ts";
 import type { Service } from "../model/service.ts";
 import type { MeshSettings } from "../model/settings.ts";
@@ -88,8 +88,8 @@ const l4Deciders = new WeakMap<Workload, CompiledL4Decider>();
 const l4Compiled = new WeakMap<L4Policy, CompiledL4Policy>();
 const httpDeciders = new WeakMap<Service | Workload, Map<string, CompiledHttpDecider>>();
 const compiled = new WeakMap<MeshSettings, WeakMap<AuthorizationPolicy, CompiledPolicy>>();
-const servicePlans = new WeakMap<readonly AttachedRoute[], Map<number, RoutePlan>>();
-const gatewayPlans = new WeakMap<readonly AttachedRoute[], RoutePlan>();
+const servicePlans = new WeakMap<readonly AttachedRoute<HttpRoute>[], Map<number, RoutePlan>>();
+const gatewayPlans = new WeakMap<readonly AttachedRoute<HttpRoute>[], RoutePlan>();
 
 /** All of the snapshot that a decider depends on. */
 function inputsOf(snapshot: Snapshot, waypoint: string, service: string | undefined): unknown[] {
@@ -198,8 +198,8 @@ class CompiledHttpDecider implements HttpDecider {
   }
 }
 
-function itself(service: string, port: number): Backend {
-  return { weight: 1, service, port, problem: undefined, position: undefined };
+function itself(service: string, port: number): HttpBackend {
+  return { weight: 1, service, port, problem: undefined, position: undefined, filters: [] };
 }
 
 function planOf(snapshot: Snapshot, waypoint: string, service: string, port: number): RoutePlan {

@@ -13,7 +13,7 @@ import {
   snapshotOf,
   WORKLOAD_HOP,
 } from "../../test/policy/mesh.ts";
-import type { Backend, HttpMatch } from "../model/route.ts";
+import type { HttpBackend, HttpMatch } from "../model/route.ts";
 import type { AuthorizationPolicy, FieldMatch, Rule } from "../model/rule.ts";
 import { explain } from "./explain.ts";
 import { renderDecision } from "./render.ts";
@@ -132,15 +132,23 @@ describe("renderDecision()", () => {
   });
 });
 
-const backends: Backend[] = [
+const backends: HttpBackend[] = [
   {
     weight: 90,
     service: "default/reviews-v1.default.svc.cluster.local",
     port: 9080,
     problem: undefined,
     position: at(31),
+    filters: [],
   },
-  { weight: 10, service: undefined, port: 9080, problem: "BackendNotFound", position: at(32) },
+  {
+    weight: 10,
+    service: undefined,
+    port: 9080,
+    problem: "BackendNotFound",
+    position: at(32),
+    filters: [],
+  },
 ];
 
 function match(value: string, parts: Partial<HttpMatch> = {}): HttpMatch {

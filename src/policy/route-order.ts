@@ -4,12 +4,13 @@
  * that before a regular expression; then a method, the number of headers, of query parameters, the
  * older route, the route's name, the rule, the match.
  */
-import type {
-  AttachedRoute,
-  HttpMatch,
-  HttpRoute,
-  HttpRouteRule,
-  PathMatch,
+import {
+  type AttachedRoute,
+  type HttpMatch,
+  type HttpRoute,
+  type HttpRouteRule,
+  isHttpRoute,
+  type PathMatch,
 } from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import { compileRegex } from "./match/regex.ts";
@@ -25,16 +26,26 @@ export interface RouteCandidate {
 /** The routes that count for a service port, and where they come from (D6). */
 export interface ServiceRoutes {
   readonly from: "service" | "gateway" | "default";
-  readonly routes: readonly AttachedRoute[];
+  readonly routes: readonly AttachedRoute<HttpRoute>[];
 }
 
 const NO_ROUTES: readonly AttachedRoute[] = [];
+const httpRoutes = new WeakMap<readonly AttachedRoute[], readonly AttachedRoute<HttpRoute>[]>();
+
+/** Those for requests; the same list for the same list. */
+function httpRoutesIn(routes: readonly AttachedRoute[]): readonly AttachedRoute<HttpRoute>[] {
+  const known = httpRoutes.get(routes);
+  if (known !== undefined) return known;
+  const found = routes.filter(isHttpRoute);
+  httpRoutes.set(routes, found);
+  return found;
+}
 
 /** A Service with a route of its own, be it for another port, ignores the Gateway's (D6). */
 export function routesOf(snapshot: Snapshot, waypoint: string, service: string): ServiceRoutes {
-  const own = snapshot.routes.get(`Service/${service}`) ?? NO_ROUTES;
+  const own = httpRoutesIn(snapshot.routes.get(`Service/${service}`) ?? NO_ROUTES);
   if (own.length > 0) return { from: "service", routes: own };
-  const shared = snapshot.routes.get(`Gateway/${waypoint}`) ?? NO_ROUTES;
+  const shared = httpRoutesIn(snapshot.routes.get(`Gateway/${waypoint}`) ?? NO_ROUTES);
   return { from: shared.length > 0 ? "gateway" : "default", routes: shared };
 }
 

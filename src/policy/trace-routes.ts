@@ -149,7 +149,7 @@ function defaultRoute(service: string | undefined, port: number) {
   const backend =
     service === undefined
       ? undefined
-      : { weight: 1, service, port, problem: undefined, position: undefined };
+      : { weight: 1, service, port, problem: undefined, position: undefined, filters: [] };
   return (candidates: readonly RouteCandidateTrace[], notes: readonly string[]): TracedRoute => ({
     choice: new DefaultChoice(backend),
     trace: {

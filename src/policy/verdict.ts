@@ -3,7 +3,7 @@
  * shared by every request they hold for, so answering allocates nothing.
  */
 import type { SourcePosition } from "../model/object-ref.ts";
-import type { Backend, HttpRoute, HttpRouteRule } from "../model/route.ts";
+import type { HttpBackend, HttpRoute, HttpRouteRule } from "../model/route.ts";
 
 export interface Verdict {
   readonly isAllowed: boolean;
@@ -22,7 +22,7 @@ export interface RouteChoice {
   /** As access logs name it: `<namespace>.<name>.<rule>`, or `default`. */
   readonly name: string;
   /** Weighted choice by a draw from [0, 1). undefined: nothing to choose from (500). */
-  chooseBackend(draw: number): Backend | undefined;
+  chooseBackend(draw: number): HttpBackend | undefined;
 }
 
 export const NO_ALLOW_POLICIES: Verdict = {

@@ -6,7 +6,13 @@
  */
 import type { BackendRef, HTTPRoute, HTTPRouteRule } from "../api/http-route.ts";
 import type { FieldPath, ParsedObject } from "../api/object.ts";
-import type { AttachedRoute, Backend, HttpRoute, HttpRouteRule } from "../model/route.ts";
+import type {
+  AttachedRoute,
+  HttpBackend,
+  HttpRoute,
+  HttpRouteRule,
+  RouteFilter,
+} from "../model/route.ts";
 import { type AttachSurroundings, attachRoute, type RouteTarget } from "./attach.ts";
 import {
   type BackendProblem,
@@ -55,6 +61,7 @@ export function translateRoute(
   const targets = attachRoute(object, shared, near, findings);
   const hostnames = hostnamesOf(object, targets, findings);
   const route: HttpRoute = {
+    kind: "HTTPRoute",
     key: keyOf(object),
     source: refOf(object),
     createdMs: createdMsOf(object),
@@ -95,8 +102,13 @@ function translateRule(
     name: rule.name ?? String(index),
     index,
     matches,
+    filters: [],
     backends,
+    problem: undefined,
     requestTimeoutMs: timeoutOf(rule, path, findings),
+    backendRequestTimeoutMs: 0,
+    retry: undefined,
+    sessionPersistence: undefined,
     position: object.positionOf(path),
   };
 }
@@ -119,7 +131,7 @@ function translateBackend(
   path: FieldPath,
   isUnsupportedRule: boolean,
   { object, near, findings, problems }: RuleContext,
-): Backend {
+): HttpBackend {
   const resolved = resolveBackend(ref, namespaceOf(object), object.positionOf(path), near);
   if (resolved.problem !== undefined) {
     problems.push(resolved);
@@ -127,9 +139,10 @@ function translateBackend(
     findings.report(code, `${resolved.message}: its share of the requests is answered 500`, path);
   }
   const isUnsupported = reportFilters(ref.filters, [...path, "filters"], findings);
-  if (!isUnsupported && !isUnsupportedRule) return resolved.backend;
+  const filters: readonly RouteFilter[] = [];
+  if (!isUnsupported && !isUnsupportedRule) return { ...resolved.backend, filters };
   const problem: BackendProblem = "UnsupportedFilter";
-  return { ...resolved.backend, service: undefined, problem };
+  return { ...resolved.backend, filters, service: undefined, problem };
 }
 
 /** What of the route is not as it was written. */

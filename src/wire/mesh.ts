@@ -1,6 +1,6 @@
 /** Waystone's own resources: waypoints, routes, policies and settings, as JSON in a message. */
 import { fromBinary } from "@bufbuild/protobuf";
-import type { AttachedRoute } from "../model/route.ts";
+import type { AttachedRoute, HttpRouteRule } from "../model/route.ts";
 import type { AuthorizationPolicy, FieldMatch, FieldSet, Rule } from "../model/rule.ts";
 import type { MeshSettings } from "../model/settings.ts";
 import type { Waypoint } from "../model/waypoint.ts";
@@ -22,6 +22,7 @@ import {
   port,
   position,
   record,
+  type Shape,
   text,
   union,
 } from "./shapes.ts";
@@ -77,27 +78,74 @@ const httpMatch = record(
   },
   { method: text },
 );
-const backend = record({ weight: count, port }, { service: text, problem: text, position });
-const routeRule = record(
+const backendFields = { weight: count, port };
+const backendOptions = { service: text, problem: text, position };
+const backend = record(backendFields, backendOptions);
+
+const headerValues = list(record({ name: text, value: text }));
+const headerModifier = record({ set: headerValues, add: headerValues, remove: list(text) });
+const pathModifier = record({ type: oneOf("ReplaceFullPath", "ReplacePrefixMatch"), value: text });
+const filter = union("type", {
+  RequestHeaderModifier: record({ headers: headerModifier }),
+  ResponseHeaderModifier: record({ headers: headerModifier }),
+  RequestRedirect: record(
+    { statusCode: count },
+    { scheme: text, hostname: text, path: pathModifier, port },
+  ),
+  URLRewrite: record({}, { hostname: text, path: pathModifier }),
+  RequestMirror: record({ backend, share: number }),
+  CORS: record({
+    allowOrigins: list(text),
+    allowCredentials: flag,
+    allowMethods: list(text),
+    allowHeaders: list(text),
+    exposeHeaders: list(text),
+    maxAgeS: count,
+  }),
+  ExternalAuth: record({
+    protocol: oneOf("HTTP", "GRPC"),
+    backend,
+    pathPrefix: text,
+    allowedRequestHeaders: list(text),
+    allowedResponseHeaders: list(text),
+    bodyBytesMax: count,
+  }),
+});
+const retry = record(
+  { attempts: count, codes: list(count), grpcCodes: list(count) },
+  { backoffMs: number },
+);
+const sessionPersistence = record({
+  type: oneOf("Cookie", "Header"),
+  name: text,
+  absoluteTimeoutMs: number,
+  idleTimeoutMs: number,
+  isPermanent: flag,
+});
+const httpRule = record(
   {
     name: text,
     index: count,
     matches: list(httpMatch),
-    backends: list(backend),
+    filters: list(filter),
+    backends: list(record({ ...backendFields, filters: list(filter) }, backendOptions)),
     requestTimeoutMs: number,
+    backendRequestTimeoutMs: number,
   },
-  { position },
+  { problem: text, retry, sessionPersistence, position },
 );
-const route = record(
-  {
-    key: text,
-    source: objectRef,
-    createdMs: number,
-    rules: list(routeRule),
-    hostnames: list(text),
-  },
-  { position },
-);
+const connectionRule = record({ name: text, index: count, backends: list(backend) }, { position });
+const routeOf = (rule: Shape) =>
+  record(
+    { key: text, source: objectRef, createdMs: number, rules: list(rule), hostnames: list(text) },
+    { position },
+  );
+const route = union("kind", {
+  HTTPRoute: routeOf(httpRule),
+  GRPCRoute: routeOf(httpRule),
+  TLSRoute: routeOf(connectionRule),
+  TCPRoute: routeOf(connectionRule),
+});
 
 const waypoint = record(
   {
@@ -134,7 +182,9 @@ const settings = record({
 });
 
 const WAYPOINT = new JsonReader<Waypoint>(waypoint);
-const ROUTES = new JsonReader<readonly AttachedRoute[]>(list(record({ route, ports: list(port) })));
+const ROUTES = new JsonReader<readonly AttachedRoute[]>(
+  list(record({ route, ports: list(port) }, { consumer: text })),
+);
 const POLICIES = new JsonReader<readonly AuthorizationPolicy[]>(list(policy));
 const SETTINGS = new JsonReader<MeshSettings>(settings);
 
@@ -154,9 +204,18 @@ export function decodeRoutes(bytes: Uint8Array): readonly AttachedRoute[] {
   const routes = ROUTES.read(fromBinary(AttachedRoutesSchema, bytes).json);
   for (const { route } of routes) {
     checkMs(route.createdMs);
-    for (const { requestTimeoutMs } of route.rules) checkMs(requestTimeoutMs);
+    if (route.kind === "HTTPRoute" || route.kind === "GRPCRoute") route.rules.forEach(checkTimes);
   }
   return routes;
+}
+
+function checkTimes(rule: HttpRouteRule): void {
+  const { retry, sessionPersistence } = rule;
+  checkMs(rule.requestTimeoutMs);
+  checkMs(rule.backendRequestTimeoutMs);
+  checkMs(retry?.backoffMs ?? 0);
+  checkMs(sessionPersistence?.absoluteTimeoutMs ?? 0);
+  checkMs(sessionPersistence?.idleTimeoutMs ?? 0);
 }
 
 /** JSON reads 1e999 as infinity. */

@@ -3,7 +3,7 @@
  * is there meet often: most fields hold about as often as not.
  */
 import fc from "fast-check";
-import type { AttachedRoute, Backend, HttpMatch, HttpRoute } from "../../src/model/route.ts";
+import type { AttachedRoute, HttpBackend, HttpMatch, HttpRoute } from "../../src/model/route.ts";
 import type {
   AuthorizationPolicy,
   Cidr,
@@ -292,12 +292,12 @@ const httpMatch: fc.Arbitrary<HttpMatch> = fc
     queryParams: isPlain ? [] : [...v, ...w],
   }));
 
-const backend: fc.Arbitrary<Backend> = fc
+const backend: fc.Arbitrary<HttpBackend> = fc
   .record({
     weight: fc.integer({ min: 0, max: 3 }),
     service: fc.constantFrom("n/v1", "n/v2", undefined),
   })
-  .map((parts) => ({ ...parts, port: 80, problem: undefined, position: undefined }));
+  .map((parts) => ({ ...parts, port: 80, problem: undefined, position: undefined, filters: [] }));
 
 const HOSTNAMES = ["a.example.com", "*.example.com", "*.a.example.com", "b.test", "*"];
 
@@ -318,7 +318,7 @@ const route: fc.Arbitrary<HttpRoute> = fc
   })
   .map(({ rules, ...rest }) => routeOf("r", rules, rest));
 
-export const attachedRoutes: fc.Arbitrary<readonly AttachedRoute[]> = fc
+export const attachedRoutes: fc.Arbitrary<readonly AttachedRoute<HttpRoute>[]> = fc
   .array(fc.record({ route, ports: fc.constantFrom([], [], [80], [8080]) }), {
     minLength: 1,
     maxLength: 4,

@@ -170,6 +170,7 @@ export function routeOf(
   parts: Partial<HttpRoute> = {},
 ): HttpRoute {
   return {
+    kind: "HTTPRoute",
     key: `default/${name}`,
     source: source("HTTPRoute", name),
     createdMs: 0,
@@ -179,8 +180,13 @@ export function routeOf(
       name: String(index),
       index,
       matches: [],
+      filters: [],
       backends: [],
+      problem: undefined,
       requestTimeoutMs: 0,
+      backendRequestTimeoutMs: 0,
+      retry: undefined,
+      sessionPersistence: undefined,
       position: { file: `${name}.yaml`, line: 10 + index, column: 5 },
       ...rule,
     })),

@@ -248,8 +248,8 @@ export interface NaiveRoute {
 
 /** `default`: to the service itself; `none`: 404. */
 export function naiveRoute(
-  own: readonly AttachedRoute[],
-  shared: readonly AttachedRoute[],
+  own: readonly AttachedRoute<HttpRoute>[],
+  shared: readonly AttachedRoute<HttpRoute>[],
   port: number,
   facts: HttpFacts,
 ): NaiveRoute | "default" | "none" {

@@ -206,8 +206,8 @@ const UNASKED = {
 
 /** For each criterion of each route, whether the choice would change if it were not asked for. */
 function countCriteria(
-  all: readonly AttachedRoute[],
-  choose: (routes: readonly AttachedRoute[]) => ReturnType<typeof naiveRoute>,
+  all: readonly AttachedRoute<HttpRoute>[],
+  choose: (routes: readonly AttachedRoute<HttpRoute>[]) => ReturnType<typeof naiveRoute>,
   shares: Shares,
 ): void {
   const choice = nameOf(choose(all));

@@ -78,12 +78,27 @@ export function withRequestTimeout(base: Snapshot, requestTimeoutMs: number): Sn
     name: "0",
     index: 0,
     matches: [],
-    backends: [{ weight: 1, service: REVIEWS, port: 80, problem: undefined, position: POSITION }],
+    filters: [],
+    backends: [
+      {
+        weight: 1,
+        service: REVIEWS,
+        port: 80,
+        problem: undefined,
+        position: POSITION,
+        filters: [],
+      },
+    ],
+    problem: undefined,
     requestTimeoutMs,
+    backendRequestTimeoutMs: 0,
+    retry: undefined,
+    sessionPersistence: undefined,
     position: POSITION,
   };
   const attached: AttachedRoute = {
     route: {
+      kind: "HTTPRoute",
       key: "default/slow",
       source: { kind: "HTTPRoute", namespace: "default", name: "slow" },
       createdMs: 0,
