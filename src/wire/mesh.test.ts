@@ -75,7 +75,7 @@ test("a field that is not known yet fails closed", () => {
 
 function routesWith(createdMs: unknown): Uint8Array {
   const source = { kind: "HTTPRoute", namespace: "a", name: "r" };
-  const route = { key: "a/r", source, createdMs, rules: [], hostnames: [] };
+  const route = { kind: "HTTPRoute", key: "a/r", source, createdMs, rules: [], hostnames: [] };
   const text = JSON.stringify([{ route, ports: [] }]).replace('"1e999"', "1e999");
   return toBinary(AttachedRoutesSchema, create(AttachedRoutesSchema, { json: text }));
 }
