@@ -75,7 +75,7 @@ const BANNED = [
   [
     /from "node:http2"/,
     "the data path's HTTP/2 is net/http2 (DESIGN D3)",
-    /^src\/control\/serve\//,
+    /^src\/(control\/serve\/|agent\/grpc-)/,
   ],
   [/\beval\(|new Function\(/, "never build code from data", /^$/],
 ];

@@ -9,7 +9,7 @@
  * Whatever happens here, the sink keeps what it has: a proxy serves from its last configuration.
  */
 import { create, type JsonObject } from "@bufbuild/protobuf";
-import { createClient, type Transport } from "@connectrpc/connect";
+import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { log } from "../kit/log.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import {
@@ -31,10 +31,22 @@ export interface AdsClientOptions {
   readonly node: { readonly id: string; readonly metadata: JsonObject };
   readonly sink: ResourceSink;
   readonly registry?: MetricRegistry | undefined;
+  readonly firstResponseTimeoutMs?: number;
+  readonly backoffMaxMs?: number;
 }
 
 const BACKOFF_FIRST_MS = 10;
 const BACKOFF_MAX_MS = 15_000;
+/** A stream that lived for so long was no failure: the next one is tried at once. */
+const LASTED_MS = 1_000;
+/** The server owes an answer to each type, also when there is nothing to say. */
+const FIRST_RESPONSE_TIMEOUT_MS = 60_000;
+/** Answers that wait for a server that does not read them, and for how long. */
+const UNSENT_ANSWERS_MAX = 100;
+const UNREAD_TIMEOUT_MS = 30_000;
+/** For the server to take in why its revision is refused. */
+const FAREWELL_MS = 1_000;
+const PROBLEM_CHARACTERS_MAX = 4096;
 
 export class AdsClient {
   readonly #options: AdsClientOptions;
@@ -72,23 +84,28 @@ export class AdsClient {
   }
 
   async #run(): Promise<void> {
+    const { backoffMaxMs = BACKOFF_MAX_MS } = this.#options;
     let delayMs = BACKOFF_FIRST_MS;
     while (!this.#closing.signal.aborted) {
       let why = "the control plane has ended the stream";
+      const startMs = performance.now();
       try {
         await this.#stream();
       } catch (caught) {
         why = callFailure(caught);
-        this.#options.channel.failed();
       }
-      if (this.#closing.signal.aborted) return;
-      // A server whose every revision is refused is not to be asked in a tight loop.
-      if (this.#isConnected && !this.#isRefusing) delayMs = BACKOFF_FIRST_MS;
+      this.#options.channel.failed();
+      if (this.#closing.signal.aborted) break;
+      // A server that ends each stream, or sends what is refused, is not asked in a tight loop.
+      const hasLasted = performance.now() - startMs > LASTED_MS;
+      if (hasLasted && this.#isConnected && !this.#isRefusing) delayMs = BACKOFF_FIRST_MS;
       this.#setConnected(false, why);
-      await sleep(delayMs * (0.5 + Math.random()), this.#closing.signal);
-      delayMs = Math.min(delayMs * 2, BACKOFF_MAX_MS);
+      await sleep(delayMs * (0.5 + Math.random() / 2), this.#closing.signal);
+      delayMs = Math.min(delayMs * 2, backoffMaxMs);
       this.#metrics?.reconnects.add(1);
     }
+    this.#isConnected = false;
+    this.#metrics?.connected.set(0);
   }
 
   /** One stream, to its end. Throws when it breaks, and when what it brought cannot be taken. */
@@ -102,25 +119,42 @@ export class AdsClient {
     this.#closing.signal.addEventListener("abort", end);
     const outgoing = new Outgoing();
     for (const type of sink.types) outgoing.push(this.#firstRequest(type));
+    const { firstResponseTimeoutMs = FIRST_RESPONSE_TIMEOUT_MS } = this.#options;
+    const silence = setTimeout(() => ending.abort(noResponse()), firstResponseTimeoutMs);
+    let refusal: string | undefined;
     try {
       const { signal } = ending;
       const incoming = client.deltaAggregatedResources(outgoing, { headers, signal });
       for await (const response of incoming) {
+        clearTimeout(silence);
+        if (refusal !== undefined) continue;
         this.#setConnected(true, "");
-        const problem = await this.#take(response);
-        if (response.typeUrl === RESOURCE_TYPES.revision) this.#isRefusing = problem !== undefined;
-        outgoing.push(answerTo(response, problem));
-        if (problem !== undefined) this.#metrics?.refusals.child([response.typeUrl]).add(1);
+        refusal = await this.#answer(response, outgoing);
+        if (refusal === undefined) continue;
         // What was staged does not amount to what the server means: only a new start mends that.
-        if (problem !== undefined && response.typeUrl === RESOURCE_TYPES.revision) {
-          throw new Error(`revision refused: ${problem}`);
-        }
+        outgoing.end();
+        setTimeout(end, FAREWELL_MS).unref();
       }
+    } catch (caught) {
+      if (refusal === undefined) throw caught;
     } finally {
+      clearTimeout(silence);
       outgoing.end();
       this.#closing.signal.removeEventListener("abort", end);
       ending.abort();
     }
+    if (refusal !== undefined) throw new Error(`revision refused: ${refusal}`);
+  }
+
+  /** Takes a response and tells the server so. What it returns is why a revision is refused. */
+  async #answer(response: DeltaDiscoveryResponse, outgoing: Outgoing): Promise<string | undefined> {
+    const problem = await this.#take(response);
+    outgoing.push(answerTo(response, problem));
+    await outgoing.taken();
+    if (problem !== undefined) this.#metrics?.refusals.child([response.typeUrl]).add(1);
+    if (response.typeUrl !== RESOURCE_TYPES.revision) return undefined;
+    this.#isRefusing = problem !== undefined;
+    return problem;
   }
 
   #firstRequest(type: ResourceType): DeltaDiscoveryRequest {
@@ -151,8 +185,9 @@ export class AdsClient {
     });
     problems.push(...(await sink.stage(type, upserted, [...removed])));
     if (problems.length === 0) return undefined;
-    this.#log.warn({ type, problems: problems.slice(0, 10) }, "resources refused");
-    return problems.slice(0, 100).join("; ");
+    const text = problems.slice(0, 100).join("; ").slice(0, PROBLEM_CHARACTERS_MAX);
+    this.#log.warn({ type, count: problems.length, reason: text }, "resources refused");
+    return text;
   }
 
   async #commit({ resources }: DeltaDiscoveryResponse): Promise<string | undefined> {
@@ -203,10 +238,15 @@ function answerTo(
   });
 }
 
-/** Requests on their way out: one for each response, so never many. */
+function noResponse(): ConnectError {
+  return new ConnectError("no response", Code.DeadlineExceeded);
+}
+
+/** Requests on their way out; whoever adds them waits when they are not taken. */
 class Outgoing implements AsyncIterable<DeltaDiscoveryRequest> {
   readonly #waiting: DeltaDiscoveryRequest[] = [];
   #wake: (() => void) | undefined;
+  #onTaken: (() => void) | undefined;
   #isEnded = false;
 
   push(request: DeltaDiscoveryRequest): void {
@@ -214,14 +254,29 @@ class Outgoing implements AsyncIterable<DeltaDiscoveryRequest> {
     this.#wake?.();
   }
 
+  /** Resolves when few enough wait, rejects when they go on waiting. */
+  async taken(): Promise<void> {
+    if (this.#waiting.length <= UNSENT_ANSWERS_MAX) return;
+    await new Promise<void>((resolve, reject) => {
+      const give = () => reject(new Error("the control plane does not read"));
+      const timer = setTimeout(give, UNREAD_TIMEOUT_MS);
+      this.#onTaken = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
   end(): void {
     this.#isEnded = true;
     this.#wake?.();
+    this.#onTaken?.();
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<DeltaDiscoveryRequest> {
     while (true) {
       const next = this.#waiting.shift();
+      this.#onTaken?.();
       if (next !== undefined) yield next;
       else if (this.#isEnded) return;
       else {

@@ -1,10 +1,12 @@
 /**
- * A proxy's connection to the control plane: TLS 1.3 under the mesh's roots, the token of now on
- * each call (protocols.md §1.4). The roots are read again when they may have changed: after a call
- * that failed, and every few minutes.
+ * A proxy's connection to the control plane: TLS 1.3 under the mesh's roots, the name of the
+ * address checked, the token of now on each call (protocols.md §1.4). The roots are read again
+ * when they may have changed: after a call that failed, and every few minutes.
  */
+import { connect, type TLSSocket } from "node:tls";
 import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import { GrpcSession } from "./grpc-session.ts";
 
 export interface GrpcChannelOptions {
   readonly host: string;
@@ -13,21 +15,43 @@ export interface GrpcChannelOptions {
   readonly roots: () => Promise<string>;
   readonly token: () => Promise<string>;
   readonly clusterId: string;
+  readonly limits?: Partial<GrpcChannelLimits>;
 }
 
+export interface GrpcChannelLimits {
+  /** TCP and TLS together. */
+  readonly connectTimeoutMs: number;
+  /** Of one message, as a ztunnel's: istiod puts the whole mesh into one. */
+  readonly messageBytesMax: number;
+  readonly pingIntervalMs: number;
+  readonly pingTimeoutMs: number;
+}
+
+export const GRPC_CHANNEL_LIMITS: GrpcChannelLimits = {
+  connectTimeoutMs: 5_000,
+  messageBytesMax: 200 * 1024 * 1024,
+  pingIntervalMs: 30_000,
+  pingTimeoutMs: 10_000,
+};
+
 const ROOTS_BELIEVED_MS = 60_000;
-const PING_INTERVAL_MS = 30_000;
-const PING_TIMEOUT_MS = 10_000;
-/** As a ztunnel's; istiod puts the whole mesh into one message. */
-const MESSAGE_BYTES_MAX = 200 * 1024 * 1024;
+const IDLE_TIMEOUT_MS = 900_000;
+
+interface Current {
+  readonly transport: Transport;
+  readonly session: GrpcSession;
+  readonly rootsPem: string;
+}
 
 export class GrpcChannel {
   readonly #options: GrpcChannelOptions;
-  #current: { readonly transport: Transport; readonly rootsPem: string } | undefined;
+  readonly #limits: GrpcChannelLimits;
+  #current: Current | undefined;
   #readAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: GrpcChannelOptions) {
     this.#options = options;
+    this.#limits = { ...GRPC_CHANNEL_LIMITS, ...options.limits };
   }
 
   /** The transport for the next call: the same one while the roots are. */
@@ -39,16 +63,56 @@ export class GrpcChannel {
     const rootsPem = await this.#options.roots();
     this.#readAtMs = nowMs;
     if (this.#current?.rootsPem === rootsPem) return this.#current.transport;
+    this.#current = this.#open(rootsPem);
+    return this.#current.transport;
+  }
+
+  /** Connects when it is used. Calls on the connection before it end by themselves. */
+  #open(rootsPem: string): Current {
     const { host, port } = this.#options;
-    const transport = createGrpcTransport({
-      baseUrl: `https://${host.includes(":") ? `[${host}]` : host}:${port}`,
-      nodeOptions: { ca: rootsPem, minVersion: "TLSv1.3" },
-      pingIntervalMs: PING_INTERVAL_MS,
-      pingTimeoutMs: PING_TIMEOUT_MS,
-      readMaxBytes: MESSAGE_BYTES_MAX,
+    const { messageBytesMax: readMaxBytes, pingIntervalMs, pingTimeoutMs } = this.#limits;
+    const baseUrl = `https://${host.includes(":") ? `[${host}]` : host}:${port}`;
+    const session = new GrpcSession({
+      authority: new URL(baseUrl).origin,
+      dial: () => this.#dial(rootsPem),
+      pingIntervalMs,
+      pingTimeoutMs,
+      idleTimeoutMs: IDLE_TIMEOUT_MS,
     });
-    this.#current = { transport, rootsPem };
-    return transport;
+    const transport = createGrpcTransport({
+      baseUrl,
+      sessionManager: session,
+      readMaxBytes,
+      acceptCompression: [],
+    });
+    return { transport, session, rootsPem };
+  }
+
+  /** The address's host is the name that is asked for and must be proved. */
+  #dial(rootsPem: string): TLSSocket {
+    const { host, port } = this.#options;
+    const { connectTimeoutMs } = this.#limits;
+    const isName = !/^[\d.]+$|:/.test(host);
+    const socket = connect({
+      host,
+      port,
+      ca: rootsPem,
+      minVersion: "TLSv1.3",
+      ALPNProtocols: ["h2"],
+      ...(isName ? { servername: host } : {}),
+    });
+    const timer = setTimeout(
+      () => socket.destroy(new Error(`no connection within ${connectTimeoutMs} ms`)),
+      connectTimeoutMs,
+    );
+    socket.once("close", () => clearTimeout(timer));
+    socket.once("secureConnect", () => {
+      clearTimeout(timer);
+      if (socket.alpnProtocol === "h2") return;
+      // Not at once: node:http2 is about to take its handle, and would end the process without.
+      setImmediate(() => socket.destroy(new Error("it does not speak HTTP/2")));
+    });
+    return socket;
   }
 
   /** The next call reads the roots again. */
@@ -59,6 +123,11 @@ export class GrpcChannel {
   async headers(): Promise<Readonly<Record<string, string>>> {
     const { token, clusterId } = this.#options;
     return { authorization: `Bearer ${await token()}`, clusterid: clusterId };
+  }
+
+  /** Cuts the connection and the calls on it. */
+  close(): void {
+    this.#current?.session.close();
   }
 }
 

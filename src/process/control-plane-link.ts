@@ -57,6 +57,7 @@ class WireLink implements ControlPlaneLink {
   readonly state = new MeshState();
   readonly #options: ControlPlaneOptions;
   readonly #channel: GrpcChannel;
+  readonly #channels: readonly GrpcChannel[];
   #client: AdsClient | undefined;
   #last: LastConfiguration | undefined;
 
@@ -66,6 +67,7 @@ class WireLink implements ControlPlaneLink {
     this.#channel = channelTo(xds, options);
     const isSame = xds.host === ca.host && xds.port === ca.port;
     const channel = isSame ? this.#channel : channelTo(ca, options);
+    this.#channels = isSame ? [channel] : [this.#channel, channel];
     this.authority = new CaClient({ channel, impersonates: options.node.kind === "ztunnel" });
   }
 
@@ -87,6 +89,7 @@ class WireLink implements ControlPlaneLink {
   async close(): Promise<void> {
     this.#client?.close();
     await this.#last?.close();
+    for (const channel of this.#channels) channel.close();
   }
 }
 

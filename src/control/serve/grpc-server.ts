@@ -30,6 +30,7 @@ export interface GrpcServerOptions {
 
 const MAX_CONNECTIONS = 10_000;
 const MAX_STREAMS = 100;
+const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** A proxy names what it holds when it reconnects: 5 MB in a mesh of 50,000 workloads. */
 const MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
 const PING_INTERVAL_MS = 30_000;
@@ -43,6 +44,7 @@ export class GrpcServer implements Drainable {
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #log = log("grpc");
   #identity: ServerIdentity;
+  #isDraining = false;
 
   constructor(options: GrpcServerOptions) {
     this.#options = options;
@@ -58,6 +60,7 @@ export class GrpcServer implements Drainable {
       {
         ...this.#tls(),
         minVersion: "TLSv1.2",
+        handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
         ALPNProtocols: ["h2"],
         settings: { maxConcurrentStreams: MAX_STREAMS, initialWindowSize: 1024 * 1024 },
       },
@@ -93,6 +96,7 @@ export class GrpcServer implements Drainable {
 
   /** No new connections, GOAWAY on the open ones; resolves when their streams have ended. */
   async drain(): Promise<void> {
+    this.#isDraining = true;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const session of this.#sessions) session.close();
     await closed;
@@ -117,6 +121,8 @@ export class GrpcServer implements Drainable {
 
   #onSession(session: ServerHttp2Session): void {
     this.#sessions.add(session);
+    // It was shaking hands when the others were told.
+    if (this.#isDraining) session.close();
     let pending: NodeJS.Timeout | undefined;
     const timer = setInterval(() => {
       pending = setTimeout(() => session.destroy(), PING_TIMEOUT_MS).unref();
