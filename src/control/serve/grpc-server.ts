@@ -45,6 +45,7 @@ export class GrpcServer implements Drainable {
   readonly #log = log("grpc");
   #identity: ServerIdentity;
   #isDraining = false;
+  #isDestroyed = false;
 
   constructor(options: GrpcServerOptions) {
     this.#options = options;
@@ -103,6 +104,7 @@ export class GrpcServer implements Drainable {
   }
 
   destroy(): void {
+    this.#isDestroyed = true;
     this.#server.close();
     for (const session of this.#sessions) session.destroy();
   }
@@ -122,7 +124,8 @@ export class GrpcServer implements Drainable {
   #onSession(session: ServerHttp2Session): void {
     this.#sessions.add(session);
     // It was shaking hands when the others were told.
-    if (this.#isDraining) session.close();
+    if (this.#isDestroyed) session.destroy();
+    else if (this.#isDraining) session.close();
     let pending: NodeJS.Timeout | undefined;
     const timer = setInterval(() => {
       pending = setTimeout(() => session.destroy(), PING_TIMEOUT_MS).unref();
