@@ -112,7 +112,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
       } else if (this.#state === BODY) position = this.#readBody(bytes, position, end);
       else {
         if (this.#state === WAIT) this.#stash.append(bytes, position, end);
-        else if (this.#state === RELAY) this.#exchange.relayUp(bytes, position, end);
+        else if (this.#state === RELAY) this.#exchange.relay.up(bytes, position, end);
         else this.stream.credit(end - position);
         break;
       }
@@ -301,7 +301,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
 
   onEnd(): void {
     this.#isInputEnded = true;
-    if (this.#state === RELAY) this.#exchange.relayUpEnd();
+    if (this.#state === RELAY) this.#exchange.relay.upEnd();
     else if (this.#state === HEAD) this.#endInHead();
     else if (this.#state === BODY) this.#breakOffAnswered();
   }
@@ -355,8 +355,8 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     this.#state = RELAY;
     this.#output.upgrade(head);
     const early = this.#stash.take();
-    if (early.length > 0) this.#exchange.relayUp(early, 0, early.length);
-    if (this.#isInputEnded) this.#exchange.relayUpEnd();
+    if (early.length > 0) this.#exchange.relay.up(early, 0, early.length);
+    if (this.#isInputEnded) this.#exchange.relay.upEnd();
   }
 
   writeBody(bytes: Buffer, start: number, end: number, source: ByteStream): void {

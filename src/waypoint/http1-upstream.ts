@@ -137,7 +137,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
         if (!this.#readHead(bytes, position, headEnd, end)) return;
         position = headEnd;
       } else if (this.#state === RELAY) {
-        this.#exchange.relayDown(bytes, position, end, this.stream);
+        this.#exchange.relay.down(bytes, position, end, this.stream);
         return;
       } else position = this.#readBody(bytes, position, end);
     }
@@ -247,7 +247,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     if (exchange === null) {
       this.#leaveIdle();
       this.close();
-    } else if (this.#state === RELAY) exchange.relayDownEnd();
+    } else if (this.#state === RELAY) exchange.relay.downEnd();
     else if (this.#state === BODY && this.#isEndedByClose) this.#finish(false);
     else this.#fail("reset");
   }
@@ -259,7 +259,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     const exchange = this.#exchange;
     this.#exchange = null;
     if (exchange === null) return;
-    if (this.#state === RELAY) exchange.relayClosed(reset);
+    if (this.#state === RELAY) exchange.relay.closed(reset);
     else exchange.onUpstreamFailed(reset?.isRefused ? "refused" : "reset", this.served > 0);
   }
 }

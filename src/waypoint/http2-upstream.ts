@@ -39,11 +39,11 @@ export class Http2Pool implements DialListener {
   open(exchange: Exchange): void {
     const connection = this.#connections.find((c) => c.hasRoom);
     if (connection !== undefined) {
-      exchange.attach(connection.stream());
+      exchange.attempts.attach(connection.stream());
       return;
     }
     this.#waiting.add(exchange);
-    exchange.dial = { abort: () => this.#leave(exchange) };
+    exchange.attempts.dial = { abort: () => this.#leave(exchange) };
     this.#dialFor(exchange);
   }
 
@@ -74,8 +74,8 @@ export class Http2Pool implements DialListener {
     for (const exchange of this.#waiting) {
       if (!connection.hasRoom) break;
       this.#waiting.delete(exchange);
-      exchange.dial = null;
-      exchange.attach(connection.stream());
+      exchange.attempts.dial = null;
+      exchange.attempts.attach(connection.stream());
     }
     for (const exchange of this.#waiting) {
       this.#dialFor(exchange);
@@ -88,7 +88,7 @@ export class Http2Pool implements DialListener {
     this.#dial = null;
     const waiting = [...this.#waiting];
     this.#waiting.clear();
-    for (const exchange of waiting) exchange.onDialFailed(failure);
+    for (const exchange of waiting) exchange.attempts.onDialFailed(failure);
   }
 
   #forget(connection: Http2UpstreamConnection): void {

@@ -15,9 +15,10 @@ export function forward(exchange: Exchange): boolean {
     endpoint.http2Pool.open(exchange);
     return false;
   }
-  const idle = exchange.needsFresh ? undefined : endpoint.takeIdle();
-  if (idle !== undefined) exchange.attach(idle);
-  else exchange.dial = exchange.context.dialer.dial(endpoint, NO_HEADERS, exchange);
+  const { attempts, context } = exchange;
+  const idle = attempts.needsFresh ? undefined : endpoint.takeIdle();
+  if (idle !== undefined) attempts.attach(idle);
+  else attempts.dial = context.dialer.dial(endpoint, NO_HEADERS, attempts);
   return false;
 }
 
