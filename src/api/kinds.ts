@@ -60,7 +60,7 @@ export const KINDS = {
   GatewayClass: clusterWide(
     kind(GATEWAY, ["v1", "v1beta1"], "acted", () => import("./schemas/gateway-class.ts")),
   ),
-  GRPCRoute: kind(GATEWAY, ["v1", "v1alpha2"], "later", () => import("./schemas/grpc-route.ts")),
+  GRPCRoute: kind(GATEWAY, ["v1", "v1alpha2"], "acted", () => import("./schemas/grpc-route.ts")),
   HTTPRoute: kind(GATEWAY, ["v1", "v1beta1"], "acted", () => import("./schemas/http-route.ts")),
   ReferenceGrant: kind(
     GATEWAY,
@@ -68,11 +68,11 @@ export const KINDS = {
     "acted",
     () => import("./schemas/reference-grant.ts"),
   ),
-  TCPRoute: kind(GATEWAY, ["v1", "v1alpha2"], "later", () => import("./schemas/tcp-route.ts")),
+  TCPRoute: kind(GATEWAY, ["v1", "v1alpha2"], "acted", () => import("./schemas/tcp-route.ts")),
   TLSRoute: kind(
     GATEWAY,
     ["v1", "v1alpha3", "v1alpha2"],
-    "later",
+    "acted",
     () => import("./schemas/tls-route.ts"),
   ),
   BackendTLSPolicy: kind(

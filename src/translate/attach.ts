@@ -7,7 +7,7 @@
  *   Gateway                 a waypoint: the route is for all its services that have none of
  *                           their own (D6). Its listener says which namespaces may attach.
  */
-import type { HTTPRoute, ParentReference } from "../api/http-route.ts";
+import type { ParentReference, RouteObject } from "../api/http-route.ts";
 import type { FieldPath, ParsedObject } from "../api/object.ts";
 import { serviceKey } from "../model/service.ts";
 import { type Condition, type Findings, makeCondition } from "./findings.ts";
@@ -41,7 +41,7 @@ interface Attachment {
  * times is there once, with all its ports.
  */
 export function attachRoute(
-  route: ParsedObject<HTTPRoute>,
+  route: ParsedObject<RouteObject>,
   shared: readonly Condition[],
   near: AttachSurroundings,
   findings: Findings,
@@ -170,7 +170,7 @@ const NO_WAYPOINT =
 function report(
   parent: ParentReference,
   { condition, hasWaypoint }: Attachment,
-  route: ParsedObject<HTTPRoute>,
+  route: ParsedObject<RouteObject>,
   path: FieldPath,
   shared: readonly Condition[],
   findings: Findings,

@@ -2,7 +2,7 @@
  * `backendRefs[]`: the Service that each stands for, or why it stands for none. One that stands for
  * none keeps its weight, and its share of the requests is answered 500 (Gateway API).
  */
-import type { BackendRef } from "../api/http-route.ts";
+import type { BackendObjectReference, BackendRef } from "../api/http-route.ts";
 import type { SourcePosition } from "../model/object-ref.ts";
 import type { Backend } from "../model/route.ts";
 import { serviceKey } from "../model/service.ts";
@@ -14,13 +14,18 @@ export type BackendSurroundings = Pick<
   "settings" | "service" | "servicesWithHostname" | "referenceGrants"
 >;
 
-/** A reason of the condition `ResolvedRefs`, or that of a filter this version does not act on. */
+/** A reason of the condition `ResolvedRefs`. */
 export type BackendProblem =
   | "BackendNotFound"
   | "InvalidKind"
   | "RefNotPermitted"
-  | "InvalidDestination"
-  | "UnsupportedFilter";
+  | "InvalidDestination";
+
+/** Whose reference it is. */
+export interface ReferringRoute {
+  readonly kind: string;
+  readonly namespace: string;
+}
 
 export interface ResolvedBackend {
   readonly backend: Backend;
@@ -29,12 +34,12 @@ export interface ResolvedBackend {
 }
 
 export function resolveBackend(
-  ref: BackendRef,
-  routeNamespace: string,
+  ref: BackendObjectReference & Pick<BackendRef, "weight">,
+  route: ReferringRoute,
   position: SourcePosition,
   near: BackendSurroundings,
 ): ResolvedBackend {
-  const found = findService(ref, routeNamespace, near);
+  const found = findService(ref, route, near);
   const problem = "problem" in found ? found.problem : undefined;
   return {
     backend: {
@@ -55,24 +60,24 @@ interface Unresolved {
 }
 
 function findService(
-  ref: BackendRef,
-  routeNamespace: string,
+  ref: BackendObjectReference,
+  route: ReferringRoute,
   near: BackendSurroundings,
 ): ServiceFacts | Unresolved {
   const group = ref.group ?? "";
   const kind = ref.kind ?? "Service";
-  const namespace = ref.namespace ?? routeNamespace;
+  const namespace = ref.namespace ?? route.namespace;
   const isHostname = group === "networking.istio.io" && kind === "Hostname";
   if (!isHostname && (group !== "" || kind !== "Service")) {
     const message = `referencing unsupported backendRef: group "${group}" kind "${kind}"`;
     return { problem: "InvalidKind", message };
   }
-  if (!isHostname && !isPermitted(ref, namespace, routeNamespace, near)) {
-    const message = `backendRef ${ref.name}/${namespace} not accessible to a HTTPRoute in namespace "${routeNamespace}" (missing a ReferenceGrant?)`;
+  if (!isHostname && !isPermitted(ref, namespace, route, near)) {
+    const message = `backendRef ${ref.name}/${namespace} not accessible to a ${route.kind} in namespace "${route.namespace}" (missing a ReferenceGrant?)`;
     return { problem: "RefNotPermitted", message };
   }
   const facts = isHostname
-    ? withHostname(ref.name, routeNamespace, near)
+    ? withHostname(ref.name, route.namespace, near)
     : near.service(serviceKey(namespace, ref.name, near.settings.clusterDomain));
   const host = isHostname
     ? ref.name
@@ -105,18 +110,18 @@ function withHostname(
 
 /** Another namespace has to agree; Istio asks it for the routes of gateways only. */
 function isPermitted(
-  ref: BackendRef,
+  ref: BackendObjectReference,
   namespace: string,
-  routeNamespace: string,
+  route: ReferringRoute,
   near: BackendSurroundings,
 ): boolean {
-  if (namespace === routeNamespace || near.settings.compatibility === "istio") return true;
+  if (namespace === route.namespace || near.settings.compatibility === "istio") return true;
   return near.referenceGrants(namespace).some(({ value: { spec } }) => {
     const isFrom = spec.from.some(
       (from) =>
         from.group === "gateway.networking.k8s.io" &&
-        from.kind === "HTTPRoute" &&
-        from.namespace === routeNamespace,
+        from.kind === route.kind &&
+        from.namespace === route.namespace,
     );
     const isTo = spec.to.some(
       (to) =>

@@ -5,10 +5,10 @@
  * its author meant.
  */
 import { RE2JS } from "re2js";
-import type { HTTPRouteMatch, HTTPRouteRule } from "../api/http-route.ts";
+import type { HeaderMatch, HTTPRouteMatch, HTTPRouteRule } from "../api/http-route.ts";
 import type { FieldPath } from "../api/object.ts";
 import type { HttpMatch, PathMatch, StringMatchType, ValueMatch } from "../model/route.ts";
-import type { Findings } from "./findings.ts";
+import type { RouteContext } from "./route-context.ts";
 
 const ANY_PATH: PathMatch = { type: "PathPrefix", value: "/" };
 
@@ -16,54 +16,60 @@ const ANY_PATH: PathMatch = { type: "PathPrefix", value: "/" };
 export function translateMatches(
   rule: HTTPRouteRule,
   path: FieldPath,
-  findings: Findings,
+  context: RouteContext,
 ): readonly HttpMatch[] | undefined {
   const given = rule.matches ?? [];
   const matches = (given.length > 0 ? given : [{}]).map(translateMatch);
-  const isUsable = matches
-    .map((match, index) => checkExpressions(match, [...path, "matches", index], findings))
-    .every(Boolean);
-  return isUsable ? matches : undefined;
+  return areUsable(matches, path, context) ? matches : undefined;
 }
 
-function translateMatch(match: HTTPRouteMatch): HttpMatch {
-  const { path, headers = [], queryParams = [], method } = match;
+function translateMatch({ path, headers, queryParams, method }: HTTPRouteMatch): HttpMatch {
   return {
     path: {
       type: (path?.type ?? ANY_PATH.type) as StringMatchType,
       value: path?.value ?? ANY_PATH.value,
     },
-    headers: firstOfEachName(headers.map((h) => valueMatch(h, h.name.toLowerCase()))),
-    queryParams: firstOfEachName(queryParams.map((q) => valueMatch(q, q.name))),
+    headers: translateValues(headers, (name) => name.toLowerCase()),
+    queryParams: translateValues(queryParams, (name) => name),
     method,
   };
 }
 
-function valueMatch(
-  { type, value }: { readonly type?: string; readonly value: string },
-  name: string,
-): ValueMatch {
-  return { type: type === "RegularExpression" ? type : "Exact", name, value };
-}
-
 /** Gateway API: of several entries with one name only the first counts. */
-function firstOfEachName(matches: readonly ValueMatch[]): readonly ValueMatch[] {
+export function translateValues(
+  given: readonly HeaderMatch[] | undefined,
+  nameOf: (name: string) => string,
+): readonly ValueMatch[] {
   const seen = new Set<string>();
-  return matches.filter(({ name }) => {
-    const isNew = !seen.has(name);
+  const values: ValueMatch[] = [];
+  for (const { type, name: written, value } of given ?? []) {
+    const name = nameOf(written);
+    if (seen.has(name)) continue;
     seen.add(name);
-    return isNew;
-  });
+    values.push({ type: type === "RegularExpression" ? type : "Exact", name, value });
+  }
+  return values;
 }
 
-function checkExpressions(match: HttpMatch, path: FieldPath, findings: Findings): boolean {
+/** Whether all expressions are RE2; reports those that are not. */
+export function areUsable(
+  matches: readonly HttpMatch[],
+  path: FieldPath,
+  context: RouteContext,
+): boolean {
+  return matches
+    .map((match, index) => checkExpressions(match, [...path, "matches", index], context))
+    .every(Boolean);
+}
+
+function checkExpressions(match: HttpMatch, path: FieldPath, context: RouteContext): boolean {
   let isUsable = true;
   const check = ({ type, value }: { type: string; value: string }, where: FieldPath) => {
     const problem = type === "RegularExpression" ? regexProblem(value) : undefined;
     if (problem === undefined) return;
     isUsable = false;
     const message = `"${value}" is no RE2 expression (${problem}); the rule is dropped`;
-    findings.report("WS0102", message, [...path, ...where, "value"]);
+    context.flaw(message, [...path, ...where, "value"]);
   };
   check(match.path, ["path"]);
   for (const [i, header] of match.headers.entries()) check(header, ["headers", i]);

@@ -11,7 +11,6 @@
 import type { AuthorizationPolicy as ApiPolicy } from "../../api/authorization-policy.ts";
 import type { Service as CoreService, EndpointSlice, Pod } from "../../api/core.ts";
 import type { Gateway } from "../../api/gateway.ts";
-import type { HTTPRoute } from "../../api/http-route.ts";
 import { KINDS, type Kind, type KindName } from "../../api/kinds.ts";
 import type { ParsedObject } from "../../api/object.ts";
 import type { ServiceEntry } from "../../api/service-entry.ts";
@@ -35,7 +34,13 @@ import { selectorKey } from "../../translate/labels.ts";
 import { keyOf, labelsOf, namespaceOf } from "../../translate/object-names.ts";
 import { identityOf, isTerminal } from "../../translate/pods.ts";
 import { hasTargets, translatePolicy } from "../../translate/policies.ts";
-import { attachedRoutes, translateRoute } from "../../translate/routes.ts";
+import {
+  attachedRoutes,
+  type TranslatedRoute,
+  translateConnectionRoute,
+  translateGrpcRoute,
+  translateHttpRoute,
+} from "../../translate/routes.ts";
 import {
   type ServiceFacts,
   type TranslatedServices,
@@ -47,12 +52,12 @@ import { translateGuard } from "../../translate/waypoint-guards.ts";
 import { translateWaypoint } from "../../translate/waypoints.ts";
 import type { WorkloadFacts } from "../../translate/workload-parts.ts";
 import { type Enrolment, translatePod } from "../../translate/workloads.ts";
-import type { Collection, CollectionIndex, Context } from "./collection.ts";
+import type { Collection, Context } from "./collection.ts";
 import type { Graph } from "./graph.ts";
 import { always, layFoundations, Sources } from "./mesh-foundations.ts";
 import { type MeshReads, ONLY } from "./mesh-reads.ts";
 import { meshSettings } from "./mesh-settings.ts";
-import { TrackedSurroundings } from "./tracked-surroundings.ts";
+import { Translations, type WithStatus } from "./translations.ts";
 
 /** The Snapshot's indexes as collections, and what is to be said about each object. */
 export interface MeshCollections {
@@ -105,15 +110,11 @@ export function makeMeshCollections(graph: Graph, options: MeshOptions): MeshCol
   };
 }
 
-interface WithStatus {
-  readonly status: ObjectStatus | undefined;
-}
-
 class MeshBuilder {
   readonly #graph: Graph;
   readonly #sources: Sources;
   readonly #reads: MeshReads;
-  readonly #statuses: Collection<ObjectStatus>[];
+  readonly #translations: Translations;
 
   constructor(
     graph: Graph,
@@ -124,12 +125,12 @@ class MeshBuilder {
     this.#graph = graph;
     this.#sources = sources;
     this.#reads = reads;
-    this.#statuses = [settingsStatuses];
+    this.#translations = new Translations(graph, reads, settingsStatuses);
   }
 
   addWaypoints(): Collection<Waypoint> {
     const gateways = this.#sources.of<Gateway>("Gateway");
-    const translated = this.#translate("Gateway", gateways, translateWaypoint);
+    const translated = this.#translations.translate("Gateway", gateways, translateWaypoint);
     const facts = this.#graph.select("waypointFacts", translated, (t) => t.facts);
     this.#reads.waypoints = facts;
     this.#reads.waypointsByService = this.#graph.index("waypointsByService", facts, (f) => [
@@ -151,13 +152,18 @@ class MeshBuilder {
     const identities = (from: readonly ParsedObject<Pod>[], near: Surroundings) =>
       from.filter((p) => !isTerminal(p)).map((p) => identityOf(p, near.settings.trustDomain));
     const gateways = this.#sources.of<Gateway>("Gateway");
-    const perGateway = this.#derive("ingressGateways", gateways, (near, _gateway, key) => {
-      const found = near.waypoint(key) === undefined ? identities(near.gatewayPods(key), near) : [];
-      return found.length === 0 ? [] : [[key, found] as const];
-    });
+    const perGateway = this.#translations.derive(
+      "ingressGateways",
+      gateways,
+      (near, _gateway, key) => {
+        const found =
+          near.waypoint(key) === undefined ? identities(near.gatewayPods(key), near) : [];
+        return found.length === 0 ? [] : [[key, found] as const];
+      },
+    );
     const all = this.#graph.index("allIngress", perGateway, () => [ONLY]);
     this.#reads.ingress = this.#graph.derive("ingress", always(this.#graph), (context) => {
-      const near = this.#near(context);
+      const near = this.#translations.near(context);
       const root = context.lookup(classic, near.settings.rootNamespace);
       const found = [...context.lookup(all, ONLY).flat(), ...identities(root, near)];
       return [[ONLY, [...new Set(found)].sort()]];
@@ -169,7 +175,7 @@ class MeshBuilder {
     const core = this.#sources.of<CoreService>("Service");
     const kubernetes = this.#flatten(
       "kubernetesServices",
-      this.#translate("Service", core, translateService),
+      this.#translations.translate("Service", core, translateService),
     );
     this.#reads.kubernetesServicesByHostname = graph.index(
       "kubernetesServicesByHostname",
@@ -179,7 +185,7 @@ class MeshBuilder {
     const entries = this.#sources.of<ServiceEntry>("ServiceEntry");
     const ofEntries = this.#flatten(
       "entryServices",
-      this.#translate("ServiceEntry", entries, translateServiceEntry),
+      this.#translations.translate("ServiceEntry", entries, translateServiceEntry),
     );
     const facts = graph.union("serviceFacts", [kubernetes, ofEntries]);
     this.#reads.services = facts;
@@ -208,8 +214,10 @@ class MeshBuilder {
       this.#sources.of<ApiPolicy>("AuthorizationPolicy"),
       (policy) => (hasTargets(policy) ? undefined : policy),
     );
-    const translated = this.#translate("AuthorizationPolicy", policies, (policy, near) =>
-      translateL4Policy(policy, near.settings),
+    const translated = this.#translations.translate(
+      "AuthorizationPolicy",
+      policies,
+      (policy, near) => translateL4Policy(policy, near.settings),
     );
     const facts = this.#graph.select("l4Facts", translated, (t) => t.facts);
     this.#reads.l4PoliciesBySelector = this.#graph.index("l4PoliciesBySelector", facts, (f) =>
@@ -221,23 +229,23 @@ class MeshBuilder {
   }
 
   addNamespacePolicies(policies: Collection<L4Policy>): Collection<readonly L4Policy[]> {
-    return this.#group("l4PoliciesByNamespace", policies, ({ scope, namespace }) => {
+    return this.#translations.group("l4PoliciesByNamespace", policies, ({ scope, namespace }) => {
       if (scope === "WORKLOAD_SELECTOR") return [];
       return [scope === "GLOBAL" ? "" : namespace];
     });
   }
 
   addWorkloads(enrolment: Enrolment): Collection<WorkloadFacts> {
-    const pods = this.#translate("Pod", this.#sources.of<Pod>("Pod"), (pod, near) =>
+    const pods = this.#translations.translate("Pod", this.#sources.of<Pod>("Pod"), (pod, near) =>
       translatePod(pod, enrolment, near),
     );
-    const workloadEntries = this.#translate(
+    const workloadEntries = this.#translations.translate(
       "WorkloadEntry",
       this.#sources.of<WorkloadEntry>("WorkloadEntry"),
       translateWorkloadEntry,
     );
     const entries = this.#sources.of<ServiceEntry>("ServiceEntry");
-    const endpoints = this.#translate(
+    const endpoints = this.#translations.translate(
       "ServiceEntry",
       entries,
       (entry, near) => translateEntryEndpoints(entry, near.servicesOfEntry(keyOf(entry)), near),
@@ -251,7 +259,9 @@ class MeshBuilder {
       graph.derive("pods", pods, (_context, { facts }) => byUid(facts)),
       graph.derive("workloadEntries", workloadEntries, (_context, { facts }) => byUid(facts)),
       graph.derive("entryEndpoints", endpoints, (_context, { facts }) => facts.flatMap(byUid)),
-      this.#derive("slices", slices, (near, slice) => translateSlice(slice, near).flatMap(byUid)),
+      this.#translations.derive("slices", slices, (near, slice) =>
+        translateSlice(slice, near).flatMap(byUid),
+      ),
     ]);
   }
 
@@ -263,7 +273,9 @@ class MeshBuilder {
     const keys = this.#graph.keys("guardKeys", [byGuard]);
     return this.#graph.derive("guards", keys, (context, key) => {
       const guard = context.lookup(byGuard, key)[0]?.guard;
-      return guard === undefined ? [] : [[key, translateGuard(guard, this.#near(context))]];
+      return guard === undefined
+        ? []
+        : [[key, translateGuard(guard, this.#translations.near(context))]];
     });
   }
 
@@ -302,7 +314,11 @@ class MeshBuilder {
       this.#sources.of<ApiPolicy>("AuthorizationPolicy"),
       (policy) => (hasTargets(policy) ? policy : undefined),
     );
-    const translated = this.#translate("AuthorizationPolicy", targeted, translatePolicy);
+    const translated = this.#translations.translate(
+      "AuthorizationPolicy",
+      targeted,
+      translatePolicy,
+    );
     const facts = this.#graph.select("policyFacts", translated, (t) => t.facts);
     const byTarget = this.#graph.index("policiesByTarget", facts, (f) => f.targets);
     const keys = this.#graph.keys("policyTargets", [byTarget]);
@@ -312,9 +328,23 @@ class MeshBuilder {
   }
 
   addRoutes(): Collection<readonly AttachedRoute[]> {
-    const routes = this.#sources.of<HTTPRoute>("HTTPRoute");
-    const translated = this.#translate("HTTPRoute", routes, translateRoute);
-    const facts = this.#graph.select("routeFacts", translated, (t) => t.facts);
+    const of = <T>(
+      kind: KindName,
+      translate: (o: ParsedObject<T>, near: Surroundings) => TranslatedRoute,
+    ) =>
+      // Routes of different kinds may have one name.
+      this.#graph.derive(
+        `${kind} facts`,
+        this.#translations.translate(kind, this.#sources.of<T>(kind), translate),
+        (_context, { facts }, key) =>
+          facts === undefined ? [] : [[`${kind}/${key}`, facts] as const],
+      );
+    const facts = this.#graph.union("routeFacts", [
+      of("HTTPRoute", translateHttpRoute),
+      of("GRPCRoute", translateGrpcRoute),
+      of("TLSRoute", translateConnectionRoute),
+      of("TCPRoute", translateConnectionRoute),
+    ]);
     const byTarget = this.#graph.index("routesByTarget", facts, ({ targets }) =>
       targets.map(({ key }) => key),
     );
@@ -327,56 +357,9 @@ class MeshBuilder {
   addStatuses(): Collection<ObjectStatus> {
     for (const kind of Object.keys(KINDS) as KindName[]) {
       const entry: Kind = KINDS[kind];
-      if (entry.use === "later") this.#translate(kind, this.#sources.of(kind), notYet);
+      if (entry.use === "later") this.#translations.translate(kind, this.#sources.of(kind), notYet);
     }
-    return this.#graph.union("statuses", this.#statuses);
-  }
-
-  /**
-   * Translates each object, and sees to it that its status is heard. Where one object is translated
-   * twice, `part` keeps the statuses apart.
-   */
-  #translate<T, O extends WithStatus>(
-    kind: KindName,
-    input: Collection<ParsedObject<T>>,
-    translate: (object: ParsedObject<T>, near: Surroundings) => O,
-    part = "",
-  ): Collection<O> {
-    const name = `${kind}#${this.#statuses.length}`;
-    const translated = this.#derive(name, input, (near, object, key) => [
-      [key, translate(object, near)] as const,
-    ]);
-    this.#statuses.push(
-      this.#graph.derive(`${name} status`, translated, (_context, { status }, key) =>
-        status === undefined ? [] : [[`${kind}/${key}${part}`, status]],
-      ),
-    );
-    return translated;
-  }
-
-  #derive<I, O>(
-    name: string,
-    input: Collection<I>,
-    transform: (near: Surroundings, input: I, key: string) => Iterable<readonly [string, O]>,
-  ): Collection<O> {
-    return this.#graph.derive(name, input, (context, value, key) =>
-      transform(this.#near(context), value, key),
-    );
-  }
-
-  #near(context: Context): Surroundings {
-    return new TrackedSurroundings(context, this.#reads);
-  }
-
-  /** Values under other keys, as lists in the order of their own. */
-  #group<V>(
-    name: string,
-    input: Collection<V>,
-    keysOf: (value: V) => Iterable<string>,
-  ): Collection<readonly V[]> {
-    const index: CollectionIndex<V> = this.#graph.index(`${name} index`, input, keysOf);
-    const keys = this.#graph.keys(`${name} keys`, [index]);
-    return this.#graph.derive(name, keys, (context, key) => [[key, context.lookup(index, key)]]);
+    return this.#translations.statuses();
   }
 }
 
