@@ -15,6 +15,7 @@ import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { type Http1Head, NO_HEAD } from "../net/http1/head.ts";
 import { H } from "../net/http1/header-names.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
+import { peerLabels } from "../telemetry/istio-metrics.ts";
 import { Attempts } from "./attempts.ts";
 import { ExchangeState } from "./exchange-state.ts";
 import { failureReply } from "./failure-replies.ts";
@@ -24,7 +25,7 @@ import type { MessageHead } from "./message-head.ts";
 import { runStages } from "./pipeline.ts";
 import { Progress } from "./progress.ts";
 import { NO_TRAILERS, RequestBody } from "./request-body.ts";
-import { labelsOf } from "./source-labels.ts";
+import { sourceOf } from "./source-labels.ts";
 import { record } from "./stages/record.ts";
 import { releaseHead } from "./stages/rewrite.ts";
 import { UpgradedRelay } from "./upgraded-relay.ts";
@@ -53,7 +54,8 @@ export class Exchange extends ExchangeState {
     const { current } = this.context.snapshots;
     if (current !== this.snapshot) {
       this.snapshot = current;
-      this.sourceLabels = labelsOf(current, this.session.connection);
+      this.source = sourceOf(current, this.session.connection);
+      this.sourceLabels = peerLabels(this.source, this.session.connection.peer);
     }
     this.method = head.method;
     this.query = head.query;
