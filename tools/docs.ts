@@ -64,6 +64,7 @@ const LABELS: Readonly<Record<string, string>> = {
   metric: "the name of the full metric",
   worker: "0 to N-1, of `--workers N`; a replacement has its predecessor's",
   waypoint: "`namespace/name` of the waypoint's Gateway",
+  limit: "which one: `request`, its own, or `waypoint`, that of all together",
   status: "the HTTP status that was answered",
   protocol: "what was spoken: `http1`, `http2` or `tcp`",
   result: "what became of it: `issued`, or why not",
@@ -88,6 +89,11 @@ function registerWaypointMetrics(registry: MetricRegistry): void {
     "waystone_waypoint_idle_closed_total",
     "Connections closed after hboneIdleTimeout without a byte, by what they were.",
     ["waypoint", "protocol"],
+  );
+  registry.counter(
+    "waystone_waypoint_bodies_not_kept_total",
+    "Requests that a rule would have retried, but whose body was too large to keep, by limit.",
+    ["waypoint", "limit"],
   );
   registry.gauge("waystone_waypoint_active_requests", "Requests in progress.", ["waypoint"]);
 }

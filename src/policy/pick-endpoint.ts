@@ -6,9 +6,10 @@
  *     FAILOVER    only those that match in the most leading scopes
  *     then        at random, by capacity
  *
- * Pure: the random draw is an argument. ztunnel balances connections, not requests.
+ * Pure: the random draw is an argument. ztunnel balances connections, not requests; a waypoint
+ * shares the second and third line.
  */
-import type { Endpoint, LocalityScope, Service } from "../model/service.ts";
+import type { Endpoint, LoadBalancing, LocalityScope, Service } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
 
@@ -33,18 +34,35 @@ export function pickEndpoint(
   service: Service,
   query: EndpointQuery,
 ): Endpoint | undefined {
-  const { mode, routingPreference } = service.loadBalancing;
   const usable = usableEndpoints(snapshot, service, query);
-  const isLocal = (mode === "STRICT" || mode === "FAILOVER") && routingPreference.length > 0;
-  if (!isLocal) return draw(usable, query.draw);
-  const ranked = usable.map((candidate) => ({
-    candidate,
-    rank: leadingMatches(routingPreference, query.source, candidate.workload),
-  }));
+  return draw(nearest(service.loadBalancing, query.source, usable), query.draw);
+}
+
+/** Where a client is decides which endpoints it gets. */
+export function prefersPlaces({ mode, routingPreference }: LoadBalancing): boolean {
+  return (mode === "STRICT" || mode === "FAILOVER") && routingPreference.length > 0;
+}
+
+/** Those of the endpoints that a client at that place is to use. */
+export function nearest<T extends { readonly workload: Workload }>(
+  loadBalancing: LoadBalancing,
+  source: Workload | undefined,
+  usable: readonly T[],
+): readonly T[] {
+  if (!prefersPlaces(loadBalancing)) return usable;
+  const { mode, routingPreference } = loadBalancing;
+  const ranks = usable.map(({ workload }) => leadingMatches(routingPreference, source, workload));
   const all = routingPreference.length;
-  const wanted = mode === "STRICT" ? all : ranked.reduce((max, { rank }) => Math.max(max, rank), 0);
-  const near = ranked.filter(({ rank }) => rank === wanted).map(({ candidate }) => candidate);
-  return draw(near, query.draw);
+  const wanted = mode === "STRICT" ? all : ranks.reduce((max, rank) => Math.max(max, rank), 0);
+  return usable.filter((_, i) => ranks[i] === wanted);
+}
+
+/** Clients for whom it is equal are at the same place, as far as the preference can tell. */
+export function placeIn(
+  { routingPreference }: LoadBalancing,
+  source: Workload | undefined,
+): string {
+  return routingPreference.map((scope) => placeOf(source, scope)).join("\n");
 }
 
 function usableEndpoints(snapshot: Snapshot, service: Service, query: EndpointQuery): Candidate[] {

@@ -12,15 +12,17 @@
 import type { AppProtocol, Endpoint, Service } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
+import { nearest, placeIn, prefersPlaces } from "../policy/pick-endpoint.ts";
 import { type DestinationLabels, destinationLabels } from "../telemetry/istio-metrics.ts";
+import { EndpointSet } from "./endpoint-set.ts";
 import type { Http1Upstream } from "./http1-upstream.ts";
 import { Http2Pool } from "./http2-upstream.ts";
 
-/** How many hosts are drawn, at most, to find one that was not tried before (Envoy's 5). */
-const HOST_SELECTION_ATTEMPTS_MAX = 5;
-
 /** Numbers endpoints so that caches can use them as keys. */
 let nextEndpointId = 1;
+
+/** Places whose endpoints are remembered; there may be as many as nodes. */
+const PLACES_MAX = 1024;
 
 export class UpstreamEndpoint {
   readonly id = nextEndpointId++;
@@ -28,6 +30,8 @@ export class UpstreamEndpoint {
   readonly workload: Workload;
   readonly address: string;
   readonly targetPort: number;
+  /** Its share of the requests, to the others'. */
+  readonly capacity: number;
   /** Requests and connections in flight: what least-request compares. */
   active = 0;
   /** Idle HTTP/1.1 connections, last used last. */
@@ -43,6 +47,7 @@ export class UpstreamEndpoint {
     this.workload = workload;
     this.address = address;
     this.targetPort = targetPort;
+    this.capacity = workload.capacity ?? 1;
   }
 
   /** Who it is in metrics. */
@@ -87,6 +92,11 @@ export class Cluster {
   readonly of: ClusterOf;
   service: Service | undefined;
   endpoints: readonly UpstreamEndpoint[] = [];
+  #all = new EndpointSet([]);
+  /** Of them, what clients at a place are to use; found when it is first asked for. */
+  readonly #byPlace = new Map<string, EndpointSet>();
+  #bySource = new WeakMap<Workload, EndpointSet>();
+  #unplaced: EndpointSet | undefined;
   #revision = -1;
   #source: readonly Endpoint[] | undefined;
   #serviceSource: Service | undefined;
@@ -158,30 +168,54 @@ export class Cluster {
         endpoints.push(new UpstreamEndpoint(this, workload, address, targetPort));
       }
     }
-    this.endpoints = endpoints;
+    this.#rebuilt(endpoints);
     for (const endpoint of old.values()) endpoint.retire();
   }
 
+  #rebuilt(endpoints: readonly UpstreamEndpoint[]): void {
+    this.endpoints = endpoints;
+    this.#all = new EndpointSet(endpoints);
+    this.#byPlace.clear();
+    this.#bySource = new WeakMap();
+    this.#unplaced = undefined;
+  }
+
   /**
-   * Least request of two random choices, as Envoy's default. `tried` are endpoints that failed
-   * this request before; they are avoided as long as there are others.
+   * For a client there: who it is decides where `trafficDistribution` and `internalTrafficPolicy`
+   * speak of places. `tried` are endpoints that failed this request before; they are avoided as
+   * long as there are others, farther ones too.
    */
-  pick(tried: readonly UpstreamEndpoint[]): UpstreamEndpoint | undefined {
-    const { endpoints } = this;
-    if (endpoints.length <= 1) return endpoints[0];
-    let choice: UpstreamEndpoint | undefined;
-    for (let i = 0; i < HOST_SELECTION_ATTEMPTS_MAX; i++) {
-      const one = endpoints[(Math.random() * endpoints.length) | 0]!;
-      const other = endpoints[(Math.random() * endpoints.length) | 0]!;
-      choice = other.active < one.active ? other : one;
-      if (!tried.includes(choice)) return choice;
+  pick(
+    tried: readonly UpstreamEndpoint[],
+    source: Workload | undefined,
+  ): UpstreamEndpoint | undefined {
+    const { service } = this;
+    if (service === undefined || !prefersPlaces(service.loadBalancing))
+      return this.#all.pick(tried);
+    const picked = this.#near(service, source).pick(tried);
+    if (picked === undefined || !tried.includes(picked)) return picked;
+    const others = this.endpoints.filter((endpoint) => !tried.includes(endpoint));
+    return new EndpointSet(nearest(service.loadBalancing, source, others)).pick(tried) ?? picked;
+  }
+
+  #near({ loadBalancing }: Service, source: Workload | undefined): EndpointSet {
+    const known = source === undefined ? this.#unplaced : this.#bySource.get(source);
+    if (known !== undefined) return known;
+    const place = placeIn(loadBalancing, source);
+    let near = this.#byPlace.get(place);
+    if (near === undefined) {
+      if (this.#byPlace.size >= PLACES_MAX) this.#byPlace.clear();
+      near = new EndpointSet(nearest(loadBalancing, source, this.endpoints));
+      this.#byPlace.set(place, near);
     }
-    return endpoints.find((endpoint) => !tried.includes(endpoint)) ?? choice;
+    if (source === undefined) this.#unplaced = near;
+    else this.#bySource.set(source, near);
+    return near;
   }
 
   retire(): void {
     for (const endpoint of this.endpoints) endpoint.retire();
-    this.endpoints = [];
+    this.#rebuilt([]);
   }
 }
 

@@ -14,6 +14,7 @@ import type { PeerErrors } from "../telemetry/peer-errors.ts";
 import type { Clusters } from "./cluster.ts";
 import type { Dialer } from "./dial.ts";
 import type { Exchange } from "./exchange.ts";
+import type { KeptBytes } from "./kept-body.ts";
 import type { WaypointLimits } from "./limits.ts";
 import type { LocalReply } from "./local-replies.ts";
 
@@ -31,6 +32,8 @@ export interface WaypointContext {
   /** When requests in progress are looked at for whether anything moves. */
   readonly stalls: Deadlines;
   readonly clusters: Clusters;
+  /** Bodies of requests that are kept for another attempt. */
+  readonly keptBytes: KeptBytes;
   readonly dialer: Pick<Dialer, "dial">;
   readonly accessLog: AccessLog;
   readonly decisions: DecisionLog<DecisionPayload>;

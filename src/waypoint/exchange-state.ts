@@ -5,15 +5,16 @@
 import type { DeadlineEntry } from "../kit/deadlines.ts";
 import type { Backend } from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
+import type { Workload } from "../model/workload.ts";
 import { NO_HEAD } from "../net/http1/head.ts";
 import type { RouteChoice, Verdict } from "../policy/decider.ts";
 import type { HttpFacts } from "../policy/facts.ts";
-import type { PeerLabels } from "../telemetry/istio-metrics.ts";
+import { type PeerLabels, peerLabels } from "../telemetry/istio-metrics.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
 import type { MessageHead } from "./message-head.ts";
-import { labelsOf } from "./source-labels.ts";
+import { sourceOf } from "./source-labels.ts";
 import type { Target } from "./target.ts";
 
 export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
@@ -37,7 +38,9 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   /** The request's head; only valid while the stages run. */
   head: MessageHead = NO_HEAD;
   snapshot: Snapshot;
-  /** Who the client is in metrics; looked up anew with each snapshot. */
+  /** The client's workload, looked up anew with each snapshot … */
+  source: Workload | undefined;
+  /** … and who it is in metrics. */
   sourceLabels: PeerLabels;
   /** The random draw of the weighted choice: a fact, so that the decision can be replayed. */
   draw = 0;
@@ -81,7 +84,8 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
     this.context = context;
     this.target = target;
     this.snapshot = context.snapshots.current;
-    this.sourceLabels = labelsOf(this.snapshot, session.connection);
+    this.source = sourceOf(this.snapshot, session.connection);
+    this.sourceLabels = peerLabels(this.source, session.connection.peer);
     this.sourceIdentity = session.connection.peer;
     this.sourceAddress = session.connection.remoteAddress;
     this.destinationAddress = target.address;

@@ -15,26 +15,21 @@ import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { type Http1Head, NO_HEAD } from "../net/http1/head.ts";
 import { H } from "../net/http1/header-names.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
+import { peerLabels } from "../telemetry/istio-metrics.ts";
 import { Attempts } from "./attempts.ts";
 import { ExchangeState } from "./exchange-state.ts";
+import { failureReply } from "./failure-replies.ts";
 import { grpcStatusIn, grpcStatusOf, isGrpcType } from "./grpc.ts";
 import { detailsAfterStart, LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
 import type { MessageHead } from "./message-head.ts";
 import { runStages } from "./pipeline.ts";
 import { Progress } from "./progress.ts";
 import { NO_TRAILERS, RequestBody } from "./request-body.ts";
-import { labelsOf } from "./source-labels.ts";
+import { sourceOf } from "./source-labels.ts";
 import { record } from "./stages/record.ts";
 import { releaseHead } from "./stages/rewrite.ts";
 import { UpgradedRelay } from "./upgraded-relay.ts";
 import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
-
-const FAILURE_REPLIES: Record<UpstreamFailure, LocalReply> = {
-  reset: LOCAL_REPLIES.upstreamReset,
-  refused: LOCAL_REPLIES.upstreamReset,
-  protocol: LOCAL_REPLIES.upstreamProtocolError,
-  timeout: LOCAL_REPLIES.requestTimeout,
-};
 
 export class Exchange extends ExchangeState {
   // The request on its way
@@ -59,7 +54,8 @@ export class Exchange extends ExchangeState {
     const { current } = this.context.snapshots;
     if (current !== this.snapshot) {
       this.snapshot = current;
-      this.sourceLabels = labelsOf(current, this.session.connection);
+      this.source = sourceOf(current, this.session.connection);
+      this.sourceLabels = peerLabels(this.source, this.session.connection.peer);
     }
     this.method = head.method;
     this.query = head.query;
@@ -107,6 +103,7 @@ export class Exchange extends ExchangeState {
   }
 
   onResponseHead(head: MessageHead): void {
+    if (this.attempts.refuses(head)) return;
     const nowMs = performance.now();
     this.upstreamServiceTimeMs = Math.round(nowMs - this.startMs);
     this.status = head.status;
@@ -137,6 +134,7 @@ export class Exchange extends ExchangeState {
     this.isResponseStarted = true;
     // What a route allows for an answer is no limit for a conversation.
     this.hasTimeout = false;
+    this.attempts.end();
     this.context.stalls.arm(this, performance.now());
     releaseHead(this);
     this.session.writeUpgrade(head);
@@ -146,15 +144,17 @@ export class Exchange extends ExchangeState {
   /** The upstream connection broke before the answer was complete. */
   onUpstreamFailed(kind: UpstreamFailure, wasReused: boolean): void {
     this.upstream = null;
-    if (!this.isResponseStarted && this.attempts.retryAfter(kind, wasReused)) return;
-    this.#fail(FAILURE_REPLIES[kind]);
+    if (this.isResponseStarted) this.fail(failureReply(kind, 1, false));
+    else this.attempts.onUpstreamFailed(kind, wasReused);
   }
 
-  #fail(reply: LocalReply): void {
+  /** Answers, or breaks off the answer that has begun. */
+  fail(reply: LocalReply): void {
     if (!this.isResponseStarted) {
       this.answer(reply);
       return;
     }
+    this.attempts.cancel();
     this.flags = reply.flags;
     this.details = detailsAfterStart(reply.details);
     this.session.abort();
@@ -182,7 +182,7 @@ export class Exchange extends ExchangeState {
     const reply = this.progress.isClientsTurn ? clientStalled : stalled;
     this.attempts.cancel();
     if (this.relay.isHalfEnded) this.#cutRelay();
-    else this.#fail(this.hasTimeout ? requestTimeout : reply);
+    else this.fail(this.hasTimeout ? requestTimeout : reply);
   }
 
   #cutRelay(): void {
@@ -212,6 +212,8 @@ export class Exchange extends ExchangeState {
     if (!this.isActive) return;
     this.isActive = false;
     Deadlines.disarm(this);
+    this.attempts.end();
+    this.requestBody.kept.clear();
     releaseHead(this);
     if (this.endpoint !== undefined) this.endpoint.active--;
     this.context.activeRequests.add(-1);

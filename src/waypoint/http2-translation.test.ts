@@ -183,7 +183,7 @@ test("a backend that resets in mid-answer resets the client's stream", async () 
   request.resume();
   await expect.poll(() => request.rstCode).toBe(http2.constants.NGHTTP2_INTERNAL_ERROR);
   const [line] = await waypoint.accessLines();
-  expect(line).toContain("200 UC upstream_reset_after_response_started{connection_termination}");
+  expect(line).toContain("200 UR upstream_reset_after_response_started{remote_reset}");
 });
 
 test.each(["HTTP11", "HTTP2"] as const)(

@@ -255,6 +255,11 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
     // A stream that the server reset was looked at; only a connection that broke may have been
     // closed while the request was on its way.
     const wasReused = this.#wasReused && reset?.by === "connection";
-    exchange.onUpstreamFailed(reset?.isRefused ? "refused" : "reset", wasReused);
+    exchange.onUpstreamFailed(failureOf(reset), wasReused);
   }
+}
+
+function failureOf(reset: StreamReset | undefined): UpstreamFailure {
+  if (reset?.isRefused) return "refused";
+  return reset?.by === "peer" ? "streamReset" : "reset";
 }

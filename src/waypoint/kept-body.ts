@@ -1,45 +1,81 @@
 /**
- * What was sent of a request's body, as long as that is little: a backend that leaves (GOAWAY)
- * refuses streams whose body is on its way already, and then it can be sent again elsewhere.
+ * What was sent of a request's body, as long as that is not too much: for another attempt, or for
+ * a backend that leaves (GOAWAY) and refuses streams whose body is on its way already.
+ *
+ * Bounded twice: each request, and all requests of a waypoint together. What goes beyond is not
+ * kept (nor what was before it), and streams on.
  */
 import type { Upstream } from "./upstream.ts";
 
-const BYTES_MAX = 16 * 1024;
+/** What all requests of a waypoint may keep together. */
+export class KeptBytes {
+  bytes = 0;
+  readonly bytesMax: number;
+  readonly #onNotKept: (limit: "request" | "waypoint") => void;
+
+  constructor(bytesMax: number, onNotKept: (limit: "request" | "waypoint") => void) {
+    this.bytesMax = bytesMax;
+    this.#onNotKept = onNotKept;
+  }
+
+  notKept(limit: "request" | "waypoint"): void {
+    this.#onNotKept(limit);
+  }
+}
 
 export class KeptBody {
+  readonly #all: KeptBytes;
   #parts: Buffer[] | null = null;
-  #bytes = 0;
+  #keptBytes = 0;
+  #sentBytes = 0;
+
+  constructor(all: KeptBytes) {
+    this.#all = all;
+  }
 
   /** Nothing has been sent. */
   get isEmpty(): boolean {
-    return this.#bytes === 0;
+    return this.#sentBytes === 0;
   }
 
   /** All that was sent is here. */
   get isWhole(): boolean {
-    return this.#bytes === 0 || this.#parts !== null;
+    return this.#sentBytes === this.#keptBytes;
   }
 
-  /** `isKept`: it is worth a copy. */
-  add(bytes: Buffer, start: number, end: number, isKept: boolean): void {
-    const canKeep = isKept && this.isWhole;
-    this.#bytes += end - start;
-    if (!canKeep || this.#bytes > BYTES_MAX) this.#parts = null;
-    else {
-      this.#parts ??= [];
-      this.#parts.push(Buffer.from(bytes.subarray(start, end)));
+  /** `bytesMax`: as much is worth a copy. `isCounted`: somebody asked for it to be kept. */
+  add(bytes: Buffer, start: number, end: number, bytesMax: number, isCounted: boolean): void {
+    const count = end - start;
+    const wasWhole = this.isWhole;
+    this.#sentBytes += count;
+    if (!wasWhole || count === 0) return;
+    const all = this.#all;
+    const isTooMuch = this.#sentBytes > bytesMax;
+    if (isTooMuch || all.bytes + count > all.bytesMax) {
+      if (isCounted) all.notKept(isTooMuch ? "request" : "waypoint");
+      this.#release();
+      return;
     }
+    this.#parts ??= [];
+    this.#parts.push(Buffer.from(bytes.subarray(start, end)));
+    this.#keptBytes += count;
+    all.bytes += count;
   }
 
   sendAgain(upstream: Upstream, isChunked: boolean): void {
-    for (const bytes of this.#parts ?? []) {
-      upstream.sendBody(bytes, 0, bytes.length, null, isChunked);
-    }
+    if (this.#parts === null) return;
+    for (const bytes of this.#parts) upstream.sendBody(bytes, 0, bytes.length, null, isChunked);
+  }
+
+  #release(): void {
+    this.#all.bytes -= this.#keptBytes;
+    this.#keptBytes = 0;
+    this.#parts = null;
   }
 
   /** No further attempt will be made, or another request begins. */
   clear(): void {
-    this.#parts = null;
-    this.#bytes = 0;
+    if (this.#keptBytes > 0) this.#release();
+    this.#sentBytes = 0;
   }
 }

@@ -20,6 +20,10 @@ export interface WaypointLimits {
   readonly unreadTimeoutMs: number;
   /** A drain lets idle connections, and late tunnels come and go this long. */
   readonly drainGraceMs: number;
+  /** Of one request's body, kept for another attempt where a rule has `retry`. */
+  readonly retryBodyBytesMax: number;
+  /** Of all requests' bodies together. */
+  readonly retryBodiesBytesMax: number;
   /** Tunnels that wait for connections to one endpoint. */
   readonly waitingTunnelsMax: number;
 }
@@ -32,5 +36,7 @@ export const DEFAULT_LIMITS: WaypointLimits = {
   lingerMs: 5_000,
   unreadTimeoutMs: 300_000,
   drainGraceMs: 5_000,
+  retryBodyBytesMax: 1 << 20,
+  retryBodiesBytesMax: 64 << 20,
   waitingTunnelsMax: 16_384,
 };

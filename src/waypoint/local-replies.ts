@@ -44,12 +44,6 @@ export const LOCAL_REPLIES = {
     "UF",
     "upstream_reset_before_response_started{remote_connection_failure}",
   ),
-  retriesExhausted: reply(
-    503,
-    `${BEFORE_HEADERS}retried and the latest reset reason: remote connection failure`,
-    "UF,URX",
-    "upstream_reset_before_response_started{remote_connection_failure}",
-  ),
   overflow: reply(
     503,
     `${BEFORE_HEADERS}reset reason: overflow`,
@@ -62,6 +56,18 @@ export const LOCAL_REPLIES = {
     "UC",
     "upstream_reset_before_response_started{connection_termination}",
   ),
+  upstreamStreamReset: reply(
+    503,
+    `${BEFORE_HEADERS}reset reason: remote reset`,
+    "UR",
+    "upstream_reset_before_response_started{remote_reset}",
+  ),
+  upstreamRefused: reply(
+    503,
+    `${BEFORE_HEADERS}reset reason: remote refused stream reset`,
+    "UR",
+    "upstream_reset_before_response_started{remote_refused_stream_reset}",
+  ),
   upstreamProtocolError: reply(
     502,
     `${BEFORE_HEADERS}reset reason: protocol error`,
@@ -70,6 +76,7 @@ export const LOCAL_REPLIES = {
   ),
   clientStalled: reply(408, "stream timeout", "SI", "stream_idle_timeout"),
   stalled: reply(504, "stream timeout", "SI", "stream_idle_timeout"),
+  attemptTimeout: reply(504, "upstream request timeout", "UT", "upstream_per_try_timeout"),
   requestTimeout: reply(504, "upstream request timeout", "UT", "response_timeout"),
 } as const satisfies Record<string, LocalReply>;
 

@@ -8,10 +8,13 @@ import type { Trailers, Upstream } from "./upstream.ts";
 
 export const NO_TRAILERS: Trailers = [];
 
+/** Kept for an HTTP/2 backend without a rule that says so: it may refuse what has left already. */
+const UNASKED_BYTES_MAX = 16 * 1024;
+
 export class RequestBody {
   readonly #exchange: Exchange;
   /** Of what was sent. */
-  readonly kept = new KeptBody();
+  readonly kept: KeptBody;
   /** The client has sent all of it. */
   isDone = false;
   #waiting: Buffer[] = [];
@@ -19,6 +22,7 @@ export class RequestBody {
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
+    this.kept = new KeptBody(exchange.context.keptBytes);
   }
 
   /** For the next request. */
@@ -43,9 +47,18 @@ export class RequestBody {
   }
 
   #send(upstream: Upstream, bytes: Buffer, start: number, end: number): void {
-    const { requestList, isChunked, session } = this.#exchange;
-    this.kept.add(bytes, start, end, requestList !== null);
+    const { isChunked, isResponseStarted, session } = this.#exchange;
+    if (!isResponseStarted) this.#keep(bytes, start, end);
     upstream.sendBody(bytes, start, end, session.stream, isChunked);
+  }
+
+  /** For another attempt, as far as one can be thought of. */
+  #keep(bytes: Buffer, start: number, end: number): void {
+    const { choice, context, requestList } = this.#exchange;
+    const isAsked = (choice?.rule?.retry?.attempts ?? 0) > 0;
+    let bytesMax = requestList === null ? 0 : UNASKED_BYTES_MAX;
+    if (isAsked) bytesMax = context.limits.retryBodyBytesMax;
+    this.kept.add(bytes, start, end, bytesMax, isAsked);
   }
 
   /** All that has come so far, to a backend that has the head. */

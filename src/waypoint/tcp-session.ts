@@ -15,7 +15,7 @@ import { destinationLabels, type TcpSeries } from "../telemetry/istio-metrics.ts
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { Dial, DialListener } from "./dial.ts";
-import { labelsOf } from "./source-labels.ts";
+import { labelsOf, sourceOf } from "./source-labels.ts";
 import { denialDetails } from "./stages/authorize.ts";
 import { recordTcp } from "./stages/record.ts";
 import type { Target } from "./target.ts";
@@ -86,7 +86,9 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
   }
 
   #connect(): void {
-    const endpoint = this.#target.cluster.pick(this.#tried);
+    const { current } = this.#context.snapshots;
+    const source = sourceOf(current, this.#connection);
+    const endpoint = this.#target.cluster.pick(this.#tried, source);
     if (endpoint === undefined) {
       this.#fail("UH");
       return;

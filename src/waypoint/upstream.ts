@@ -3,7 +3,8 @@ import type { ByteStream } from "../net/byte-stream.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import type { Exchange } from "./exchange.ts";
 
-export type UpstreamFailure = "reset" | "refused" | "protocol" | "timeout";
+/** `reset`: its connection broke; `streamReset`: the peer cut this request alone. */
+export type UpstreamFailure = "reset" | "streamReset" | "refused" | "protocol" | "timeout";
 
 /** Names in lower case: name, value, name, value … */
 export type Trailers = HeaderList;

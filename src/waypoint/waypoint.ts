@@ -34,6 +34,7 @@ import { Clusters } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import { Dialer } from "./dial.ts";
 import { Http1Session } from "./http1-session.ts";
+import { KeptBytes } from "./kept-body.ts";
 import { DEFAULT_LIMITS, type WaypointLimits } from "./limits.ts";
 import { Sniffer } from "./sniffer.ts";
 import { forward } from "./stages/forward.ts";
@@ -138,6 +139,11 @@ export class Waypoint implements TunnelHandler {
       "Connections closed after hboneIdleTimeout without a byte, by what they were.",
       ["waypoint", "protocol"],
     );
+    const notKept = registry.counter(
+      "waystone_waypoint_bodies_not_kept_total",
+      "Requests that a rule would have retried, but whose body was too large to keep, by limit.",
+      ["waypoint", "limit"],
+    );
     const limits = { ...DEFAULT_LIMITS, ...this.#options.limits };
     const { hboneIdleTimeoutMs } = snapshots.current.settings;
     return {
@@ -147,6 +153,9 @@ export class Waypoint implements TunnelHandler {
       stalls: deadlinesOf(Math.min(limits.requestBodyIdleTimeoutMs, hboneIdleTimeoutMs)),
       countTimeout: (what) => timedOut.child([key, what]).add(1),
       clusters: new Clusters(),
+      keptBytes: new KeptBytes(limits.retryBodiesBytesMax, (limit) =>
+        notKept.child([key, limit]).add(1),
+      ),
       dialer: new Dialer({
         pool,
         identity,

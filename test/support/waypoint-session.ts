@@ -16,6 +16,7 @@ import { Clusters, type UpstreamEndpoint } from "../../src/waypoint/cluster.ts";
 import type { WaypointContext } from "../../src/waypoint/context.ts";
 import type { DialListener } from "../../src/waypoint/dial.ts";
 import { Http1Session } from "../../src/waypoint/http1-session.ts";
+import { KeptBytes } from "../../src/waypoint/kept-body.ts";
 import { DEFAULT_LIMITS, type WaypointLimits } from "../../src/waypoint/limits.ts";
 import type { LocalReply } from "../../src/waypoint/local-replies.ts";
 import { forward } from "../../src/waypoint/stages/forward.ts";
@@ -74,6 +75,11 @@ export function denyingAll(base: Snapshot): Snapshot {
 
 /** The same mesh, and requests time out. */
 export function withRequestTimeout(base: Snapshot, requestTimeoutMs: number): Snapshot {
+  return withRule(base, { requestTimeoutMs });
+}
+
+/** The same mesh, and all requests follow one rule. */
+export function withRule(base: Snapshot, parts: Partial<HttpRouteRule>): Snapshot {
   const rule: HttpRouteRule = {
     name: "0",
     index: 0,
@@ -90,17 +96,18 @@ export function withRequestTimeout(base: Snapshot, requestTimeoutMs: number): Sn
       },
     ],
     problem: undefined,
-    requestTimeoutMs,
+    requestTimeoutMs: 0,
     backendRequestTimeoutMs: 0,
     retry: undefined,
     sessionPersistence: undefined,
     position: POSITION,
+    ...parts,
   };
   const attached: AttachedRoute = {
     route: {
       kind: "HTTPRoute",
-      key: "default/slow",
-      source: { kind: "HTTPRoute", namespace: "default", name: "slow" },
+      key: "default/route",
+      source: { kind: "HTTPRoute", namespace: "default", name: "route" },
       createdMs: 0,
       rules: [rule],
       hostnames: [],
@@ -171,6 +178,7 @@ export class FakeWaypoint {
   readonly limits: WaypointLimits;
   readonly refused: LocalReply[] = [];
   readonly timeouts: string[] = [];
+  readonly notKept: string[] = [];
   accessText = "";
   readonly connection = {
     peer: "spiffe://cluster.local/ns/default/sa/client",
@@ -201,6 +209,9 @@ export class FakeWaypoint {
       stalls: new Deadlines(this.limits.requestBodyIdleTimeoutMs),
       countTimeout: (what) => this.timeouts.push(what),
       clusters: new Clusters(),
+      keptBytes: new KeptBytes(this.limits.retryBodiesBytesMax, (limit) =>
+        this.notKept.push(limit),
+      ),
       dialer: this.backends,
       accessLog: new AccessLog({
         file: "memory",

@@ -3,7 +3,7 @@ import type { Exchange } from "../exchange.ts";
 import { LOCAL_REPLIES } from "../local-replies.ts";
 
 export function balance(exchange: Exchange): boolean {
-  const endpoint = exchange.cluster!.pick(exchange.tried);
+  const endpoint = exchange.cluster!.pick(exchange.tried, exchange.source);
   if (endpoint === undefined) {
     exchange.answer(LOCAL_REPLIES.noHealthyUpstream);
     return false;

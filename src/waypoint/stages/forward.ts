@@ -9,19 +9,21 @@ const NO_HEADERS: HeaderList = [];
 
 export function forward(exchange: Exchange): boolean {
   const endpoint = exchange.endpoint!;
-  exchange.attempt++;
-  if (exchange.attempt === 1) armTimeout(exchange, exchange.choice?.rule?.requestTimeoutMs ?? 0);
+  const { attempts, context } = exchange;
+  const rule = exchange.choice?.rule;
+  if (exchange.attempt === 0 && rule !== undefined) armTimeout(exchange, rule.requestTimeoutMs);
+  attempts.begin(rule?.backendRequestTimeoutMs ?? 0);
   if (exchange.requestList !== null) {
     endpoint.http2Pool.open(exchange);
     return false;
   }
-  const { attempts, context } = exchange;
   const idle = attempts.needsFresh ? undefined : endpoint.takeIdle();
   if (idle !== undefined) attempts.attach(idle);
   else attempts.dial = context.dialer.dial(endpoint, NO_HEADERS, attempts);
   return false;
 }
 
+/** Of the whole request, with all its attempts. */
 function armTimeout(exchange: Exchange, timeoutMs: number): void {
   if (timeoutMs === 0) return;
   exchange.hasTimeout = true;
