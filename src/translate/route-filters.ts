@@ -172,8 +172,9 @@ function pathModifierOf(
   }
   const value = given.replacePrefixMatch ?? "";
   if (value !== "" && !PATH.test(value)) return notAPath(value);
-  if (matches.every(({ path }) => path.type === "PathPrefix")) return { type, value };
-  const message = "ReplacePrefixMatch where the rule has matches without a path prefix";
+  const [first, ...others] = matches;
+  if (first?.path.type === "PathPrefix" && others.length === 0) return { type, value };
+  const message = "ReplacePrefixMatch needs a rule with one match, of a path prefix";
   return { reason: "IncompatibleFilters", message };
 }
 

@@ -2,6 +2,7 @@
 import type { ByteStream } from "../net/byte-stream.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import type { Http1Head } from "../net/http1/head.ts";
+import type { HeadEdits } from "../net/http1/rewrite.ts";
 import type { LocalReply } from "./local-replies.ts";
 import type { MessageHead } from "./message-head.ts";
 import type { Trailers } from "./upstream.ts";
@@ -11,9 +12,10 @@ export interface DownstreamSession {
   /** Where the request's body comes from, and gets its credit. */
   readonly stream: ByteStream;
   readonly connection: TunnelConnection;
-  writeHead(head: MessageHead, upstreamServiceTimeMs: number): void;
+  /** The answer's head; `edits` are good for this call. */
+  writeHead(head: MessageHead, edits: HeadEdits): void;
   writeInterim(head: MessageHead): void;
-  writeUpgrade(head: Http1Head): void;
+  writeUpgrade(head: Http1Head, edits: HeadEdits): void;
   writeBody(bytes: Buffer, start: number, end: number, source: ByteStream): void;
   writeEnd(trailers: Trailers): void;
   writeLocal(reply: LocalReply, isHead: boolean, isGrpc: boolean): void;

@@ -13,9 +13,13 @@ import { type PeerLabels, peerLabels } from "../telemetry/istio-metrics.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
+import type { HeaderPairs } from "./filters/cors.ts";
+import type { RouteFilters } from "./filters/route-filters.ts";
 import type { MessageHead } from "./message-head.ts";
 import { sourceOf } from "./source-labels.ts";
 import type { Target } from "./target.ts";
+
+const NO_PAIRS: HeaderPairs = [];
 
 export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   deadlinePrevious: DeadlineEntry | null = null;
@@ -49,6 +53,12 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   verdict: Verdict | undefined = undefined;
   choice: RouteChoice | undefined = undefined;
   backend: Backend | undefined = undefined;
+  /** Those of the rule; null when it has none. */
+  ruleFilters: RouteFilters | null = null;
+  /** Those of the backend alone. */
+  backendFilters: RouteFilters | null = null;
+  /** What the answer says to the page that asked. */
+  corsHeaders: HeaderPairs = NO_PAIRS;
   cluster: UpstreamEndpoint["cluster"] | undefined = undefined;
   endpoint: UpstreamEndpoint | undefined = undefined;
   requestId = "";
@@ -103,6 +113,9 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
     this.verdict = undefined;
     this.choice = undefined;
     this.backend = undefined;
+    this.ruleFilters = null;
+    this.backendFilters = null;
+    this.corsHeaders = NO_PAIRS;
     this.cluster = undefined;
     this.endpoint = undefined;
     this.decisionId = "";

@@ -27,7 +27,7 @@ import { Progress } from "./progress.ts";
 import { NO_TRAILERS, RequestBody } from "./request-body.ts";
 import { sourceOf } from "./source-labels.ts";
 import { record } from "./stages/record.ts";
-import { releaseHead } from "./stages/rewrite.ts";
+import { releaseHead, responseEdits } from "./stages/rewrite.ts";
 import { UpgradedRelay } from "./upgraded-relay.ts";
 import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
 
@@ -112,7 +112,7 @@ export class Exchange extends ExchangeState {
     this.responseHeaderBytes = head.headBytes;
     if (this.isGrpc) this.grpcStatus = head.get(H.grpcStatus) ?? "";
     releaseHead(this);
-    this.session.writeHead(head, this.upstreamServiceTimeMs);
+    this.session.writeHead(head, responseEdits(this, this.upstreamServiceTimeMs));
   }
 
   onResponseBody(bytes: Buffer, start: number, end: number, source: ByteStream): void {
@@ -137,7 +137,7 @@ export class Exchange extends ExchangeState {
     this.attempts.end();
     this.context.stalls.arm(this, performance.now());
     releaseHead(this);
-    this.session.writeUpgrade(head);
+    this.session.writeUpgrade(head, responseEdits(this, -1));
     return true;
   }
 

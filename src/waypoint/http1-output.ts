@@ -19,7 +19,7 @@ import { ListHead } from "./list-head.ts";
 import type { LocalReply } from "./local-replies.ts";
 import type { MessageHead } from "./message-head.ts";
 import { scratch } from "./scratch.ts";
-import { interimEdits, responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
+import { interimEdits, SERVER_NAME } from "./stages/rewrite.ts";
 import type { Trailers } from "./upstream.ts";
 
 /** More than this unsent towards a client that does not read, and its requests are not credited. */
@@ -56,11 +56,11 @@ export class Http1Output {
 
   head(
     head: MessageHead,
-    upstreamServiceTimeMs: number,
+    edits: HeadEdits,
     options: { isChunked: boolean; isClosing: boolean; isKeptAlive: boolean },
   ): void {
     this.#isChunked = options.isChunked;
-    this.#writeHead(head, responseEdits(upstreamServiceTimeMs), options);
+    this.#writeHead(head, edits, options);
   }
 
   interim(head: MessageHead): void {
@@ -78,8 +78,7 @@ export class Http1Output {
     this.#write(out, 0, writeResponseHead(head, edits, out, 0, options));
   }
 
-  upgrade(head: Http1Head): void {
-    const edits = responseEdits(-1);
+  upgrade(head: Http1Head, edits: HeadEdits): void {
     const out = scratch(headBytesMax(head, edits));
     const options = { isChunked: false, isClosing: false, isUpgrade: true };
     this.#write(out, 0, writeResponseHead(head, edits, out, 0, options));
@@ -96,10 +95,18 @@ export class Http1Output {
   }
 
   local(reply: LocalReply, isHead: boolean, isClosing: boolean): void {
-    const headers = reply.body === "" ? PLAIN_HEADERS : TEXT_HEADERS;
+    let headers: readonly (readonly [string, string])[] =
+      reply.body === "" ? PLAIN_HEADERS : TEXT_HEADERS;
+    if (reply.headers !== undefined) headers = [...headers, ...pairsOf(reply.headers)];
     const bytes = localResponse(reply.status, headers, reply.body, isHead, isClosing);
     this.#write(bytes, 0, bytes.length);
   }
+}
+
+function pairsOf(list: readonly string[]): (readonly [string, string])[] {
+  const pairs: (readonly [string, string])[] = [];
+  for (let i = 0; i < list.length; i += 2) pairs.push([list[i]!, list[i + 1]!]);
+  return pairs;
 }
 
 const PLAIN_HEADERS = [["server", SERVER_NAME]] as const;

@@ -11,6 +11,7 @@ import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.t
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import { BodyReader } from "../net/http1/body.ts";
 import { findHeadEnd, HEAD_BYTES_MAX, Http1Head, parseRequestHead } from "../net/http1/head.ts";
+import type { HeadEdits } from "../net/http1/rewrite.ts";
 import { flat } from "./chunked.ts";
 import type { Drainable, WaypointContext } from "./context.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
@@ -324,12 +325,12 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
 
   // ---- writing
 
-  writeHead(head: MessageHead, upstreamServiceTimeMs: number): void {
+  writeHead(head: MessageHead, edits: HeadEdits): void {
     const isLengthUnknown = head.framing === "chunked" || head.framing === "close";
     const isChunked = isLengthUnknown && this.#minorVersion >= 1;
     if (isLengthUnknown && !isChunked) this.#isPersistent = false;
     this.#decidePersistence();
-    this.#output.head(head, upstreamServiceTimeMs, {
+    this.#output.head(head, edits, {
       isChunked,
       isClosing: !this.#isPersistent,
       isKeptAlive: this.#minorVersion < 1,
@@ -351,9 +352,9 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     if (this.#expectsContinue && this.#state === BODY) this.#isPersistent = false;
   }
 
-  writeUpgrade(head: Http1Head): void {
+  writeUpgrade(head: Http1Head, edits: HeadEdits): void {
     this.#state = RELAY;
-    this.#output.upgrade(head);
+    this.#output.upgrade(head, edits);
     const early = this.#stash.take();
     if (early.length > 0) this.#exchange.relay.up(early, 0, early.length);
     if (this.#isInputEnded) this.#exchange.relay.upEnd();

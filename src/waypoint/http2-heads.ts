@@ -24,7 +24,8 @@ import type { Trailers } from "./upstream.ts";
 export function requestList(head: MessageHead, edits: HeadEdits): string[] {
   const path = edits.target ?? (head instanceof ListHead ? head.target : originForm(head));
   const list = [":method", head.method, ":scheme", "http", ":path", path];
-  if (head.authority !== "") list.push(":authority", head.authority);
+  const authority = edits.authority ?? head.authority;
+  if (authority !== "") list.push(":authority", authority);
   edits.remove(H.host);
   if (head instanceof ListHead) keepFields(head, edits, list);
   else {
@@ -84,9 +85,8 @@ function framing(head: ListHead): string {
 
 /** A request that came in HTTP/2, as it goes to an HTTP/1.1 server. */
 export function requestText(head: ListHead, edits: HeadEdits): string {
-  const isHostSet = edits.drops(H.host);
   edits.remove(H.host);
-  const host = isHostSet ? "" : `host: ${head.authority}\r\n`;
+  const host = `host: ${edits.authority ?? head.authority}\r\n`;
   const start = `${head.method} ${edits.target ?? head.target} HTTP/1.1\r\n`;
   return `${start}${host}${lines(head, edits)}${framing(head)}\r\n`;
 }

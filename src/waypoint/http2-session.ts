@@ -7,6 +7,7 @@ import type { Failure } from "../kit/failure.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import type { Http1Head } from "../net/http1/head.ts";
+import type { HeadEdits } from "../net/http1/rewrite.ts";
 import { type ConnectionHandler, Http2Connection } from "../net/http2/connection.ts";
 import { ErrorCode, type PeerError } from "../net/http2/errors.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
@@ -23,7 +24,7 @@ import { ListHead } from "./list-head.ts";
 import { LOCAL_REPLIES, type LocalReply, replyTo } from "./local-replies.ts";
 import type { MessageHead } from "./message-head.ts";
 import { recordRefused } from "./stages/record.ts";
-import { interimEdits, responseEdits, SERVER_NAME } from "./stages/rewrite.ts";
+import { interimEdits, SERVER_NAME } from "./stages/rewrite.ts";
 import type { Target } from "./target.ts";
 import type { Trailers } from "./upstream.ts";
 
@@ -182,9 +183,8 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
   }
 
   /** What is whole with its head says so there: gRPC tells such an answer from one cut short. */
-  writeHead(head: MessageHead, upstreamServiceTimeMs: number): void {
-    const list = responseList(head, responseEdits(upstreamServiceTimeMs));
-    this.stream.respond(list, isWholeResponse(head));
+  writeHead(head: MessageHead, edits: HeadEdits): void {
+    this.stream.respond(responseList(head, edits), isWholeResponse(head));
   }
 
   writeInterim(head: MessageHead): void {
@@ -216,6 +216,7 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
     list.push("content-length", String(body.length));
     if (body.length > 0) list.push("content-type", "text/plain");
     list.push("server", SERVER_NAME);
+    if (reply.headers !== undefined) list.push(...reply.headers);
     const hasBody = body.length > 0 && !isHead;
     this.stream.respond(list, !hasBody);
     if (!hasBody) return;

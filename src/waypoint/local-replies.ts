@@ -11,6 +11,8 @@ export interface LocalReply {
   readonly flags: string;
   /** Envoy's `RESPONSE_CODE_DETAILS`. */
   readonly details: string;
+  /** Names and values, one after the other. */
+  readonly headers?: readonly string[];
 }
 
 const reply = (status: number, body: string, flags: string, details: string): LocalReply => ({
@@ -35,6 +37,8 @@ export const LOCAL_REPLIES = {
   denied: reply(403, "RBAC: access denied", "-", "rbac_access_denied"),
   noRoute: reply(404, "", "NR", "route_not_found"),
   noBackend: reply(500, "", "-", "direct_response"),
+  /** A filter that is not known must not be skipped (Gateway API, HTTPRouteFilter). */
+  unusableRule: reply(500, "", "-", "direct_response"),
   unknownBackend: reply(500, "", "NC", "cluster_not_found"),
   notServed: reply(404, "", "NR", "route_not_found"),
   noHealthyUpstream: reply(503, "no healthy upstream", "UH", "no_healthy_upstream"),

@@ -5,7 +5,9 @@
  *       identify       400  the path cannot be normalised
  *       authorize      403  CUSTOM, DENY, ALLOW: who may do this?
  *       route          404  routes exist and none matches
- *                      500  the chosen backend does not exist, or no backend has weight
+ *       filter         500  a filter that cannot be acted on
+ *                      200, 3xx  a CORS preflight, a redirect
+ *       chooseBackend  500  the chosen backend does not exist, or no backend has weight
  *       rewrite             the head as the backend will see it
  *       balance        503  no healthy endpoint
  *       forward        503  no connection (after retries), 504 too slow
@@ -18,6 +20,8 @@
 import type { Exchange } from "./exchange.ts";
 import { authorize } from "./stages/authorize.ts";
 import { balance } from "./stages/balance.ts";
+import { chooseBackend } from "./stages/choose-backend.ts";
+import { filter } from "./stages/filter.ts";
 import { forward } from "./stages/forward.ts";
 import { identify } from "./stages/identify.ts";
 import { rewrite } from "./stages/rewrite.ts";
@@ -25,7 +29,16 @@ import { route } from "./stages/route.ts";
 
 type Stage = (exchange: Exchange) => boolean;
 
-const STAGES: readonly Stage[] = [identify, authorize, route, rewrite, balance, forward];
+const STAGES: readonly Stage[] = [
+  identify,
+  authorize,
+  route,
+  filter,
+  chooseBackend,
+  rewrite,
+  balance,
+  forward,
+];
 
 export function runStages(exchange: Exchange): void {
   for (let i = 0; i < STAGES.length; i++) {

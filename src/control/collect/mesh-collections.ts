@@ -52,7 +52,7 @@ import { translateGuard } from "../../translate/waypoint-guards.ts";
 import { translateWaypoint } from "../../translate/waypoints.ts";
 import type { WorkloadFacts } from "../../translate/workload-parts.ts";
 import { type Enrolment, translatePod } from "../../translate/workloads.ts";
-import type { Collection, Context } from "./collection.ts";
+import type { Collection } from "./collection.ts";
 import type { Graph } from "./graph.ts";
 import { always, layFoundations, Sources } from "./mesh-foundations.ts";
 import { type MeshReads, ONLY } from "./mesh-reads.ts";

@@ -37,7 +37,7 @@ test("an absolute target becomes origin form, with the one Host that was set", (
   const text = "GET http://real/p?q HTTP/1.1\r\nHost: other\r\n\r\n";
   const edits = new HeadEdits();
   expect(rewritten(text, edits)).toBe("GET /p?q HTTP/1.1\r\nhost: real\r\n\r\n");
-  edits.set(H.host, "chosen");
+  edits.replaceAuthority("chosen");
   expect(rewritten(text, edits)).toBe("GET /p?q HTTP/1.1\r\nhost: chosen\r\n\r\n");
 });
 

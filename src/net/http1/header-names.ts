@@ -169,5 +169,6 @@ export const H = {
   xWaystoneDecision: ownHeaderId("x-waystone-decision"),
 
   xEnvoyAttemptCount: ownHeaderId("x-envoy-attempt-count"),
+  origin: ownHeaderId("origin"),
   xEnvoyOriginalPath: ownHeaderId("x-envoy-original-path"),
 } as const;

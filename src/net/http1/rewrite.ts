@@ -54,6 +54,7 @@ function isHopByHop(id: number): boolean {
  *
  * Framing and the connection belong to the codec: setting or adding a hop-by-hop header does
  * nothing, or a route's header filter could make the next hop see another message than was judged.
+ * `Host` has its own change, `replaceAuthority()`, for HTTP/2 says it elsewhere.
  */
 export class HeadEdits {
   /** Whose lines are dropped: the first `#droppedCount`. Emptying arrays would cost more. */
@@ -63,8 +64,10 @@ export class HeadEdits {
   readonly #addedValues: string[] = [];
   #addedCount = 0;
   #target: string | undefined;
+  #authority: string | undefined;
 
   reset(): void {
+    this.#authority = undefined;
     this.#droppedCount = 0;
     this.#addedCount = 0;
     this.#target = undefined;
@@ -89,7 +92,7 @@ export class HeadEdits {
   add(id: number, value: string): void {
     assert(id >= 0, "a header without a number, see ownHeaderId()");
     assert(isFieldValue(value), "a line break in the value of a header");
-    if (!isHopByHop(id)) this.#push(id, value);
+    if (!isHopByHop(id) && id !== H.host) this.#push(id, value);
   }
 
   #push(id: number, value: string): void {
@@ -102,6 +105,16 @@ export class HeadEdits {
   replaceTarget(target: string): void {
     assert(isTarget(target), "a blank or line break in a request target");
     this.#target = target;
+  }
+
+  /** Another `Host`, or `:authority`. */
+  replaceAuthority(authority: string): void {
+    assert(isTarget(authority), "a blank or line break in an authority");
+    this.#authority = authority;
+  }
+
+  get authority(): string | undefined {
+    return this.#authority;
   }
 
   get target(): string | undefined {
@@ -185,7 +198,8 @@ const OWN_LINES_BYTES = 256;
 
 /** Room that the written head needs at most. */
 export function headBytesMax(head: Http1Head, edits: HeadEdits): number {
-  return head.end - head.start + edits.addedBytes + (edits.target?.length ?? 0) + OWN_LINES_BYTES;
+  const replaced = (edits.target?.length ?? 0) + (edits.authority?.length ?? 0);
+  return head.end - head.start + edits.addedBytes + replaced + OWN_LINES_BYTES;
 }
 
 function isNominated(head: Http1Head, line: number): boolean {
@@ -258,9 +272,9 @@ export function writeRequestHead(
   out: Buffer,
   position: number,
 ): number {
-  // RFC 9112 §3.2.2: Host is made to agree with an absolute target, unless it was set.
+  // RFC 9112 §3.2.2: Host is made to agree with an absolute target, unless it is replaced.
   const isHostMissing = head.isAbsoluteTarget || (head.minorVersion === 0 && !head.has(H.host));
-  const isHostReplaced = isHostMissing && !edits.drops(H.host);
+  const isHostReplaced = isHostMissing || edits.authority !== undefined;
   drops.hopByHop = HOP_BY_HOP | (isHostReplaced ? 1 << H.host : 0);
   const target = edits.target ?? (head.isAbsoluteTarget ? originForm(head) : undefined);
   let at = position;
@@ -272,7 +286,7 @@ export function writeRequestHead(
   at = copyLines(head, edits, from, out, at);
   at = edits.writeAdded(out, at);
   let own = "";
-  if (isHostReplaced) own += `host: ${head.authority}\r\n`;
+  if (isHostReplaced) own += `host: ${edits.authority ?? head.authority}\r\n`;
   if (head.upgrade !== "") own += `connection: upgrade\r\nupgrade: ${head.upgrade}\r\n`;
   if (acceptsTrailers(head)) own += "te: trailers\r\n";
   own += framingLine(head.framing === "chunked", head.has(H.contentLength), head.contentLength);

@@ -5,10 +5,12 @@
  * that another attempt can send the same bytes.
  */
 
-import { H } from "../../net/http1/header-names.ts";
+import { H, ownHeaderId } from "../../net/http1/header-names.ts";
 import { HeadEdits, headBytesMax, writeRequestHead } from "../../net/http1/rewrite.ts";
 import { newRequestId } from "../../telemetry/request-id.ts";
 import type { Exchange } from "../exchange.ts";
+import { changedPath } from "../filters/path-change.ts";
+import type { RouteFilters } from "../filters/route-filters.ts";
 import { requestList, requestText } from "../http2-heads.ts";
 import { ListHead } from "../list-head.ts";
 import type { MessageHead } from "../message-head.ts";
@@ -28,9 +30,9 @@ export function rewrite(exchange: Exchange): boolean {
   const { head } = exchange;
   const edits = requestEdits;
   edits.reset();
+  const { ruleFilters, backendFilters } = exchange;
   if (exchange.path !== head.path || head.isAbsoluteTarget) {
-    const { path, query } = exchange;
-    edits.replaceTarget(query === "" ? path : `${path}?${query}`);
+    edits.replaceTarget(withQuery(exchange.path, exchange));
   }
   exchange.requestId = head.get(H.xRequestId) ?? "";
   if (exchange.requestId === "") {
@@ -41,9 +43,27 @@ export function rewrite(exchange: Exchange): boolean {
   // Who the client is was proven by its certificate; a claim in a header is not to be passed on.
   edits.remove(H.xForwardedClientCert);
   edits.remove(H.xWaystoneDecision);
+  if (ruleFilters !== null) applyFilters(exchange, ruleFilters, edits);
+  if (backendFilters !== null) applyFilters(exchange, backendFilters, edits);
   if (speaksHttp2(exchange)) exchange.requestList = requestList(head, edits);
   else writeHead(exchange, head, edits);
   return true;
+}
+
+function applyFilters(exchange: Exchange, filters: RouteFilters, edits: HeadEdits): void {
+  filters.request?.apply(edits);
+  const { rewrite: change } = filters;
+  if (change === undefined) return;
+  if (change.hostname !== undefined) edits.replaceAuthority(change.hostname);
+  if (change.path === undefined) return;
+  // As Envoy tells the backend what the client has asked for.
+  edits.set(H.xEnvoyOriginalPath, withQuery(exchange.path, exchange));
+  const path = changedPath(exchange.path, change.path, exchange.choice!.rule!);
+  edits.replaceTarget(withQuery(path, exchange));
+}
+
+function withQuery(path: string, { query }: Exchange): string {
+  return query === "" ? path : `${path}?${query}`;
 }
 
 /** What the port declares; where it does not say, what the client speaks (protocols.md §6.4). */
@@ -88,13 +108,19 @@ export function interimEdits(): HeadEdits {
   return responseEditsKept;
 }
 
-/** What is changed in every answer's head. `upstreamServiceTimeMs` below 0 leaves that header out. */
-export function responseEdits(upstreamServiceTimeMs: number): HeadEdits {
+/** What is changed in an answer's head. `upstreamServiceTimeMs` below 0 leaves that header out. */
+export function responseEdits(exchange: Exchange, upstreamServiceTimeMs: number): HeadEdits {
   const edits = responseEditsKept;
   edits.reset();
   edits.set(H.server, SERVER_NAME);
   if (upstreamServiceTimeMs >= 0) {
     edits.set(H.xEnvoyUpstreamServiceTime, String(upstreamServiceTimeMs));
+  }
+  const { backendFilters, ruleFilters, corsHeaders } = exchange;
+  backendFilters?.response?.apply(edits);
+  ruleFilters?.response?.apply(edits);
+  for (let i = 0; i < corsHeaders.length; i += 2) {
+    edits.set(ownHeaderId(corsHeaders[i]!), corsHeaders[i + 1]!);
   }
   return edits;
 }

@@ -1,0 +1,27 @@
+/** Which backend? A weighted draw; 500 when there is none, or none that exists. */
+import type { Exchange } from "../exchange.ts";
+import { routeFilters } from "../filters/route-filters.ts";
+import { LOCAL_REPLIES } from "../local-replies.ts";
+
+export function chooseBackend(exchange: Exchange): boolean {
+  const { choice } = exchange;
+  if (choice?.rule === undefined) {
+    exchange.cluster = exchange.target.cluster;
+    return true;
+  }
+  exchange.draw = Math.random();
+  const backend = choice.chooseBackend(exchange.draw);
+  exchange.backend = backend;
+  if (backend === undefined) {
+    exchange.answer(LOCAL_REPLIES.noBackend);
+    return false;
+  }
+  if (backend.service === undefined) {
+    exchange.answer(LOCAL_REPLIES.unknownBackend);
+    return false;
+  }
+  exchange.backendFilters = routeFilters(backend.filters);
+  const { clusters } = exchange.context;
+  exchange.cluster = clusters.ofService(backend.service, backend.port, exchange.snapshot);
+  return true;
+}
