@@ -19,8 +19,17 @@ export interface ValueMatch {
   readonly value: string;
 }
 
+/** The part of a GRPCRoute's match that its path was made from; "" for any. */
+export interface GrpcMethodMatch {
+  readonly type: "Exact" | "RegularExpression";
+  readonly service: string;
+  readonly method: string;
+}
+
 export interface HttpMatch {
   readonly path: PathMatch;
+  /** Only in GRPCRoutes. */
+  readonly grpc?: GrpcMethodMatch | undefined;
   readonly headers: readonly ValueMatch[];
   readonly queryParams: readonly ValueMatch[];
   readonly method: string | undefined;
@@ -196,6 +205,7 @@ export interface ConnectionRouteRule {
 /** For connections that are not looked into. */
 export interface ConnectionRoute extends RouteBase {
   readonly kind: "TLSRoute" | "TCPRoute";
+  /** Only the first counts. */
   readonly rules: readonly ConnectionRouteRule[];
 }
 

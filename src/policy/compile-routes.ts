@@ -8,20 +8,17 @@
  *
  * Looking allocates nothing, apart from what an expression or a percent sign costs.
  */
-import type {
-  AttachedRoute,
-  HttpBackend,
-  HttpRoute,
-  HttpRouteRule,
-  ValueMatch,
-} from "../model/route.ts";
+import type { AttachedRoute, HttpBackend, HttpRoute, HttpRouteRule } from "../model/route.ts";
+import { addTo, CompiledCandidate, compilePattern, firstOf } from "./compiled-candidate.ts";
 import type { HttpFacts } from "./facts.ts";
+import { GrpcTable } from "./grpc-table.ts";
 import { authorities, matchingHostnames } from "./match/host.ts";
-import { queryParameter } from "./match/query.ts";
-import { compileRegex, LiteralMatcher, type ValueMatcher } from "./match/regex.ts";
+import type { ValueMatcher } from "./match/regex.ts";
+import { PrefixTree } from "./prefix-tree.ts";
 import {
   candidatesOf,
   compareCandidates,
+  drawBackend,
   prefixOf,
   type RouteCandidate,
   routeName,
@@ -44,13 +41,7 @@ export class WeightedChoice implements RouteChoice {
   }
 
   chooseBackend(draw: number): HttpBackend | undefined {
-    const { backends } = this.rule;
-    let left = draw * this.#total;
-    for (let i = 0; i < backends.length; i++) {
-      left -= backends[i]!.weight;
-      if (left < 0) return backends[i];
-    }
-    return undefined;
+    return drawBackend(this.rule.backends, this.#total, draw);
   }
 }
 
@@ -70,62 +61,6 @@ export class DefaultChoice implements RouteChoice {
   }
 }
 
-interface NamedMatcher {
-  readonly name: string;
-  readonly value: ValueMatcher;
-}
-
-/** A match of a rule, without its path. */
-class CompiledCandidate {
-  readonly choice: RouteChoice;
-  readonly #method: string | undefined;
-  readonly #headers: readonly NamedMatcher[];
-  readonly #query: readonly NamedMatcher[];
-
-  constructor(candidate: RouteCandidate, choice: RouteChoice) {
-    this.choice = choice;
-    this.#method = candidate.match.method;
-    this.#headers = candidate.match.headers.map(compileValue);
-    this.#query = candidate.match.queryParams.map(compileValue);
-  }
-
-  matches(facts: HttpFacts): boolean {
-    if (this.#method !== undefined && facts.method !== this.#method) return false;
-    for (let i = 0; i < this.#headers.length; i++) {
-      const { name, value } = this.#headers[i]!;
-      const seen = facts.header(name);
-      if (seen === undefined || !value.matches(seen)) return false;
-    }
-    for (let i = 0; i < this.#query.length; i++) {
-      const { name, value } = this.#query[i]!;
-      const seen = queryParameter(facts.query, name);
-      if (seen === undefined || !value.matches(seen)) return false;
-    }
-    return true;
-  }
-}
-
-function compileValue(match: ValueMatch): NamedMatcher {
-  return { name: match.name, value: compilePattern(match.type, match.value) };
-}
-
-function compilePattern(type: "Exact" | "RegularExpression", value: string): ValueMatcher {
-  const literal = new LiteralMatcher(value);
-  // candidatesOf() has dropped the rules whose expressions do not compile.
-  return type === "Exact" ? literal : (compileRegex(value) ?? literal);
-}
-
-function firstOf(
-  candidates: readonly CompiledCandidate[],
-  facts: HttpFacts,
-): RouteChoice | undefined {
-  for (let i = 0; i < candidates.length; i++) {
-    const candidate = candidates[i]!;
-    if (candidate.matches(facts)) return candidate.choice;
-  }
-  return undefined;
-}
-
 /** The candidates of one prefix, and the next shorter one that matches whenever this one does. */
 class PrefixGroup {
   readonly candidates: CompiledCandidate[] = [];
@@ -136,44 +71,9 @@ class PrefixGroup {
   }
 }
 
-/** A node of the radix tree: `label` is what it adds to its parent's text. */
-class PrefixNode {
-  label: string;
-  group: PrefixGroup | undefined;
-  /** By the first character code of their labels. */
-  readonly children = new Map<number, PrefixNode>();
-
-  constructor(label: string, group: PrefixGroup | undefined) {
-    this.label = label;
-    this.group = group;
-  }
-
-  insert(text: string, group: PrefixGroup): void {
-    if (text === "") {
-      this.group = group;
-      return;
-    }
-    const child = this.children.get(text.charCodeAt(0));
-    if (child === undefined) {
-      this.children.set(text.charCodeAt(0), new PrefixNode(text, group));
-      return;
-    }
-    let common = 1;
-    while (common < child.label.length && child.label[common] === text[common]) common++;
-    if (common === child.label.length) {
-      child.insert(text.slice(common), group);
-      return;
-    }
-    const fork = new PrefixNode(child.label.slice(0, common), undefined);
-    child.label = child.label.slice(common);
-    fork.children.set(child.label.charCodeAt(0), child);
-    this.children.set(text.charCodeAt(0), fork);
-    fork.insert(text.slice(common), group);
-  }
-}
-
-class PrefixTree {
-  readonly #root = new PrefixNode("", undefined);
+/** Each prefix with the next shorter one that matches whenever it does. */
+class PrefixGroups {
+  readonly #tree = new PrefixTree<PrefixGroup>();
   readonly #groups = new Map<string, PrefixGroup>();
 
   /** Shorter prefixes must come before longer ones. */
@@ -182,7 +82,7 @@ class PrefixTree {
     if (known) return known;
     const group = new PrefixGroup(this.#outerOf(prefix));
     this.#groups.set(prefix, group);
-    this.#root.insert(prefix, group);
+    this.#tree.insert(prefix, group);
     return group;
   }
 
@@ -196,49 +96,45 @@ class PrefixTree {
     return undefined;
   }
 
-  /** The group of the longest prefix that ends where an element of the path does. */
+  /** The group of the longest prefix of the path. */
   find(path: string): PrefixGroup | undefined {
-    let node = this.#root;
-    let position = 0;
-    let found: PrefixGroup | undefined;
-    for (;;) {
-      if (node.group && (position === path.length || path.charCodeAt(position) === SLASH)) {
-        found = node.group;
-      }
-      const child = node.children.get(path.charCodeAt(position));
-      if (child === undefined || !path.startsWith(child.label, position)) return found;
-      position += child.label.length;
-      node = child;
-    }
+    return this.#tree.find(path);
   }
 }
 
-const SLASH = 0x2f;
-
 /** All candidates of one host name, or of a service. */
-class RouteTable {
+interface RouteTable {
+  choose(facts: HttpFacts): RouteChoice | undefined;
+}
+
+function tableOf(routes: readonly HttpRoute[], choices: Choices): RouteTable {
+  // Routes of one port are all of one kind (applied-routes.ts).
+  const isGrpc = routes[0]?.kind === "GRPCRoute";
+  const candidates = routes.flatMap(candidatesOf).sort(compareCandidates);
+  const table = isGrpc ? new GrpcTable() : new HttpTable(candidates);
+  candidates.forEach((candidate, rank) => {
+    table.add(candidate, new CompiledCandidate(candidate, choices.of(candidate), rank));
+  });
+  return table;
+}
+
+class HttpTable implements RouteTable {
   readonly #exact = new Map<string, CompiledCandidate[]>();
-  readonly #prefixes = new PrefixTree();
+  readonly #prefixes = new PrefixGroups();
   readonly #expressions: { path: ValueMatcher; candidate: CompiledCandidate }[] = [];
 
-  constructor(routes: readonly HttpRoute[], choices: Choices) {
-    const candidates = routes.flatMap(candidatesOf).sort(compareCandidates);
+  constructor(candidates: readonly RouteCandidate[]) {
     const prefixes = candidates.filter(({ match }) => match.path.type === "PathPrefix");
     const texts = prefixes.map(({ match }) => prefixOf(match.path));
     for (const text of texts.sort((a, b) => a.length - b.length)) this.#prefixes.groupOf(text);
-    for (const candidate of candidates) {
-      this.#add(candidate, new CompiledCandidate(candidate, choices.of(candidate)));
-    }
   }
 
-  #add({ match }: RouteCandidate, candidate: CompiledCandidate): void {
+  add({ match }: RouteCandidate, candidate: CompiledCandidate): void {
     const { type, value } = match.path;
     if (type === "PathPrefix") {
       this.#prefixes.groupOf(prefixOf(match.path)).candidates.push(candidate);
     } else if (type === "Exact") {
-      const same = this.#exact.get(value);
-      if (same) same.push(candidate);
-      else this.#exact.set(value, [candidate]);
+      addTo(this.#exact, value, candidate);
     } else {
       this.#expressions.push({ path: compilePattern(type, value), candidate });
     }
@@ -246,12 +142,12 @@ class RouteTable {
 
   choose(facts: HttpFacts): RouteChoice | undefined {
     const exact = this.#exact.get(facts.path);
-    const choice = exact && firstOf(exact, facts);
-    if (choice) return choice;
+    const found = exact && firstOf(exact, facts);
+    if (found) return found.choice;
     let group = this.#prefixes.find(facts.path);
     while (group) {
-      const found = firstOf(group.candidates, facts);
-      if (found) return found;
+      const inGroup = firstOf(group.candidates, facts);
+      if (inGroup) return inGroup.choice;
       group = group.outer;
     }
     for (let i = 0; i < this.#expressions.length; i++) {
@@ -288,7 +184,7 @@ export class ServiceRoutePlan implements RoutePlan {
   readonly #table: RouteTable;
 
   constructor(routes: readonly AttachedRoute<HttpRoute>[]) {
-    this.#table = new RouteTable(
+    this.#table = tableOf(
       routes.map((attached) => attached.route),
       new Choices(),
     );
@@ -317,7 +213,7 @@ export class GatewayRoutePlan implements RoutePlan {
     }
     const choices = new Choices();
     for (const [hostname, same] of byHostname) {
-      this.#tables.set(hostname, new RouteTable(same, choices));
+      this.#tables.set(hostname, tableOf(same, choices));
     }
   }
 

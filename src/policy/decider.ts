@@ -8,25 +8,21 @@
  * Order at a waypoint: CUSTOM, DENY, ALLOW. No ALLOW policy at all means allowed. AUDIT policies
  * and dry runs decide nothing; the trace reports them.
  */
-import type { AttachedRoute, HttpBackend, HttpRoute } from "../model/route.ts";
+import type { AttachedRoute, HttpBackend } from "../model/route.ts";
 import type { AuthorizationPolicy, L4Policy, PolicyAction } from "../model/rule.ts";
 import type { Service } from "../model/service.ts";
 import type { MeshSettings } from "../model/settings.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
+import { routeSets } from "./applied-routes.ts";
 import { CompiledL4Policy } from "./compile-l4.ts";
-import {
-  DefaultChoice,
-  GatewayRoutePlan,
-  NO_ROUTE_PLAN,
-  type RoutePlan,
-  ServiceRoutePlan,
-} from "./compile-routes.ts";
+import { DefaultChoice } from "./compile-routes.ts";
 import { CompiledPolicy } from "./compile-rules.ts";
 import type { ConnectionFacts, HttpFacts } from "./facts.ts";
 import { eachOnce, l4PoliciesFor, policiesFor } from "./policy-sets.ts";
-import { appliesToPort, routesOf } from "./route-order.ts";
+import { type PortPlans, plansOf } from "./port-plans.ts";
 import {
+  type ConnectionChoice,
   NO_ALLOW_MATCHED,
   NO_ALLOW_POLICIES,
   type RouteChoice,
@@ -35,7 +31,7 @@ import {
 } from "./verdict.ts";
 
 export type { Hop } from "./facts.ts";
-export type { RouteChoice, Verdict } from "./verdict.ts";
+export type { ConnectionChoice, RouteChoice, Verdict } from "./verdict.ts";
 
 export interface L4Decider {
   authorize(facts: ConnectionFacts): Verdict;
@@ -47,6 +43,13 @@ export interface HttpDecider {
   authorizeTcp(facts: ConnectionFacts): Verdict;
   /** `undefined`: routes exist, none matches (404). */
   chooseRoute(facts: HttpFacts): RouteChoice | undefined;
+  /** Whether `chooseConnection()` looks at the server name. */
+  readonly needsServerName: boolean;
+  /** For connections that are not looked into. `undefined`: routes exist, none is for this one. */
+  chooseConnection(
+    facts: ConnectionFacts,
+    serverName: string | undefined,
+  ): ConnectionChoice | undefined;
 }
 
 export type DeciderTarget = { readonly service: string } | { readonly workload: string };
@@ -88,14 +91,16 @@ const l4Deciders = new WeakMap<Workload, CompiledL4Decider>();
 const l4Compiled = new WeakMap<L4Policy, CompiledL4Policy>();
 const httpDeciders = new WeakMap<Service | Workload, Map<string, CompiledHttpDecider>>();
 const compiled = new WeakMap<MeshSettings, WeakMap<AuthorizationPolicy, CompiledPolicy>>();
-const servicePlans = new WeakMap<readonly AttachedRoute<HttpRoute>[], Map<number, RoutePlan>>();
-const gatewayPlans = new WeakMap<readonly AttachedRoute<HttpRoute>[], RoutePlan>();
+const portPlans = new WeakMap<
+  readonly AttachedRoute[],
+  WeakMap<readonly AttachedRoute[], Map<number, PortPlans>>
+>();
 
 /** All of the snapshot that a decider depends on. */
 function inputsOf(snapshot: Snapshot, waypoint: string, service: string | undefined): unknown[] {
-  const routes = service === undefined ? undefined : routesOf(snapshot, waypoint, service).routes;
+  const { own, shared } = routeSets(snapshot, waypoint, service ?? "");
   const sets = policiesFor(snapshot, waypoint, service);
-  return [snapshot.settings, routes, ...sets.map((set) => set.policies)];
+  return [snapshot.settings, own, shared, ...sets.map((set) => set.policies)];
 }
 
 function isSameList(a: readonly unknown[], b: readonly unknown[]): boolean {
@@ -143,8 +148,8 @@ class CompiledHttpDecider implements HttpDecider {
   /** CUSTOM, then DENY: whichever matches first refuses. */
   readonly #refusing: readonly CompiledPolicy[];
   readonly #allow: readonly CompiledPolicy[];
-  readonly #plan: RoutePlan;
-  readonly #default: RouteChoice;
+  readonly #plans: PortPlans | undefined;
+  readonly #default: DefaultChoice;
 
   constructor(
     snapshot: Snapshot,
@@ -163,7 +168,7 @@ class CompiledHttpDecider implements HttpDecider {
     const of = (action: PolicyAction) => enforced.filter((policy) => policy.action === action);
     this.#refusing = [...of("CUSTOM"), ...of("DENY")];
     this.#allow = of("ALLOW");
-    this.#plan = service === undefined ? NO_ROUTE_PLAN : planOf(snapshot, waypoint, service, port);
+    this.#plans = service === undefined ? undefined : planOf(snapshot, waypoint, service, port);
     this.#default = new DefaultChoice(service === undefined ? undefined : itself(service, port));
   }
 
@@ -194,7 +199,20 @@ class CompiledHttpDecider implements HttpDecider {
   }
 
   chooseRoute(facts: HttpFacts): RouteChoice | undefined {
-    return this.#plan.choose(facts, this.#default);
+    if (this.#plans === undefined) return this.#default;
+    return this.#plans.of(facts.sourceIdentity).http.choose(facts, this.#default);
+  }
+
+  get needsServerName(): boolean {
+    return this.#plans?.needsServerName ?? false;
+  }
+
+  chooseConnection(
+    facts: ConnectionFacts,
+    serverName: string | undefined,
+  ): ConnectionChoice | undefined {
+    const plan = this.#plans?.of(facts.sourceIdentity).connections;
+    return plan === undefined ? this.#default : plan.choose(serverName);
   }
 }
 
@@ -202,19 +220,17 @@ function itself(service: string, port: number): HttpBackend {
   return { weight: 1, service, port, problem: undefined, position: undefined, filters: [] };
 }
 
-function planOf(snapshot: Snapshot, waypoint: string, service: string, port: number): RoutePlan {
-  const { from, routes } = routesOf(snapshot, waypoint, service);
-  if (from === "default") return NO_ROUTE_PLAN;
-  if (from === "gateway") return remember(gatewayPlans, routes, () => new GatewayRoutePlan(routes));
-  const plans = remember(servicePlans, routes, () => new Map<number, RoutePlan>());
+function planOf(snapshot: Snapshot, waypoint: string, service: string, port: number): PortPlans {
+  const sets = routeSets(snapshot, waypoint, service);
+  const byShared = remember(portPlans, sets.own, () => new WeakMap());
+  const plans = remember(byShared, sets.shared, () => new Map<number, PortPlans>());
   // Ports share a plan when no route is limited to one.
-  const name = routes.some((attached) => attached.ports.length > 0) ? port : 0;
+  const name = sets.own.some((attached) => attached.ports.length > 0) ? port : 0;
   const known = plans.get(name);
   if (known) return known;
-  const followed = routes.filter((attached) => appliesToPort(attached, port));
-  const plan = followed.length > 0 ? new ServiceRoutePlan(followed) : NO_ROUTE_PLAN;
-  plans.set(name, plan);
-  return plan;
+  const made = plansOf(sets, port);
+  plans.set(name, made);
+  return made;
 }
 
 /** For what is not in the snapshot (any more): nothing is known of its policies. */
@@ -222,4 +238,6 @@ const REFUSING: HttpDecider = {
   authorize: () => UNKNOWN_TARGET,
   authorizeTcp: () => UNKNOWN_TARGET,
   chooseRoute: () => undefined,
+  needsServerName: false,
+  chooseConnection: () => undefined,
 };

@@ -194,7 +194,7 @@ describe("renderDecision() of routes", () => {
     const text = rendered([], {}, { [`Service/${SERVICE}`]: [one, { ...one, ports: [1] }] });
     expect(text.slice(1)).toEqual([
       "ROUTE none of 0 matches: 404",
-      "  1 routes are for other ports or host names",
+      "  1 routes are for other ports, kinds, clients or host names",
       "  default/bad rule 0 is left out: an expression in it is not RE2",
     ]);
   });

@@ -4,15 +4,15 @@
  * that before a regular expression; then a method, the number of headers, of query parameters, the
  * older route, the route's name, the rule, the match.
  */
-import {
-  type AttachedRoute,
-  type HttpMatch,
-  type HttpRoute,
-  type HttpRouteRule,
-  isHttpRoute,
-  type PathMatch,
+import type {
+  Backend,
+  ConnectionRoute,
+  ConnectionRouteRule,
+  HttpMatch,
+  HttpRoute,
+  HttpRouteRule,
+  PathMatch,
 } from "../model/route.ts";
-import type { Snapshot } from "../model/snapshot.ts";
 import { compileRegex } from "./match/regex.ts";
 
 /** One match of one rule. */
@@ -21,37 +21,6 @@ export interface RouteCandidate {
   readonly rule: HttpRouteRule;
   readonly match: HttpMatch;
   readonly index: number;
-}
-
-/** The routes that count for a service port, and where they come from (D6). */
-export interface ServiceRoutes {
-  readonly from: "service" | "gateway" | "default";
-  readonly routes: readonly AttachedRoute<HttpRoute>[];
-}
-
-const NO_ROUTES: readonly AttachedRoute[] = [];
-const httpRoutes = new WeakMap<readonly AttachedRoute[], readonly AttachedRoute<HttpRoute>[]>();
-
-/** Those for requests; the same list for the same list. */
-function httpRoutesIn(routes: readonly AttachedRoute[]): readonly AttachedRoute<HttpRoute>[] {
-  const known = httpRoutes.get(routes);
-  if (known !== undefined) return known;
-  const found = routes.filter(isHttpRoute);
-  httpRoutes.set(routes, found);
-  return found;
-}
-
-/** A Service with a route of its own, be it for another port, ignores the Gateway's (D6). */
-export function routesOf(snapshot: Snapshot, waypoint: string, service: string): ServiceRoutes {
-  const own = httpRoutesIn(snapshot.routes.get(`Service/${service}`) ?? NO_ROUTES);
-  if (own.length > 0) return { from: "service", routes: own };
-  const shared = httpRoutesIn(snapshot.routes.get(`Gateway/${waypoint}`) ?? NO_ROUTES);
-  return { from: shared.length > 0 ? "gateway" : "default", routes: shared };
-}
-
-/** Whether the route is followed on this service port. */
-export function appliesToPort(attached: AttachedRoute, port: number): boolean {
-  return attached.ports.length === 0 || attached.ports.includes(port);
 }
 
 /** The matches of a route. A rule with an expression that is not RE2 is dropped whole (D11). */
@@ -89,9 +58,21 @@ export function prefixOf(path: PathMatch): string {
 
 const PATH_ORDER = { Exact: 0, PathPrefix: 1, RegularExpression: 2 } as const;
 
-/** Negative: `a` is tried before `b`. */
+/** Negative: `a` is tried before `b`. Both are of one kind. */
 export function compareCandidates(a: RouteCandidate, b: RouteCandidate): number {
-  return comparePaths(a.match.path, b.match.path) || compareCriteria(a, b);
+  const isGrpc = a.route.kind === "GRPCRoute";
+  const byPath = isGrpc
+    ? compareMethods(a.match, b.match)
+    : comparePaths(a.match.path, b.match.path);
+  return byPath || compareCriteria(a, b);
+}
+
+/** Gateway API, GRPCRoute: the most characters of a service, then of a method. */
+function compareMethods({ grpc: a }: HttpMatch, { grpc: b }: HttpMatch): number {
+  return (
+    (b?.service.length ?? 0) - (a?.service.length ?? 0) ||
+    (b?.method.length ?? 0) - (a?.method.length ?? 0)
+  );
 }
 
 function comparePaths(a: PathMatch, b: PathMatch): number {
@@ -118,10 +99,27 @@ function compareText(a: string, b: string): number {
 }
 
 /** As access logs name the route: Istio's `<namespace>.<name>.<rule>`. */
-export function routeName(route: HttpRoute, rule: HttpRouteRule): string {
+export function routeName(
+  route: HttpRoute | ConnectionRoute,
+  rule: HttpRouteRule | ConnectionRouteRule,
+): string {
   return `${route.key.replace("/", ".")}.${rule.name}`;
 }
 
-export function totalWeight(rule: HttpRouteRule): number {
+export function totalWeight(rule: { readonly backends: readonly Backend[] }): number {
   return rule.backends.reduce((sum, backend) => sum + backend.weight, 0);
+}
+
+/** `draw` is from [0, 1). undefined: there is nothing to draw from. */
+export function drawBackend<B extends Backend>(
+  backends: readonly B[],
+  total: number,
+  draw: number,
+): B | undefined {
+  let left = draw * total;
+  for (let i = 0; i < backends.length; i++) {
+    left -= backends[i]!.weight;
+    if (left < 0) return backends[i];
+  }
+  return undefined;
 }

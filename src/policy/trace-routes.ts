@@ -3,22 +3,22 @@
  * the other, up to the first that matches. The proxies' tables (`compile-routes.ts`) must come to
  * the same; a property test holds them to it.
  */
-import type { HttpMatch, PathMatch, ValueMatch } from "../model/route.ts";
+import type { HttpMatch, HttpRoute, PathMatch, Route, ValueMatch } from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
+import { appliedRoutes, clientNamespace, routeSets } from "./applied-routes.ts";
 import { DefaultChoice, WeightedChoice } from "./compile-routes.ts";
+import { asHttpRoute } from "./connection-routes.ts";
 import type { HttpFacts } from "./facts.ts";
 import { authorities, matchesHostname } from "./match/host.ts";
 import { queryParameter } from "./match/query.ts";
 import { compileRegex } from "./match/regex.ts";
 import { redacted } from "./redact.ts";
 import {
-  appliesToPort,
   candidatesOf,
   compareCandidates,
   isUsableRule,
   prefixOf,
   type RouteCandidate,
-  routesOf,
   totalWeight,
 } from "./route-order.ts";
 import type { ChosenRouteTrace, RouteCandidateTrace, RouteTrace } from "./trace.ts";
@@ -40,18 +40,21 @@ export function traceRoute(
 ): TracedRoute {
   const fallback = defaultRoute(service, port);
   if (service === undefined) return fallback([], []);
-  const { from, routes } = routesOf(snapshot, waypoint, service);
+  const sets = routeSets(snapshot, waypoint, service);
+  const { from, routes } = appliedRoutes(sets, port, clientNamespace(facts.sourceIdentity));
   const { hostname } = authorities.get(facts.authority);
   const notes: string[] = [];
   // The most specific of a route's host names decides; routes of a Service have none that count.
-  const applicable = routes.flatMap((attached) => {
-    const { route } = attached;
-    if (from === "service") return appliesToPort(attached, port) ? [{ route, names: 0 }] : [];
-    const names = specificity(route.hostnames, hostname);
-    return names === undefined ? [] : [{ route, names }];
+  const applicable = routes.flatMap(({ route }) => {
+    const http = requestRoute(route);
+    if (http === undefined) return [];
+    const names = from === "gateway" ? specificity(http.hostnames, hostname) : 0;
+    return names === undefined ? [] : [{ route: http, names }];
   });
-  if (applicable.length < routes.length) {
-    notes.push(`${routes.length - applicable.length} routes are for other ports or host names`);
+  const known = from === "gateway" ? sets.shared.length : sets.own.length;
+  if (applicable.length < known) {
+    const others = known - applicable.length;
+    notes.push(`${others} routes are for other ports, kinds, clients or host names`);
   }
   if (applicable.length === 0) return fallback([], notes);
   for (const { route } of applicable) {
@@ -70,6 +73,18 @@ export function traceRoute(
   const choice = new WeightedChoice(matched.route, matched.rule);
   const chosen = chosenTrace(choice, draw);
   return { choice, trace: { from, candidates: tried, chosen, notes } };
+}
+
+/** What a route is to requests; `undefined`: nothing, it is for TLS that is not looked into. */
+function requestRoute(route: Route): HttpRoute | undefined {
+  switch (route.kind) {
+    case "TLSRoute":
+      return undefined;
+    case "TCPRoute":
+      return asHttpRoute(route);
+    default:
+      return route;
+  }
 }
 
 function tryInOrder(ordered: readonly RouteCandidate[], facts: HttpFacts) {

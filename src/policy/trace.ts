@@ -74,7 +74,7 @@ export interface FieldTrace {
 
 export interface RouteTrace {
   /** Whose routes were followed (D6). */
-  readonly from: "service" | "gateway" | "default";
+  readonly from: "consumer" | "service" | "gateway" | "default";
   /** In order of precedence; each ends at the first criterion that failed. */
   readonly candidates: readonly RouteCandidateTrace[];
   readonly chosen: ChosenRouteTrace | undefined;

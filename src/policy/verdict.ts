@@ -3,7 +3,14 @@
  * shared by every request they hold for, so answering allocates nothing.
  */
 import type { SourcePosition } from "../model/object-ref.ts";
-import type { HttpBackend, HttpRoute, HttpRouteRule } from "../model/route.ts";
+import type {
+  Backend,
+  ConnectionRoute,
+  ConnectionRouteRule,
+  HttpBackend,
+  HttpRoute,
+  HttpRouteRule,
+} from "../model/route.ts";
 
 export interface Verdict {
   readonly isAllowed: boolean;
@@ -23,6 +30,15 @@ export interface RouteChoice {
   readonly name: string;
   /** Weighted choice by a draw from [0, 1). undefined: nothing to choose from (500). */
   chooseBackend(draw: number): HttpBackend | undefined;
+}
+
+/** The same for a connection that is not looked into. */
+export interface ConnectionChoice {
+  readonly route: ConnectionRoute | undefined;
+  readonly rule: ConnectionRouteRule | undefined;
+  readonly name: string;
+  /** undefined: nothing to choose from; the connection is closed. */
+  chooseBackend(draw: number): Backend | undefined;
 }
 
 export const NO_ALLOW_POLICIES: Verdict = {

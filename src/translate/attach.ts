@@ -1,9 +1,10 @@
 /**
  * `parentRefs[]`: what a route is attached to, and what its status says about each parent.
  *
- *   Service, ServiceEntry   the route speaks for that service (a producer route). It stands in the
- *                           service's namespace or in that of its waypoint; routes of others, which
- *                           would speak for their own clients only, are not acted on.
+ *   Service, ServiceEntry   the route speaks for that service. In the service's namespace or in that
+ *                           of its waypoint it does so for everybody (a producer route), elsewhere
+ *                           for clients of its own namespace alone (a consumer route, GEP-1294;
+ *                           Istio's ambient mode has none).
  *   Gateway                 a waypoint: the route is for all its services that have none of
  *                           their own (D6). Its listener says which namespaces may attach.
  */
@@ -21,6 +22,8 @@ export interface RouteTarget {
   readonly key: string;
   /** Empty: all. */
   readonly ports: readonly number[];
+  /** Of a consumer route: whose clients it is for. */
+  readonly consumer: string | undefined;
 }
 
 export type AttachSurroundings = Pick<
@@ -79,12 +82,12 @@ function attach(
     case "/Service": {
       const facts = near.service(serviceKey(namespace, parent.name, near.settings.clusterDomain));
       if (facts === undefined) return notFound(kind, parent.name);
-      return attachToServices([facts], parent, routeNamespace);
+      return attachToServices([facts], parent, routeNamespace, near);
     }
     case "networking.istio.io/ServiceEntry": {
       const facts = near.servicesOfEntry(`${namespace}/${parent.name}`);
       if (facts.length === 0) return notFound(kind, parent.name);
-      return attachToServices(facts, parent, routeNamespace);
+      return attachToServices(facts, parent, routeNamespace, near);
     }
     case "gateway.networking.k8s.io/Gateway":
       return attachToGateway(parent, `${namespace}/${parent.name}`, routeNamespace, near);
@@ -97,11 +100,13 @@ function attachToServices(
   services: readonly ServiceFacts[],
   parent: ParentReference,
   routeNamespace: string,
+  near: AttachSurroundings,
 ): Attachment {
   const { service } = services[0]!;
   const waypoint = service.waypoint?.waypoint;
   const waypointNamespace = waypoint?.slice(0, waypoint.indexOf("/"));
-  if (routeNamespace !== service.namespace && routeNamespace !== waypointNamespace) {
+  const isProducer = routeNamespace === service.namespace || routeNamespace === waypointNamespace;
+  if (!isProducer && near.settings.compatibility === "istio") {
     return refused(
       "NotAllowedByParent",
       `routes of namespace ${routeNamespace} for a service of ${service.namespace} (consumer routes) are not supported`,
@@ -121,6 +126,7 @@ function attachToServices(
   const targets = services.map((s) => ({
     key: `Service/${s.service.key}`,
     ports: [...new Set(ports)],
+    consumer: isProducer ? undefined : routeNamespace,
   }));
   return accepted(targets, service.waypoint !== undefined);
 }
@@ -146,7 +152,7 @@ function attachToGateway(
     const message = `listener of ${key} does not allow routes of namespace ${routeNamespace}`;
     return refused("NotAllowedByListeners", message);
   }
-  return accepted([{ key: `Gateway/${key}`, ports: [] }], true);
+  return accepted([{ key: `Gateway/${key}`, ports: [], consumer: undefined }], true);
 }
 
 function accepted(targets: readonly RouteTarget[], hasWaypoint: boolean): Attachment {

@@ -2,7 +2,7 @@
  * `backendRefs[]`: the Service that each stands for, or why it stands for none. One that stands for
  * none keeps its weight, and its share of the requests is answered 500 (Gateway API).
  */
-import type { BackendObjectReference, BackendRef } from "../api/http-route.ts";
+import type { BackendObjectReference, BackendRef, ParentReference } from "../api/http-route.ts";
 import type { SourcePosition } from "../model/object-ref.ts";
 import type { Backend } from "../model/route.ts";
 import { serviceKey } from "../model/service.ts";
@@ -25,6 +25,7 @@ export type BackendProblem =
 export interface ReferringRoute {
   readonly kind: string;
   readonly namespace: string;
+  readonly parentRefs: readonly ParentReference[];
 }
 
 export interface ResolvedBackend {
@@ -116,6 +117,12 @@ function isPermitted(
   near: BackendSurroundings,
 ): boolean {
   if (namespace === route.namespace || near.settings.compatibility === "istio") return true;
+  // A consumer route may send to whom its clients have asked for anyway.
+  const isParent = route.parentRefs.some(
+    (parent) =>
+      parent.kind === "Service" && parent.name === ref.name && parent.namespace === namespace,
+  );
+  if (isParent) return true;
   return near.referenceGrants(namespace).some(({ value: { spec } }) => {
     const isFrom = spec.from.some(
       (from) =>

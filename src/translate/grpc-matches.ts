@@ -16,6 +16,11 @@ export function translateGrpcMatches(
   const given = rule.matches ?? [];
   const matches = (given.length > 0 ? given : [{}]).map(({ method, headers }) => ({
     path: pathOf(method ?? {}),
+    grpc: {
+      type: method?.type ?? ("Exact" as const),
+      service: method?.service ?? "",
+      method: method?.method ?? "",
+    },
     headers: translateValues(headers, (name) => name.toLowerCase()),
     queryParams: [],
     method: undefined,

@@ -17,7 +17,8 @@ export function translateBackend(
   consequence: string,
 ): Backend {
   const { object, near, findings, unresolved } = context;
-  const route = { kind: object.kind, namespace: namespaceOf(object) };
+  const { parentRefs = [] } = object.value.spec;
+  const route = { kind: object.kind, namespace: namespaceOf(object), parentRefs };
   const resolved = resolveBackend(ref, route, object.positionOf(path), near);
   if (resolved.problem !== undefined) {
     unresolved.push(resolved);

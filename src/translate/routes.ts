@@ -127,7 +127,9 @@ export function attachedRoutes(
   return facts
     .flatMap(({ route, targets }) => {
       const target = targets.find((t) => t.key === key);
-      return target === undefined ? [] : [{ route, ports: target.ports }];
+      if (target === undefined) return [];
+      const { ports, consumer } = target;
+      return [{ route, ports, consumer }];
     })
     .sort((a, b) => a.route.createdMs - b.route.createdMs || compareText(a.route.key, b.route.key));
 }

@@ -76,7 +76,10 @@ const httpMatch = record(
     headers: list(valueMatch),
     queryParams: list(valueMatch),
   },
-  { method: text },
+  {
+    method: text,
+    grpc: record({ type: oneOf("Exact", "RegularExpression"), service: text, method: text }),
+  },
 );
 const backendFields = { weight: count, port };
 const backendOptions = { service: text, problem: text, position };
