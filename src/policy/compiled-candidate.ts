@@ -1,4 +1,4 @@
-/** One match of one rule, compiled: everything but its path, which decides where it is looked for. */
+/** One match of one rule, compiled: all but its path, which decides where it is looked for. */
 import type { ValueMatch } from "../model/route.ts";
 import type { HttpFacts } from "./facts.ts";
 import { queryParameter } from "./match/query.ts";

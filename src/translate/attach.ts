@@ -1,10 +1,10 @@
 /**
  * `parentRefs[]`: what a route is attached to, and what its status says about each parent.
  *
- *   Service, ServiceEntry   the route speaks for that service. In the service's namespace or in that
- *                           of its waypoint it does so for everybody (a producer route), elsewhere
- *                           for clients of its own namespace alone (a consumer route, GEP-1294;
- *                           Istio's ambient mode has none).
+ *   Service, ServiceEntry   the route speaks for that service. In the service's namespace or in
+ *                           that of its waypoint it does so for everybody (a producer route),
+ *                           elsewhere for clients of its own namespace alone (a consumer route,
+ *                           GEP-1294; Istio's ambient mode has none).
  *   Gateway                 a waypoint: the route is for all its services that have none of
  *                           their own (D6). Its listener says which namespaces may attach.
  */

@@ -14,6 +14,8 @@ export interface WaypointLimits {
   readonly responseHeadTimeoutMs: number;
   /** An HTTP/1.1 connection to a backend rests this long; most servers close it soon after. */
   readonly upstreamIdleTimeoutMs: number;
+  /** For the whole of a TLS client's first message, where a TLSRoute has to see its server name. */
+  readonly clientHelloTimeoutMs: number;
   /** For the peer to close its side of a stream when we have closed ours. */
   readonly lingerMs: number;
   /** For a client to read on, when the last answer's rest is all that keeps its stream. */
@@ -33,6 +35,7 @@ export const DEFAULT_LIMITS: WaypointLimits = {
   requestBodyIdleTimeoutMs: 300_000,
   responseHeadTimeoutMs: 60_000,
   upstreamIdleTimeoutMs: 60_000,
+  clientHelloTimeoutMs: 15_000,
   lingerMs: 5_000,
   unreadTimeoutMs: 300_000,
   drainGraceMs: 5_000,

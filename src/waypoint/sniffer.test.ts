@@ -1,20 +1,15 @@
 import { expect, test } from "vitest";
 import { MemoryPeer, MemoryStream, settle, until } from "../../test/support/memory-stream.ts";
 import type { Drainable } from "./context.ts";
-import { Sniffer } from "./sniffer.ts";
+import { sniff } from "./sniffer.ts";
 
-function sniff(detectionMs = 0, pieceBytes = 1 << 16, idleMs = 60_000) {
+function sniffing(detectionMs = 0, pieceBytes = 1 << 16, idleMs = 60_000) {
   const sessions = new Set<Drainable>();
   const [stream, remote] = MemoryStream.pair({ pieceBytes });
   const found: string[] = [];
-  const sniffer = new Sniffer(
-    stream,
-    sessions,
-    { detectionMs, idleMs },
-    (protocol, bytes, isEnded) => {
-      found.push(`${protocol} ${JSON.stringify(bytes.toString("latin1"))} ${isEnded}`);
-    },
-  );
+  const sniffer = sniff(stream, sessions, { detectionMs, idleMs }, (protocol, bytes, isEnded) => {
+    found.push(`${protocol} ${JSON.stringify(bytes.toString("latin1"))} ${isEnded}`);
+  });
   return { stream, client: new MemoryPeer(remote), found, sniffer, sessions };
 }
 
@@ -27,7 +22,7 @@ test.each([
   ["ABCDEFGHIJKLMNOPQRSTUVWXYZ ", "tcp"],
 ])("%j is %s, however it is cut", async (text, protocol) => {
   for (const pieceBytes of [1, 2, 100]) {
-    const { client, found, stream } = sniff(0, pieceBytes);
+    const { client, found, stream } = sniffing(0, pieceBytes);
     client.send(text);
     await settle();
     expect(found).toHaveLength(1);
@@ -39,7 +34,7 @@ test.each([
 });
 
 test("a client that says too little, or ends, is taken for TCP, once", async () => {
-  const { client, found } = sniff();
+  const { client, found } = sniffing();
   client.send("GE");
   client.stream.end();
   await settle();
@@ -47,20 +42,20 @@ test("a client that says too little, or ends, is taken for TCP, once", async () 
 });
 
 test("an end told to a sniffer that has settled is not news", async () => {
-  const { found, sniffer } = sniff();
+  const { found, sniffer } = sniffing();
   sniffer.onEnd();
   sniffer.onEnd();
   expect(found).toEqual(['tcp "" true']);
 });
 
 test("after the time-out a silent client is taken for TCP", async () => {
-  const { found } = sniff(10);
+  const { found } = sniffing(10);
   await until(() => found.length > 0);
   expect(found).toEqual(['tcp "" false']);
 });
 
 test("a client that never says anything is cut after the idle time-out", async () => {
-  const { client, found, sessions } = sniff(0, 1, 10);
+  const { client, found, sessions } = sniffing(0, 1, 10);
   expect(sessions.size).toBe(1);
   await until(() => client.isClosed);
   expect(found).toEqual([]);
@@ -68,7 +63,7 @@ test("a client that never says anything is cut after the idle time-out", async (
 });
 
 test("a drain cuts who has said nothing behind the grace", async () => {
-  const { client, sniffer } = sniff();
+  const { client, sniffer } = sniffing();
   sniffer.drain(1000);
   await settle();
   expect(client.isClosed).toBe(false);
@@ -78,7 +73,7 @@ test("a drain cuts who has said nothing behind the grace", async () => {
 });
 
 test("a stream that closes before is nothing", async () => {
-  const { client, found, sessions } = sniff(20);
+  const { client, found, sessions } = sniffing(20);
   client.stream.reset("cancel");
   await new Promise((resolve) => setTimeout(resolve, 40));
   expect(found).toEqual([]);

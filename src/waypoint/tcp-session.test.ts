@@ -1,6 +1,13 @@
 import { afterEach, expect, test } from "vitest";
 import { MemoryPeer, MemoryStream, settle } from "../../test/support/memory-stream.ts";
-import { denyingAll, FakeWaypoint, meshWith } from "../../test/support/waypoint-session.ts";
+import { indexOf } from "../../test/support/small-mesh.ts";
+import {
+  denyingAll,
+  FakeWaypoint,
+  meshWith,
+  REVIEWS_HOST,
+} from "../../test/support/waypoint-session.ts";
+import type { ConnectionRoute } from "../model/route.ts";
 import { TcpSession } from "./tcp-session.ts";
 
 let waypoint = new FakeWaypoint();
@@ -105,4 +112,61 @@ test.each(["client", "backend"] as const)("a %s that cuts cuts the other side", 
   await settle();
   expect(client.isClosed && backends.last.isClosed).toBe(true);
   expect(waypoint.target(9000).cluster.endpoints[0]!.active).toBe(0);
+});
+
+const REVIEWS = `default/${REVIEWS_HOST}`;
+
+function routed(kind: "TLSRoute" | "TCPRoute", parts: Partial<ConnectionRoute>) {
+  const route: ConnectionRoute = {
+    kind,
+    key: "default/r",
+    source: { kind, namespace: "default", name: "r" },
+    createdMs: 0,
+    hostnames: [],
+    position: undefined,
+    rules: [{ name: "0", index: 0, backends: [BACKEND], position: undefined }],
+    ...parts,
+  };
+  return { ...meshWith(1), routes: indexOf({ [`Service/${REVIEWS}`]: [{ route, ports: [] }] }) };
+}
+
+const BACKEND = {
+  weight: 1,
+  service: REVIEWS as string | undefined,
+  port: 80,
+  problem: undefined,
+  position: undefined,
+};
+
+test.each([
+  ["a backend of its route", [BACKEND], ["accepted"], "-"],
+  ["a backend that does not exist", [{ ...BACKEND, service: undefined }], [503], "NC"],
+  ["no weight", [{ ...BACKEND, weight: 0 }], [503], "NR"],
+  ["no backend", [], [503], "NR"],
+])("a connection with %s", async (_, backends, expected, flags) => {
+  const rules = [{ name: "0", index: 0, backends, position: undefined }];
+  const { session, client, answers } = open(routed("TCPRoute", { rules }));
+  session.start();
+  await settle();
+  expect(answers).toEqual(expected);
+  client.stream.reset("cancel");
+  await settle();
+  expect(waypoint.metrics()).toContain(`response_flags="${flags}"`);
+});
+
+test("TLS goes where its server name does", async () => {
+  const snapshot = routed("TLSRoute", { hostnames: ["*.example.com"] });
+  const known = open(snapshot);
+  known.session.start(Buffer.alloc(0), "shop.example.com");
+  await settle();
+  expect(known.answers).toEqual(["accepted"]);
+  known.client.stream.reset("cancel");
+  await settle();
+  for (const serverName of ["example.org", undefined]) {
+    const unknown = open(snapshot);
+    unknown.session.start(Buffer.alloc(0), serverName);
+    await settle();
+    expect(unknown.answers).toEqual([503]);
+    expect(waypoint.metrics()).toContain('response_flags="NR"');
+  }
 });

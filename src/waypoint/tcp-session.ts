@@ -12,7 +12,7 @@ import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import { Relay, type RelayListener } from "../net/relay.ts";
 import type { ConnectionFacts } from "../policy/facts.ts";
 import { destinationLabels, type TcpSeries } from "../telemetry/istio-metrics.ts";
-import type { UpstreamEndpoint } from "./cluster.ts";
+import type { Cluster, UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { Dial, DialListener } from "./dial.ts";
 import { labelsOf, sourceOf } from "./source-labels.ts";
@@ -39,6 +39,10 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
   readonly #context: WaypointContext;
   readonly #target: Target;
   readonly #answer: TunnelAnswer;
+  #serverName: string | undefined;
+  #routeName = "";
+  /** Where the route has sent it; undefined while that is not known. */
+  #cluster: Cluster | undefined;
   #endpoint: UpstreamEndpoint | undefined;
   #tried: UpstreamEndpoint[] = [];
   #dial: Dial | null = null;
@@ -72,23 +76,43 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
     this.destinationPort = target.port;
   }
 
-  /** `early`: bytes that were read to find out the protocol. */
-  start(early?: Buffer): void {
+  /** `early`: bytes that were read to find out the protocol, or the server name. */
+  start(early?: Buffer, serverName?: string): void {
+    this.#serverName = serverName;
     const verdict = this.#target.decider.authorizeTcp(this);
     if (!verdict.isAllowed) {
       this.#details = denialDetails(verdict.policy, verdict.rule);
       this.#fail("-", 403);
       return;
     }
+    this.#cluster = this.#route();
+    if (this.#cluster === undefined) return;
     this.#early = new EarlyBytes(this.#downstream, () => this.#abandon());
     if (early !== undefined) this.#early.onData(early, 0, early.length);
     this.#connect();
   }
 
+  /** By TLSRoute or TCPRoute. `undefined`: it has failed. */
+  #route(): Cluster | undefined {
+    const choice = this.#target.decider.chooseConnection(this, this.#serverName);
+    this.#routeName = choice?.name ?? "";
+    if (choice !== undefined && choice.rule === undefined) return this.#target.cluster;
+    const backend = choice?.chooseBackend(Math.random());
+    if (backend?.service !== undefined) {
+      const { clusters, snapshots } = this.#context;
+      return clusters.ofService(backend.service, backend.port, snapshots.current);
+    }
+    // No route, or none with weight; or a backend that does not exist (Envoy's NoClusterFound).
+    this.#fail(backend === undefined ? "NR" : "NC");
+    return undefined;
+  }
+
   #connect(): void {
     const { current } = this.#context.snapshots;
     const source = sourceOf(current, this.#connection);
-    const endpoint = this.#target.cluster.pick(this.#tried, source);
+    const cluster = this.#cluster!;
+    cluster.refresh(current);
+    const endpoint = cluster.pick(this.#tried, source);
     if (endpoint === undefined) {
       this.#fail("UH");
       return;
@@ -136,7 +160,7 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
     this.#endpoint = undefined;
     this.#tried.push(endpoint);
     // Envoy's max_connect_attempts is 1; another endpoint costs nothing and may be alive.
-    if (this.#attempt < this.#target.cluster.endpoints.length && this.#attempt < 3) this.#connect();
+    if (this.#attempt < this.#cluster!.endpoints.length && this.#attempt < 3) this.#connect();
     else this.#fail(failure.code === "UPSTREAM_OVERFLOW" ? "UO" : "UF");
   }
 
@@ -171,6 +195,8 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
       startMs: this.#startWallMs,
       durationMs: performance.now() - this.#startMs,
       endpoint: this.#endpoint,
+      serverName: this.#serverName ?? "",
+      routeName: this.#routeName,
       details: this.#details,
       transportFailure: this.#transportFailure,
       ...{ flags, sent, received },
@@ -182,7 +208,7 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
     const source = labelsOf(current, this.#connection);
     const destination =
       this.#endpoint?.labels ??
-      destinationLabels(undefined, this.#target.cluster.service, undefined);
+      destinationLabels(undefined, (this.#cluster ?? this.#target.cluster).service, undefined);
     return this.#context.tcp.series("waypoint", source, destination, flags, "mutual_tls");
   }
 }

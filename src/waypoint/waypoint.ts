@@ -14,6 +14,7 @@ import type { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
 import { LogLimit } from "../kit/log-limit.ts";
 import type { SnapshotSource } from "../model/snapshot.ts";
+import { type ClientHello, readClientHello } from "../net/client-hello.ts";
 import { parseAuthority } from "../net/hbone/authority.ts";
 import { TunnelPool } from "../net/hbone/tunnel-pool.ts";
 import {
@@ -33,10 +34,11 @@ import { PeerErrors } from "../telemetry/peer-errors.ts";
 import { Clusters } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import { Dialer } from "./dial.ts";
+import { FirstBytes } from "./first-bytes.ts";
 import { Http1Session } from "./http1-session.ts";
 import { KeptBytes } from "./kept-body.ts";
 import { DEFAULT_LIMITS, type WaypointLimits } from "./limits.ts";
-import { Sniffer } from "./sniffer.ts";
+import { sniff } from "./sniffer.ts";
 import { forward } from "./stages/forward.ts";
 import { type Target, Targets } from "./target.ts";
 import { TcpSession, type TunnelAnswer } from "./tcp-session.ts";
@@ -236,6 +238,11 @@ export class Waypoint implements TunnelHandler {
   }
 
   #startTcp(stream: Http2Stream, connection: TunnelConnection, target: Target): void {
+    if (target.decider.needsServerName) {
+      stream.respond(OK, false);
+      this.#readServerName(stream, connection, target);
+      return;
+    }
     const answer: TunnelAnswer = {
       accept: () => stream.respond(OK, false),
       refuse: (status) => this.#refuse(stream, status, `port ${target.port}`, connection),
@@ -249,17 +256,45 @@ export class Waypoint implements TunnelHandler {
       detectionMs: settings.protocolDetectionTimeoutMs,
       idleMs: settings.hboneIdleTimeoutMs,
     };
-    new Sniffer(stream, this.#context.sessions, timeouts, (protocol, bytes, isEnded) => {
+    sniff(stream, this.#context.sessions, timeouts, (protocol, bytes, isEnded) => {
       if (protocol === "http1") {
         const session = new Http1Session(stream, connection, this.#context, target);
         session.onData(bytes, 0, bytes.length);
         return;
       }
-      const answer: TunnelAnswer = { accept() {}, refuse: () => stream.reset("refused") };
-      const session = new TcpSession(stream, connection, this.#context, target, answer);
-      session.start(bytes);
+      if (target.decider.needsServerName) {
+        this.#readServerName(stream, connection, target);
+        stream.consumer.onData(bytes, 0, bytes.length);
+      } else this.#startAccepted(stream, connection, target, bytes, undefined);
       if (isEnded) stream.consumer.onEnd();
     });
+  }
+
+  /** A client says its server name once its tunnel is accepted. */
+  #readServerName(stream: Http2Stream, connection: TunnelConnection, target: Target): void {
+    new FirstBytes<ClientHello>(stream, this.#context.sessions, {
+      look: readClientHello,
+      otherwise: { kind: "malformed" },
+      timeoutMs: this.#context.limits.clientHelloTimeoutMs,
+      isCutAtTimeout: false,
+      found: (hello, bytes, isEnded) => {
+        const serverName = hello.kind === "hello" ? hello.serverName : undefined;
+        this.#startAccepted(stream, connection, target, bytes, serverName);
+        if (isEnded) stream.consumer.onEnd();
+      },
+    });
+  }
+
+  #startAccepted(
+    stream: Http2Stream,
+    connection: TunnelConnection,
+    target: Target,
+    bytes: Buffer,
+    serverName: string | undefined,
+  ): void {
+    const answer: TunnelAnswer = { accept() {}, refuse: () => stream.reset("refused") };
+    const session = new TcpSession(stream, connection, this.#context, target, answer);
+    session.start(bytes, serverName);
   }
 
   #refuse(

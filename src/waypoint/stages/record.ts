@@ -125,6 +125,9 @@ export interface TcpRecord {
   readonly durationMs: number;
   readonly flags: string;
   readonly endpoint: UpstreamEndpoint | undefined;
+  /** Of TLS that is passed through, where it had to be known. */
+  readonly serverName: string;
+  readonly routeName: string;
   readonly sent: number;
   readonly received: number;
   /** The policy that denied it, as for requests; empty when it was let in. */
@@ -154,6 +157,8 @@ export function recordTcp(
     upstreamHost: endpoint ? formatAuthority(endpoint.address, endpoint.targetPort) : "",
     upstreamCluster: (endpoint?.cluster ?? target.cluster).tcpName,
     upstreamTransportFailureReason: record.transportFailure,
+    requestedServerName: record.serverName,
+    routeName: record.routeName,
   });
 }
 
