@@ -1,7 +1,8 @@
-/** Which backend? A weighted draw; 500 when there is none, or none that exists. */
+/** Which backend? The one of the client's session, or a weighted draw; 500 when there is none, or none that exists. */
 import type { Exchange } from "../exchange.ts";
 import { routeFilters } from "../filters/route-filters.ts";
 import { LOCAL_REPLIES } from "../local-replies.ts";
+import { findSession } from "../session-persistence.ts";
 
 export function chooseBackend(exchange: Exchange): boolean {
   const { choice } = exchange;
@@ -9,8 +10,9 @@ export function chooseBackend(exchange: Exchange): boolean {
     exchange.cluster = exchange.target.cluster;
     return true;
   }
+  if (choice.rule.sessionPersistence !== undefined) findSession(exchange, choice.rule);
   exchange.draw = Math.random();
-  const backend = choice.chooseBackend(exchange.draw);
+  const backend = exchange.sticky?.backend ?? choice.chooseBackend(exchange.draw);
   exchange.backend = backend;
   if (backend === undefined) {
     exchange.answer(LOCAL_REPLIES.noBackend);
