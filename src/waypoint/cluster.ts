@@ -115,6 +115,7 @@ export class Cluster {
   #revision = -1;
   #source: readonly Endpoint[] | undefined;
   #serviceSource: Service | undefined;
+  #workloads: Snapshot["workloads"] | undefined;
 
   constructor(of: ClusterOf) {
     this.of = of;
@@ -153,7 +154,9 @@ export class Cluster {
     const source = this.#endpointsIn(snapshot);
     this.service = "service" in this.of ? snapshot.services.get(this.of.service) : undefined;
     const isSame = source === this.#source && this.service === this.#serviceSource;
-    if (isSame && this.#isCurrent(snapshot)) return;
+    const areWorkloadsSame = snapshot.workloads === this.#workloads;
+    this.#workloads = snapshot.workloads;
+    if (isSame && (areWorkloadsSame || this.#isCurrent(snapshot))) return;
     this.#source = source;
     this.#serviceSource = this.service;
     this.#rebuild(snapshot, source ?? []);
