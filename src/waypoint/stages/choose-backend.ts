@@ -1,4 +1,7 @@
-/** Which backend? The one of the client's session, or a weighted draw; 500 when there is none, or none that exists. */
+/**
+ * Which backend? The one of the client's session, or a weighted draw; 500 when there is none, or
+ * none that exists.
+ */
 import type { Backend } from "../../model/route.ts";
 import type { Exchange } from "../exchange.ts";
 import { routeFilters } from "../filters/route-filters.ts";
