@@ -310,6 +310,42 @@ describe("time-outs", () => {
   });
 });
 
+test("HTTP/2: the stream is given up, not the connection; body and trailers come again", async () => {
+  waypoint = new FakeWaypoint(withRule(withHttp2Backends(meshWith(1)), { retry: RETRY }));
+  const seen: string[] = [];
+  serveHttp2(waypoint).on("stream", (stream) => {
+    let text = "";
+    let sum: unknown;
+    stream.on("data", (bytes) => {
+      text += bytes;
+    });
+    stream.on("trailers", (trailers) => {
+      sum = trailers["x-sum"];
+    });
+    stream.on("end", () => {
+      seen.push(`${text}|${sum}`);
+      stream.respond({ ":status": seen.length < 3 ? 503 : 200 });
+      stream.end("answer");
+    });
+    stream.on("error", () => {});
+  });
+  const request = connect(waypoint).request(
+    { ":path": "/", ":method": "POST", ":authority": "reviews" },
+    { waitForTrailers: true },
+  );
+  request.on("wantTrailers", () => request.sendTrailers({ "x-sum": "7" }));
+  const status = new Promise((resolve) => {
+    request.on("response", (headers) => resolve(headers[":status"]));
+  });
+  request.resume();
+  request.write("one,");
+  await settle();
+  request.end("two");
+  expect(await status).toBe(200);
+  expect(seen).toEqual(["one,two|7", "one,two|7", "one,two|7"]);
+  expect(waypoint.backends.connections).toHaveLength(1);
+});
+
 describe("gRPC", () => {
   const GRPC = { ":method": "POST", ":path": "/a.B/C", "content-type": "application/grpc" };
 

@@ -26,6 +26,7 @@ import {
   isRetriableAnswer,
   isRetriableTimeout,
   meshRetryPolicy,
+  RETRIES_MAX,
 } from "./retry.ts";
 import { balance } from "./stages/balance.ts";
 import type { Upstream, UpstreamFailure } from "./upstream.ts";
@@ -167,7 +168,7 @@ export class Attempts implements DialListener, DeadlineEntry {
   #mayRetry(): boolean {
     const { attempts } = this.#policy;
     if (attempts === 0 || !this.#exchange.requestBody.kept.isWhole) return false;
-    this.#isExhausted = this.#retries >= attempts;
+    this.#isExhausted = this.#retries >= Math.min(attempts, RETRIES_MAX);
     return !this.#isExhausted;
   }
 

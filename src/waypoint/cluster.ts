@@ -17,6 +17,7 @@ import { type DestinationLabels, destinationLabels } from "../telemetry/istio-me
 import { EndpointSet } from "./endpoint-set.ts";
 import type { Http1Upstream } from "./http1-upstream.ts";
 import { Http2Pool } from "./http2-upstream.ts";
+import { endpointTag } from "./session-token.ts";
 
 /** Numbers endpoints so that caches can use them as keys. */
 let nextEndpointId = 1;
@@ -39,6 +40,7 @@ export class UpstreamEndpoint {
   /** HTTP/2 connections; made when first asked for. */
   http2: Http2Pool | undefined;
   isGone = false;
+  #tag: string | undefined;
   #labels: DestinationLabels | undefined;
   #labelsOf: Service | undefined;
 
@@ -60,6 +62,17 @@ export class UpstreamEndpoint {
       this.#labelsOf = service;
     }
     return this.#labels;
+  }
+
+  /**
+   * Stands for it in session tokens: the same in every waypoint, and no address can be read from
+   * it. Another pod at the same address is another endpoint.
+   */
+  get tag(): string {
+    const { of } = this.cluster;
+    const owner = "service" in of ? of.service : of.workload;
+    this.#tag ??= endpointTag(owner, of.port, this.workload.uid, this.targetPort);
+    return this.#tag;
   }
 
   /** An idle connection that is still good. */
@@ -97,9 +110,12 @@ export class Cluster {
   readonly #byPlace = new Map<string, EndpointSet>();
   #bySource = new WeakMap<Workload, EndpointSet>();
   #unplaced: EndpointSet | undefined;
+  /** Made when a session is asked for. */
+  #byTag: Map<string, UpstreamEndpoint> | undefined;
   #revision = -1;
   #source: readonly Endpoint[] | undefined;
   #serviceSource: Service | undefined;
+  #workloads: Snapshot["workloads"] | undefined;
 
   constructor(of: ClusterOf) {
     this.of = of;
@@ -122,6 +138,15 @@ export class Cluster {
     return this.service.ports.find((p) => p.port === this.of.port)?.protocol ?? "UNKNOWN";
   }
 
+  /** The endpoint that a session token stands for, if it may still be chosen. */
+  byTag(tag: string): UpstreamEndpoint | undefined {
+    if (this.#byTag === undefined) {
+      this.#byTag = new Map();
+      for (const endpoint of this.endpoints) this.#byTag.set(endpoint.tag, endpoint);
+    }
+    return this.#byTag.get(tag);
+  }
+
   /** Takes over what the snapshot says; costs a comparison when it is the one seen last. */
   refresh(snapshot: Snapshot): void {
     if (snapshot.revision === this.#revision) return;
@@ -129,7 +154,9 @@ export class Cluster {
     const source = this.#endpointsIn(snapshot);
     this.service = "service" in this.of ? snapshot.services.get(this.of.service) : undefined;
     const isSame = source === this.#source && this.service === this.#serviceSource;
-    if (isSame && this.#isCurrent(snapshot)) return;
+    const areWorkloadsSame = snapshot.workloads === this.#workloads;
+    this.#workloads = snapshot.workloads;
+    if (isSame && (areWorkloadsSame || this.#isCurrent(snapshot))) return;
     this.#source = source;
     this.#serviceSource = this.service;
     this.#rebuild(snapshot, source ?? []);
@@ -178,6 +205,7 @@ export class Cluster {
     this.#byPlace.clear();
     this.#bySource = new WeakMap();
     this.#unplaced = undefined;
+    this.#byTag = undefined;
   }
 
   /**

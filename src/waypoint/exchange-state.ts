@@ -16,6 +16,7 @@ import type { DownstreamSession } from "./downstream-session.ts";
 import type { HeaderPairs } from "./filters/cors.ts";
 import type { RouteFilters } from "./filters/route-filters.ts";
 import type { MessageHead } from "./message-head.ts";
+import type { StickyRequest } from "./session-persistence.ts";
 import { sourceOf } from "./source-labels.ts";
 import type { Target } from "./target.ts";
 
@@ -61,6 +62,8 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   corsHeaders: HeaderPairs = NO_PAIRS;
   cluster: UpstreamEndpoint["cluster"] | undefined = undefined;
   endpoint: UpstreamEndpoint | undefined = undefined;
+  /** The rule has `sessionPersistence`. */
+  sticky: StickyRequest | undefined = undefined;
   requestId = "";
   decisionId = "";
   decisionHeaders: readonly string[] = [];
@@ -118,6 +121,7 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
     this.corsHeaders = NO_PAIRS;
     this.cluster = undefined;
     this.endpoint = undefined;
+    this.sticky = undefined;
     this.decisionId = "";
     this.requestId = "";
     this.attempt = 0;

@@ -21,6 +21,9 @@ const UNPROCESSED_GRPC_CODES: readonly number[] = [1, 14];
 
 const GATEWAY_TIMEOUT = 504;
 
+/** Beyond the first; a rule that asks for more gets these. */
+export const RETRIES_MAX = 100;
+
 /** Envoy's, where nothing is said. */
 const BACKOFF_BASE_MS = 25;
 const BACKOFF_GROWTH_MAX = 10;

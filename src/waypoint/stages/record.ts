@@ -18,8 +18,14 @@ export function record(exchange: Exchange): void {
   if (exchange.decisionId !== "") recordDecision(exchange);
 }
 
+/** The one that answered, or that was tried last. */
+function lastEndpoint({ endpoint, tried }: Exchange): UpstreamEndpoint | undefined {
+  return endpoint ?? tried.at(-1);
+}
+
 function recordMetrics(exchange: Exchange, durationMs: number): void {
-  const { endpoint, cluster, target } = exchange;
+  const { cluster, target } = exchange;
+  const endpoint = lastEndpoint(exchange);
   const destination =
     endpoint?.labels ??
     destinationLabels(undefined, (cluster ?? target.cluster).service, undefined);
@@ -41,7 +47,8 @@ function recordMetrics(exchange: Exchange, durationMs: number): void {
 }
 
 function recordAccess(exchange: Exchange, durationMs: number): void {
-  const { endpoint, session, target } = exchange;
+  const { session, target } = exchange;
+  const endpoint = lastEndpoint(exchange);
   const cluster = exchange.cluster ?? target.cluster;
   exchange.context.accessLog.write({
     ...addressesOf(session.connection, target),

@@ -14,6 +14,7 @@ import type { RouteFilters } from "../filters/route-filters.ts";
 import { requestList, requestText } from "../http2-heads.ts";
 import { ListHead } from "../list-head.ts";
 import type { MessageHead } from "../message-head.ts";
+import { continueSession } from "../session-persistence.ts";
 
 /** Istio's dashboards and users know a waypoint by this name. */
 export const SERVER_NAME = "istio-envoy";
@@ -116,11 +117,12 @@ export function responseEdits(exchange: Exchange, upstreamServiceTimeMs: number)
   if (upstreamServiceTimeMs >= 0) {
     edits.set(H.xEnvoyUpstreamServiceTime, String(upstreamServiceTimeMs));
   }
-  const { backendFilters, ruleFilters, corsHeaders } = exchange;
+  const { backendFilters, ruleFilters, corsHeaders, sticky } = exchange;
   backendFilters?.response?.apply(edits);
   ruleFilters?.response?.apply(edits);
   for (let i = 0; i < corsHeaders.length; i += 2) {
     edits.set(ownHeaderId(corsHeaders[i]!), corsHeaders[i + 1]!);
   }
+  if (sticky !== undefined) continueSession(sticky, exchange.endpoint, edits);
   return edits;
 }
