@@ -21,8 +21,8 @@ export const OPTIONS = {
     new Option("-o, --output <format>", "output format").choices(["text", "json"]).default("text"),
   workload: () =>
     new Option(
-      "--workload <name=host:port>",
-      "a real process plays this workload instead of the built-in echo (repeatable)",
+      "--workload <name[:port]=host:port>",
+      "a real process plays this workload, or one port of it, instead of the built-in echo",
     ).argParser(collectWorkloads),
   adminPort: () =>
     port("--admin-port <port>", "admin port on 127.0.0.1; 0 takes a free one", 15000),
@@ -121,11 +121,13 @@ export function parseDuration(text: string): number {
   return total;
 }
 
-/** `NAME=HOST:PORT`; an IPv6 host stands in brackets. */
+/** `NAME=HOST:PORT`, `NAME:PORT=HOST:PORT`; an IPv6 host stands in brackets. */
 export function parseWorkload(text: string): WorkloadOverride {
-  const found = /^([^=]+)=(?:\[([^\]]+)\]|([^:[\]]+)):(\d+)$/.exec(text);
+  const found = /^([^=:]+)(?::(\d+))?=(?:\[([^\]]+)\]|([^:[\]]+)):(\d+)$/.exec(text);
   if (!found) throw new InvalidArgumentError("Write it as NAME=HOST:PORT.");
-  return { workload: found[1]!, host: (found[2] ?? found[3])!, port: parsePort(found[4]!) };
+  const [, workload = "", only, host6, host4, port = ""] = found;
+  const override = { workload, host: (host6 ?? host4)!, port: parsePort(port) };
+  return only === undefined ? override : { ...override, workloadPort: parsePort(only) };
 }
 
 function collectWorkloads(

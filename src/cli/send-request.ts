@@ -11,7 +11,7 @@ import http from "node:http";
 import net from "node:net";
 import type { DecisionReport } from "../agent/decision-report.ts";
 import { nearest } from "../kit/nearest.ts";
-import type { EchoAnswer } from "../local/echo.ts";
+import type { EchoAnswer } from "../local/echo-answer.ts";
 import type { MeshReport, WorkloadReport } from "../local/mesh-report.ts";
 import { usageError } from "./command-error.ts";
 import type { RunningMesh } from "./running-mesh.ts";

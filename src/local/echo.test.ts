@@ -1,7 +1,8 @@
 import http from "node:http";
 import net from "node:net";
 import { afterEach, expect, test } from "vitest";
-import { type EchoAnswer, EchoServer } from "./echo.ts";
+import { EchoServer } from "./echo.ts";
+import type { EchoAnswer } from "./echo-answer.ts";
 
 const REVIEWS = { workload: "reviews-v1", namespace: "bookinfo", version: "v1" };
 const servers: EchoServer[] = [];

@@ -3,7 +3,7 @@ import { indexOf, makeWorkload, smallMesh } from "../../test/support/small-mesh.
 import type { Snapshot } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
 import { AddressPlan } from "./addresses.ts";
-import type { EchoAnswer } from "./echo.ts";
+import type { EchoAnswer } from "./echo-answer.ts";
 import { Echoes, type WorkloadOverride } from "./echoes.ts";
 
 const open: Echoes[] = [];

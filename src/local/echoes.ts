@@ -11,10 +11,13 @@ import type { HostPort } from "../net/listeners.ts";
 import type { AppAddress } from "../ztunnel/context.ts";
 import { type AddressPlan, isLoopback4 } from "./addresses.ts";
 import { EchoServer } from "./echo.ts";
+import type { EchoObserver } from "./echo-http.ts";
 
 export interface WorkloadOverride extends HostPort {
   /** `name` or `namespace/name`, of a workload or of what owns it. */
   readonly workload: string;
+  /** Of the workload's ports, the only one that is meant; undefined: all. */
+  readonly workloadPort?: number | undefined;
 }
 
 interface Echo {
@@ -29,12 +32,18 @@ const NOBODY: AppAddress = { host: "127.0.0.1", port: 1, localAddress: undefined
 export class Echoes implements Drainable {
   readonly #overrides: readonly WorkloadOverride[];
   readonly #addresses: AddressPlan;
+  readonly #observer: EchoObserver | undefined;
   /** By `<uid> <port>`. */
   readonly #echoes = new Map<string, Echo>();
 
-  constructor(addresses: AddressPlan, overrides: readonly WorkloadOverride[]) {
+  constructor(
+    addresses: AddressPlan,
+    overrides: readonly WorkloadOverride[],
+    observer?: EchoObserver | undefined,
+  ) {
     this.#addresses = addresses;
     this.#overrides = overrides;
+    this.#observer = observer;
   }
 
   /** Starts and ends echo servers as the snapshot asks. */
@@ -59,7 +68,7 @@ export class Echoes implements Drainable {
 
   /** Where the application behind a workload's port listens. */
   appAddress(workload: Workload, port: number, sourceAddress: string): AppAddress {
-    const override = this.#overrideOf(workload);
+    const override = this.#overrideOf(workload, port);
     if (override !== undefined) {
       return {
         ...this.#from(override.host, sourceAddress),
@@ -109,15 +118,25 @@ export class Echoes implements Drainable {
     return this.playedBy(workload) === "echo";
   }
 
-  #overrideOf(workload: Workload): WorkloadOverride | undefined {
+  /** Without a port: the override of the whole workload. */
+  #overrideOf(workload: Workload, port?: number): WorkloadOverride | undefined {
     if (workload.waypointInstanceOf !== undefined) return undefined;
-    return this.#overrides.find((override) => isMeant(override.workload, workload));
+    const meant = this.#overrides.filter((override) => isMeant(override.workload, workload));
+    return (
+      meant.find((override) => override.workloadPort === port) ??
+      meant.find((override) => override.workloadPort === undefined)
+    );
   }
 
   async #start(key: string, workload: Workload, port: number, isPlainTcp: boolean): Promise<void> {
     const { name, namespace, canonicalRevision } = workload;
     const version = canonicalRevision === "latest" ? "" : canonicalRevision;
-    const server = new EchoServer({ workload: name, namespace, version }, port, isPlainTcp);
+    const server = new EchoServer(
+      { workload: name, namespace, version },
+      port,
+      isPlainTcp,
+      this.#observer,
+    );
     const echo = { server, port: 0 };
     this.#echoes.set(key, echo);
     echo.port = await server.listen();

@@ -43,6 +43,7 @@ import { MetricRegistry } from "../telemetry/metrics.ts";
 import { Ztunnel } from "../ztunnel/ztunnel.ts";
 import { AddressPlan, detectAddressMode, isLoopback4 } from "./addresses.ts";
 import { localConfiguration } from "./cluster.ts";
+import type { EchoObserver } from "./echo-http.ts";
 import { Echoes, type WorkloadOverride } from "./echoes.ts";
 import { createMeshAdmin } from "./mesh-admin.ts";
 import { type MeshReport, meshReport } from "./mesh-report.ts";
@@ -65,6 +66,8 @@ export interface LocalMeshOptions {
   readonly socksPort?: number | undefined;
   readonly drainTimeoutMs: number;
   readonly onEvent: (event: MeshEvent) => void;
+  /** Told of every request that a built-in workload answers. */
+  readonly onEcho?: EchoObserver | undefined;
   /** POST /quitquitquit. */
   readonly onQuit: () => void;
 }
@@ -148,7 +151,7 @@ export class LocalMesh {
       format: settings.accessLogFormat,
       registry: this.#registry,
     });
-    this.#echoes = new Echoes(addresses, options.overrides);
+    this.#echoes = new Echoes(addresses, options.overrides, options.onEcho);
     this.#listeners = new Listeners(addresses, ({ message }) =>
       options.onEvent({ kind: "problem", message }),
     );

@@ -13,7 +13,7 @@ import { RunningMesh, workloadNamed } from "../../src/cli/running-mesh.ts";
 import { type RequestResult, sendRequest } from "../../src/cli/send-request.ts";
 import { connectSocks } from "../../src/cli/socks-connect.ts";
 import { setLogLevel } from "../../src/kit/log.ts";
-import type { EchoAnswer } from "../../src/local/echo.ts";
+import type { EchoAnswer } from "../../src/local/echo-answer.ts";
 import type { WorkloadOverride } from "../../src/local/echoes.ts";
 import { LocalMesh, type MeshEvent } from "../../src/local/local-mesh.ts";
 

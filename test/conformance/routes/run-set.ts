@@ -1,0 +1,110 @@
+/**
+ * A set of cases as tests of vitest: one for each test of the set, with every case by every client
+ * that its protocol allows, and a table by feature at the end.
+ */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { RouteSet, RouteTest } from "./cases.ts";
+import { RouteMesh, type RouteMeshOptions } from "./route-mesh.ts";
+import { clientsOf, runCase, runStatus } from "./run-case.ts";
+
+interface Row {
+  cases: number;
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+export interface SetOptions extends Omit<RouteMeshOptions, "base"> {
+  /** Why a test is not run; undefined: it is. */
+  readonly skip?: (one: RouteTest) => string | undefined;
+}
+
+const TEST_TIMEOUT_MS = 120_000;
+
+export function testSet(set: RouteSet, options: SetOptions = {}): void {
+  const rows = new Map<string, Row>();
+  const reasons = new Map<string, number>();
+  const total: Row = { cases: 0, passed: 0, failed: 0, skipped: 0 };
+  let mesh: RouteMesh;
+
+  const count = (one: RouteTest, what: "passed" | "failed" | "skipped", by = 1) => {
+    const meant = [total];
+    for (const feature of one.features) {
+      let row = rows.get(feature);
+      if (row === undefined) {
+        row = { cases: 0, passed: 0, failed: 0, skipped: 0 };
+        rows.set(feature, row);
+      }
+      meant.push(row);
+    }
+    for (const row of meant) {
+      row.cases += by;
+      row[what] += by;
+    }
+  };
+
+  beforeAll(async () => {
+    mesh = await RouteMesh.start({ ...options, base: set.base });
+  });
+  afterAll(async () => {
+    await mesh?.stop();
+    process.stderr.write(table(set.name, rows, total, reasons));
+  });
+
+  for (const one of set.tests) {
+    const why = options.skip?.(one);
+    if (why !== undefined) {
+      const cases = one.cases.length + one.status.length;
+      test.skip(one.name);
+      count(one, "skipped", cases);
+      reasons.set(why, (reasons.get(why) ?? 0) + cases);
+      continue;
+    }
+    test(
+      one.name,
+      async () => {
+        const problems: string[] = [];
+        await mesh.apply(one.resources, one.cases);
+        for (const status of one.status) {
+          const wrong = await runStatus(mesh, status);
+          count(one, wrong.length === 0 ? "passed" : "failed");
+          problems.push(...wrong);
+        }
+        for (const [index, single] of one.cases.entries()) {
+          let isRight = true;
+          for (const kind of clientsOf(single)) {
+            const wrong = await runCase(mesh, single, kind);
+            if (wrong.length === 0) continue;
+            isRight = false;
+            const name = single.name ?? `case ${index} from ${single.from.app}`;
+            problems.push(`${name} (${kind}): ${wrong.join("; ")}`);
+          }
+          count(one, isRight ? "passed" : "failed");
+        }
+        expect(problems).toEqual([]);
+      },
+      TEST_TIMEOUT_MS,
+    );
+  }
+}
+
+function table(
+  name: string,
+  rows: ReadonlyMap<string, Row>,
+  total: Row,
+  reasons: ReadonlyMap<string, number>,
+): string {
+  const width = Math.max(name.length, ...[...rows.keys()].map((feature) => feature.length));
+  const line = (first: string, cells: readonly (string | number)[]) =>
+    `  ${first.padEnd(width)}${cells.map((cell) => String(cell).padStart(9)).join("")}`;
+  const cells = ({ cases, passed, failed, skipped }: Row) => [cases, passed, failed, skipped];
+  const lines = [
+    "",
+    line(name, ["cases", "passed", "failed", "skipped"]),
+    ...[...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([f, row]) => line(f, cells(row))),
+    line("total", cells(total)),
+    ...[...reasons].map(([why, count]) => `  ${count} skipped: ${why}`),
+    "",
+  ];
+  return `${lines.join("\n")}\n`;
+}
