@@ -6,12 +6,7 @@
 import http from "node:http";
 import http2 from "node:http2";
 import type net from "node:net";
-import {
-  answerTo,
-  type EchoAnswer,
-  type EchoIdentity,
-  type EchoRequest,
-} from "./echo-answer.ts";
+import { answerTo, type EchoAnswer, type EchoIdentity, type EchoRequest } from "./echo-answer.ts";
 import { FailuresSoFar, readOrders } from "./echo-orders.ts";
 
 /** Told of every request that an echo server answers. */
@@ -42,7 +37,8 @@ export class EchoHttp {
       this.#onRequest(request, response),
     );
     this.#http2 = http2.createServer((request, response) => {
-      if (request.headers["content-type"]?.startsWith("application/grpc")) this.#onCall(request, response);
+      if (request.headers["content-type"]?.startsWith("application/grpc"))
+        this.#onCall(request, response);
       else this.#onRequest(request, response);
     });
     this.#http2.on("sessionError", () => {});

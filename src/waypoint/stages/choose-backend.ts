@@ -7,6 +7,7 @@ import type { Exchange } from "../exchange.ts";
 import { routeFilters } from "../filters/route-filters.ts";
 import { LOCAL_REPLIES } from "../local-replies.ts";
 import { findSession } from "../session-persistence.ts";
+import { redirect } from "./filter.ts";
 
 export function chooseBackend(exchange: Exchange): boolean {
   const { choice } = exchange;
@@ -27,7 +28,9 @@ export function chooseBackend(exchange: Exchange): boolean {
     exchange.answer(LOCAL_REPLIES.unknownBackend);
     return false;
   }
-  exchange.backendFilters = routeFilters(backend.filters);
+  const filters = routeFilters(backend.filters);
+  exchange.backendFilters = filters;
+  if (filters?.redirect !== undefined) return redirect(exchange, filters.redirect, choice.rule);
   const { clusters } = exchange.context;
   exchange.cluster = clusters.ofService(backend.service, backend.port, exchange.snapshot);
   return true;

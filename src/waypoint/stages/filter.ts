@@ -2,6 +2,7 @@
  * Filters that answer in the backend's place: a rule that cannot be acted on (500), a CORS
  * preflight (200), a redirect. What changes heads is kept for when they are written.
  */
+import type { HttpRouteRule, RedirectFilter } from "../../model/route.ts";
 import { H } from "../../net/http1/header-names.ts";
 import type { Exchange } from "../exchange.ts";
 import type { CorsRules } from "../filters/cors.ts";
@@ -20,11 +21,14 @@ export function filter(exchange: Exchange): boolean {
   if (filters === null) return true;
   exchange.ruleFilters = filters;
   if (filters.cors !== undefined && !passesCors(exchange, filters.cors)) return false;
-  const { redirect } = filters;
-  if (redirect === undefined) return true;
-  const location = locationOf(redirect, rule, exchange);
+  return filters.redirect === undefined || redirect(exchange, filters.redirect, rule);
+}
+
+/** Sends the client elsewhere: false, as stages say it. */
+export function redirect(exchange: Exchange, filter: RedirectFilter, rule: HttpRouteRule): boolean {
+  const location = locationOf(filter, rule, exchange);
   exchange.answer({
-    status: redirect.statusCode,
+    status: filter.statusCode,
     body: "",
     flags: "-",
     details: "direct_response",

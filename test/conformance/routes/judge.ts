@@ -62,7 +62,8 @@ function judgeBackend(
     wrong.push(`no backend of ${wanted} answered`);
     return;
   }
-  const isRight = seen.workload.startsWith(backend ?? "") && seen.namespace === (namespace ?? seen.namespace);
+  const isRight =
+    seen.workload.startsWith(backend ?? "") && seen.namespace === (namespace ?? seen.namespace);
   if (!isRight) wrong.push(`${seen.namespace}/${seen.workload} answered, not ${wanted}`);
 }
 

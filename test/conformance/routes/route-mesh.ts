@@ -135,18 +135,21 @@ export class RouteMesh {
 
   /** `{podIP:NAME}` and its like, replaced. */
   fillIn(text: string, namespace: string, uuid: string): string {
-    return text.replace(/\{(podIP|serviceIP|uuid)(?::([^}]+))?\}/g, (_, what: string, name = "") => {
-      if (what === "uuid") return uuid;
-      const [own = "", ns = namespace] = String(name).split(".");
-      if (what === "serviceIP") return addressOf(this.report(), ns, own);
-      const owner = this.#applied.find(
-        (r) =>
-          r.kind === "Deployment" &&
-          namespaceOf(r) === ns &&
-          (r.metadata.name === own || plays(r, undefined, own)),
-      );
-      return this.#podOf(owner?.metadata.name ?? own, ns)?.address ?? `no-pod-${own}`;
-    });
+    return text.replace(
+      /\{(podIP|serviceIP|uuid)(?::([^}]+))?\}/g,
+      (_, what: string, name = "") => {
+        if (what === "uuid") return uuid;
+        const [own = "", ns = namespace] = String(name).split(".");
+        if (what === "serviceIP") return addressOf(this.report(), ns, own);
+        const owner = this.#applied.find(
+          (r) =>
+            r.kind === "Deployment" &&
+            namespaceOf(r) === ns &&
+            (r.metadata.name === own || plays(r, undefined, own)),
+        );
+        return this.#podOf(owner?.metadata.name ?? own, ns)?.address ?? `no-pod-${own}`;
+      },
+    );
   }
 
   /** The workloads (`<ns>/<pod>`) that a request with this value of SEEN_HEADER has reached. */

@@ -5,7 +5,14 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Expected, Mirrored, RouteCase, StatusCase } from "./cases.ts";
-import { askTcp, Http1Client, Http2Client, type HttpClient, type Seen, type Sent } from "./clients.ts";
+import {
+  askTcp,
+  Http1Client,
+  Http2Client,
+  type HttpClient,
+  type Seen,
+  type Sent,
+} from "./clients.ts";
 import { judgeHttp, judgeTcp } from "./judge.ts";
 import { type RouteMesh, SEEN_HEADER } from "./route-mesh.ts";
 
@@ -164,8 +171,7 @@ class Attempt {
     const worker = async () => {
       while (left-- > 0) {
         const got = client ? await this.#send(client, id, {}) : await this.#tcp(0);
-        const problems =
-          "status" in got ? judgeHttp(expect, got) : judgeTcp(expect, got);
+        const problems = "status" in got ? judgeHttp(expect, got) : judgeTcp(expect, got);
         for (const problem of problems) wrong.add(problem);
         const pod = got.backend?.workload;
         const name = pod === undefined ? "(none)" : pod.split("-").slice(0, -2).join("-");
