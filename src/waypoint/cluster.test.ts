@@ -1,4 +1,5 @@
 /** Which endpoints requests are spread over, as the mesh changes and for clients at many places. */
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { indexOf, makeWorkload, smallMesh } from "../../test/support/small-mesh.ts";
 import type { Endpoint, LoadBalancing } from "../model/service.ts";
@@ -146,3 +147,71 @@ test("choosing looks at two, whatever the number", () => {
   for (let i = 0; i < 100; i++) set.pick(i % 2 === 0 ? [] : [failed]);
   expect(looks).toBeLessThan(220);
 });
+
+test("whatever changes, the endpoints are those of the mesh, and who stays keeps its count", () => {
+  const pods = fc.array(
+    fc.record({
+      isThere: fc.boolean(),
+      isHealthy: fc.boolean(),
+      address: fc.constantFrom("127.71.1.1", "127.71.1.2"),
+      node: fc.constantFrom("n1", "n2"),
+    }),
+    { minLength: 8, maxLength: 8 },
+  );
+  fc.assert(
+    fc.property(fc.array(pods, { minLength: 2, maxLength: 8 }), (steps) => {
+      const clusters = new Clusters();
+      const workloads = new Map<string, Workload>();
+      const sources = new Map<string, Endpoint>();
+      let before = new Map<string, UpstreamEndpoint>();
+      for (const step of steps) {
+        const now: Endpoint[] = [];
+        step.forEach(({ isThere, isHealthy, address, node }, i) => {
+          const name = `pod-${i}`;
+          if (!isThere) return;
+          // What does not change keeps its identity, mostly; what is equal may be new, too.
+          const workload = remember(workloads, `${name} ${node}`, () =>
+            makeWorkload(name, "127.71.0.1", { node }),
+          );
+          const of = {
+            workloadUid: workload.uid,
+            address,
+            ports: new Map([[80, 8080]]),
+            isHealthy,
+          };
+          now.push(remember(sources, `${name} ${node} ${address} ${isHealthy}`, () => of));
+          workloads.set(name, workload);
+        });
+        if (steps.length % 2 === 0) sources.clear();
+        const cluster = clusters.ofService(KEY, 80, {
+          ...meshOf([]),
+          workloads: { get: (uid: string) => workloads.get(uid.split("/").at(-1)!) } as never,
+          endpoints: indexOf({ [KEY]: now }),
+        });
+        const healthy = now.filter(({ isHealthy }) => isHealthy);
+        const seen = cluster.endpoints;
+        expect(seen.map((e) => [e.workload.uid, e.address])).toEqual(
+          healthy.map(({ workloadUid, address }) => [workloadUid, address]),
+        );
+        const after = new Map(seen.map((endpoint) => [endpoint.workload.uid, endpoint]));
+        for (const [uid, old] of before) {
+          const is = after.get(uid);
+          const isKept = is?.workload === old.workload && is.address === old.address;
+          expect(is === old).toBe(isKept);
+          expect(old.isGone).toBe(!isKept);
+        }
+        for (const endpoint of seen) expect(cluster.byTag(endpoint.tag)).toBe(endpoint);
+        before = after;
+      }
+    }),
+  );
+});
+
+function remember<V>(known: Map<string, V>, key: string, make: () => V): V {
+  let value = known.get(key);
+  if (value === undefined) {
+    value = make();
+    known.set(key, value);
+  }
+  return value;
+}

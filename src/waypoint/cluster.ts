@@ -33,6 +33,9 @@ export class UpstreamEndpoint {
   readonly targetPort: number;
   /** Its share of the requests, to the others'. */
   readonly capacity: number;
+  /** What it was made from, and where it stands in its cluster's list. */
+  from: Endpoint | undefined;
+  index = -1;
   /** Requests and connections in flight: what least-request compares. */
   active = 0;
   /** Idle HTTP/1.1 connections, last used last. */
@@ -105,6 +108,7 @@ export class Cluster {
   readonly of: ClusterOf;
   service: Service | undefined;
   endpoints: readonly UpstreamEndpoint[] = [];
+  readonly #byKey = new Map<string, UpstreamEndpoint>();
   #all = new EndpointSet([]);
   /** Of them, what clients at a place are to use; found when it is first asked for. */
   readonly #byPlace = new Map<string, EndpointSet>();
@@ -177,26 +181,43 @@ export class Cluster {
     return this.endpoints.every((e) => snapshot.workloads.get(e.workload.uid) === e.workload);
   }
 
+  /**
+   * One change among thousands is the usual case, and both lists have the same order: what stands
+   * where it is expected costs a comparison, only the rest is looked up by name.
+   */
   #rebuild(snapshot: Snapshot, source: readonly Endpoint[]): void {
-    const old = new Map(this.endpoints.map((e) => [`${e.workload.uid} ${e.targetPort}`, e]));
+    const old = this.endpoints;
     const endpoints: UpstreamEndpoint[] = [];
     const isOpenToAll = this.service?.loadBalancing.healthPolicy === "ALLOW_ALL";
-    for (const { workloadUid, address, ports, isHealthy } of source) {
-      const targetPort = ports.get(this.of.port);
-      const workload = snapshot.workloads.get(workloadUid);
+    let expected = 0;
+    for (const from of source) {
+      const targetPort = from.ports.get(this.of.port);
+      const workload = snapshot.workloads.get(from.workloadUid);
       if (targetPort === undefined || workload === undefined) continue;
-      if (!isHealthy && !isOpenToAll) continue;
-      const key = `${workloadUid} ${targetPort}`;
-      const kept = old.get(key);
-      if (kept && kept.workload === workload && kept.address === address) {
-        old.delete(key);
-        endpoints.push(kept);
-      } else {
-        endpoints.push(new UpstreamEndpoint(this, workload, address, targetPort));
-      }
+      if (!from.isHealthy && !isOpenToAll) continue;
+      let known = old[expected];
+      if (known?.from !== from) known = this.#byKey.get(keyOf(from.workloadUid, targetPort));
+      if (known !== undefined) expected = known.index + 1;
+      const isSame = known?.workload === workload && known.address === from.address;
+      const endpoint = isSame ? known! : this.#add(workload, from.address, targetPort);
+      endpoint.from = from;
+      endpoint.index = endpoints.length;
+      endpoints.push(endpoint);
     }
     this.#rebuilt(endpoints);
-    for (const endpoint of old.values()) endpoint.retire();
+    for (const endpoint of old) if (endpoints[endpoint.index] !== endpoint) this.#drop(endpoint);
+  }
+
+  #add(workload: Workload, address: string, targetPort: number): UpstreamEndpoint {
+    const endpoint = new UpstreamEndpoint(this, workload, address, targetPort);
+    this.#byKey.set(keyOf(workload.uid, targetPort), endpoint);
+    return endpoint;
+  }
+
+  #drop(endpoint: UpstreamEndpoint): void {
+    endpoint.retire();
+    const key = keyOf(endpoint.workload.uid, endpoint.targetPort);
+    if (this.#byKey.get(key) === endpoint) this.#byKey.delete(key);
   }
 
   #rebuilt(endpoints: readonly UpstreamEndpoint[]): void {
@@ -242,9 +263,13 @@ export class Cluster {
   }
 
   retire(): void {
-    for (const endpoint of this.endpoints) endpoint.retire();
+    for (const endpoint of this.endpoints) this.#drop(endpoint);
     this.#rebuilt([]);
   }
+}
+
+function keyOf(workloadUid: string, targetPort: number): string {
+  return `${workloadUid} ${targetPort}`;
 }
 
 /** All clusters of a waypoint, made on first use. */
