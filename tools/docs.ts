@@ -91,6 +91,12 @@ function registerWaypointMetrics(registry: MetricRegistry): void {
     ["waypoint", "protocol"],
   );
   registry.counter(
+    "waystone_waypoint_retries_total",
+    "Requests sent to a backend once more: no connection (connect), one gone stale (stale), " +
+      "broken (reset), refused unread (refused), too slow (timeout), or answered so (answer).",
+    ["waypoint", "reason"],
+  );
+  registry.counter(
     "waystone_waypoint_bodies_not_kept_total",
     "Requests that a rule would have retried, but whose body was too large to keep, by limit.",
     ["waypoint", "limit"],

@@ -90,6 +90,7 @@ describe("answers with a code of the rule", () => {
     expect(statuses(client.text)).toEqual(["200"]);
     expect(client.text).not.toContain("not now");
     expect(dialedHosts().size).toBe(3);
+    expect(waypoint.retries).toEqual(["answer", "answer"]);
     expect(waypoint.metrics()).toContain('response_code="200"');
     expect(waypoint.metrics()).not.toContain("URX");
   });
@@ -215,6 +216,7 @@ describe("attempts that break", () => {
     const { client } = await answered();
     expect(waypoint.backends.dialed).toHaveLength(5);
     expect(dialedHosts().size).toBe(2);
+    expect(waypoint.retries).toEqual(["connect", "connect", "connect", "connect"]);
     expect(client.text).toContain("retried and the latest reset reason: remote connection failure");
     expect(await waypoint.accessLines()).toEqual([expect.stringContaining("503 UF,URX")]);
   });
@@ -254,6 +256,7 @@ describe("time-outs", () => {
     expect(statuses(client.text)).toEqual(["200"]);
     expect(dialedHosts().size).toBe(2);
     expect(waypoint.backends.connections[0]!.isClosed).toBe(true);
+    expect(waypoint.retries).toEqual(["timeout"]);
   });
 
   test("so is one that does not even connect", async () => {

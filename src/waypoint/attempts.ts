@@ -27,6 +27,7 @@ import {
   isRetriableTimeout,
   meshRetryPolicy,
   RETRIES_MAX,
+  type RetryReason,
 } from "./retry.ts";
 import { balance } from "./stages/balance.ts";
 import type { Upstream, UpstreamFailure } from "./upstream.ts";
@@ -96,7 +97,7 @@ export class Attempts implements DialListener, DeadlineEntry {
     if (failure.code === "UPSTREAM_OVERFLOW") {
       this.#leaveEndpoint();
       exchange.answer(LOCAL_REPLIES.overflow);
-    } else if (this.#mayRetry()) this.#retryLater();
+    } else if (this.#mayRetry()) this.#retryLater("connect");
     else this.#giveUp("connect");
   }
 
@@ -105,13 +106,13 @@ export class Attempts implements DialListener, DeadlineEntry {
     if (this.#isStale(kind, wasReused)) {
       // What rests beside a connection that was stale is likely to be stale as well.
       this.needsFresh = true;
-      this.#retryNow();
+      this.#retryNow("stale");
     } else if (!this.#isRetriable(kind) || !this.#mayRetry()) this.#giveUp(kind);
     // A stream that was refused was never looked at: nobody needs a rest, unless it was asked for.
     else if (kind === "refused" && this.#policy.backoffMs === undefined) {
       this.#retries++;
-      this.#retryNow();
-    } else this.#retryLater();
+      this.#retryNow("refused");
+    } else this.#retryLater(kind === "refused" || kind === "timeout" ? kind : "reset");
   }
 
   /**
@@ -142,7 +143,7 @@ export class Attempts implements DialListener, DeadlineEntry {
     if (!isRetriableAnswer(this.#policy, head.status, grpcStatus)) return false;
     if (this.#mayRetry()) {
       this.#cancelAttempt();
-      this.#retryLater();
+      this.#retryLater("answer");
       return true;
     }
     if (this.#isExhausted) exchange.flags = "URX";
@@ -159,7 +160,7 @@ export class Attempts implements DialListener, DeadlineEntry {
     this.#cancelAttempt();
     const own = this.#own;
     const isRetriable = own !== undefined && isRetriableTimeout(own, exchange.method);
-    if (isRetriable && !exchange.isUpgrade && this.#mayRetry()) this.#retryLater();
+    if (isRetriable && !exchange.isUpgrade && this.#mayRetry()) this.#retryLater("timeout");
     else this.#giveUp("attemptTimeout");
   }
 
@@ -172,12 +173,14 @@ export class Attempts implements DialListener, DeadlineEntry {
     return !this.#isExhausted;
   }
 
-  #retryNow(): void {
+  #retryNow(reason: RetryReason): void {
+    this.#exchange.context.countRetry(reason);
     this.#leaveEndpoint();
     this.#tryAgain();
   }
 
-  #retryLater(): void {
+  #retryLater(reason: RetryReason): void {
+    this.#exchange.context.countRetry(reason);
     this.#leaveEndpoint();
     this.#retries++;
     const waitMs = backoffMs(this.#policy, this.#retries);

@@ -17,6 +17,7 @@ import type { Exchange } from "./exchange.ts";
 import type { KeptBytes } from "./kept-body.ts";
 import type { WaypointLimits } from "./limits.ts";
 import type { LocalReply } from "./local-replies.ts";
+import type { RetryReason } from "./retry.ts";
 
 /** A session that can be asked to end. */
 export interface Drainable {
@@ -40,6 +41,8 @@ export interface WaypointContext {
   readonly requests: RequestMetrics;
   readonly tcp: TcpMetrics;
   readonly activeRequests: Gauge;
+  /** A request is sent once more, because of what befell it. */
+  countRetry(reason: RetryReason): void;
   /** Something that was silent for too long was closed: `http1`, `http2`, `tcp`, … */
   countTimeout(what: string): void;
   /** Requests refused before they were one (malformed heads): by status. */

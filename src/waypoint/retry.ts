@@ -13,6 +13,9 @@
 import type { RetryPolicy } from "../model/route.ts";
 import type { MeshSettings } from "../model/settings.ts";
 
+/** `stale`: a connection that had rested was closed under it. */
+export type RetryReason = "connect" | "reset" | "stale" | "refused" | "timeout" | "answer";
+
 /** May be sent again when it is not known whether the first try arrived (RFC 9110 §9.2.2). */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
 

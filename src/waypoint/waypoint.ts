@@ -146,6 +146,12 @@ export class Waypoint implements TunnelHandler {
       "Requests that a rule would have retried, but whose body was too large to keep, by limit.",
       ["waypoint", "limit"],
     );
+    const retries = registry.counter(
+      "waystone_waypoint_retries_total",
+      "Requests sent to a backend once more: no connection (connect), one gone stale (stale), " +
+        "broken (reset), refused unread (refused), too slow (timeout), or answered so (answer).",
+      ["waypoint", "reason"],
+    );
     const limits = { ...DEFAULT_LIMITS, ...this.#options.limits };
     const { hboneIdleTimeoutMs } = snapshots.current.settings;
     return {
@@ -153,6 +159,7 @@ export class Waypoint implements TunnelHandler {
       snapshots,
       limits,
       stalls: deadlinesOf(Math.min(limits.requestBodyIdleTimeoutMs, hboneIdleTimeoutMs)),
+      countRetry: (reason) => retries.child([key, reason]).add(1),
       countTimeout: (what) => timedOut.child([key, what]).add(1),
       clusters: new Clusters(),
       keptBytes: new KeptBytes(limits.retryBodiesBytesMax, (limit) =>

@@ -179,6 +179,7 @@ export class FakeWaypoint {
   readonly refused: LocalReply[] = [];
   readonly timeouts: string[] = [];
   readonly notKept: string[] = [];
+  readonly retries: string[] = [];
   accessText = "";
   readonly connection = {
     peer: "spiffe://cluster.local/ns/default/sa/client",
@@ -207,6 +208,7 @@ export class FakeWaypoint {
       },
       limits: this.limits,
       stalls: new Deadlines(this.limits.requestBodyIdleTimeoutMs),
+      countRetry: (reason) => this.retries.push(reason),
       countTimeout: (what) => this.timeouts.push(what),
       clusters: new Clusters(),
       keptBytes: new KeptBytes(this.limits.retryBodiesBytesMax, (limit) =>
