@@ -10,7 +10,7 @@
  *                     │ answer()         │ dial failed: balance again    │ reset
  *                     └──────────────────┴───────────────────────────────┴──────────→ idle
  */
-import { Deadlines } from "../kit/deadlines.ts";
+import { Deadlines, deadlinesOf } from "../kit/deadlines.ts";
 import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { type Http1Head, NO_HEAD } from "../net/http1/head.ts";
 import { H } from "../net/http1/header-names.ts";
@@ -82,6 +82,13 @@ export class Exchange extends ExchangeState {
     this.relay.isHalfEnded = false;
     this.progress.begin(this.startMs);
     this.context.stalls.arm(this, this.startMs);
+  }
+
+  /** `timeouts.request`: for all attempts, and whatever else is asked on the way. */
+  limitTime(timeoutMs: number): void {
+    if (timeoutMs === 0) return;
+    this.hasTimeout = true;
+    deadlinesOf(timeoutMs).arm(this, this.startMs);
   }
 
   // ---- the request, from the session

@@ -225,6 +225,14 @@ test("Path is what the match has of the path, Secure comes with TLS in front", a
   expect(cookies[0]).toContain("; Path=/shop; HttpOnly; SameSite=Strict; Secure");
 });
 
+test("a name that promises something comes with it", async () => {
+  const path = { type: "PathPrefix", value: "/shop" } as const;
+  const match = { path, headers: [], queryParams: [], method: undefined };
+  start({ sessionPersistence: { ...COOKIE, name: "__Host-sid" }, matches: [match] });
+  const { head } = await get([], "/shop");
+  expect(head).toMatch(/__Host-sid=[\w-]{22}; Path=\/; HttpOnly; SameSite=Strict; Secure/);
+});
+
 test("a name that is none sets nothing", async () => {
   start({ sessionPersistence: { ...COOKIE, name: "a b;c\r\nx: y" } });
   const { head } = await get();

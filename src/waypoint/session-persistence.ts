@@ -142,8 +142,10 @@ export function continueSession(
  */
 function cookie(sticky: StickyRequest, token: string, issuedMs: number, nowMs: number): string {
   const { name, isPermanent, absoluteTimeoutMs } = sticky.plan.says;
-  let text = `${name}=${token}; Path=${sticky.path}; HttpOnly; SameSite=Strict`;
-  if (sticky.isSecure) text += "; Secure";
+  // Browsers take such names only with what they promise (RFC 6265bis §4.1.3).
+  const path = name.startsWith("__Host-") ? "/" : sticky.path;
+  let text = `${name}=${token}; Path=${path}; HttpOnly; SameSite=Strict`;
+  if (sticky.isSecure || /^__(Secure|Host)-/.test(name)) text += "; Secure";
   if (isPermanent && absoluteTimeoutMs > 0) {
     const endMs = issuedMs + absoluteTimeoutMs;
     const maxAgeS = Math.max(1, Math.ceil((endMs - nowMs) / 1000));

@@ -1,7 +1,6 @@
 /**
  * Out to the endpoint: over an idle connection when there is one, else over a new one.
  */
-import { deadlinesOf } from "../../kit/deadlines.ts";
 import type { HeaderList } from "../../net/http2/headers.ts";
 import type { Exchange } from "../exchange.ts";
 
@@ -11,7 +10,6 @@ export function forward(exchange: Exchange): boolean {
   const endpoint = exchange.endpoint!;
   const { attempts, context } = exchange;
   const rule = exchange.choice?.rule;
-  if (exchange.attempt === 0 && rule !== undefined) armTimeout(exchange, rule.requestTimeoutMs);
   attempts.begin(rule?.backendRequestTimeoutMs ?? 0);
   if (exchange.requestList !== null) {
     endpoint.http2Pool.open(exchange);
@@ -21,11 +19,4 @@ export function forward(exchange: Exchange): boolean {
   if (idle !== undefined) attempts.attach(idle);
   else attempts.dial = context.dialer.dial(endpoint, NO_HEADERS, attempts);
   return false;
-}
-
-/** Of the whole request, with all its attempts. */
-function armTimeout(exchange: Exchange, timeoutMs: number): void {
-  if (timeoutMs === 0) return;
-  exchange.hasTimeout = true;
-  deadlinesOf(timeoutMs).arm(exchange, exchange.startMs);
 }

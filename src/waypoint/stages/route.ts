@@ -5,7 +5,10 @@ import { LOCAL_REPLIES } from "../local-replies.ts";
 export function route(exchange: Exchange): boolean {
   const choice = exchange.target.decider.chooseRoute(exchange);
   exchange.choice = choice;
-  if (choice !== undefined) return true;
+  if (choice !== undefined) {
+    if (choice.rule !== undefined) exchange.limitTime(choice.rule.requestTimeoutMs);
+    return true;
+  }
   exchange.answer(LOCAL_REPLIES.noRoute);
   return false;
 }
