@@ -47,6 +47,8 @@ export interface WaypointContext {
   countTimeout(what: string): void;
   /** Requests refused before they were one (malformed heads): by status. */
   countRefused(reply: LocalReply): void;
+  /** How a mirrored request has ended. */
+  countMirrored(result: string): void;
   readonly sessions: Set<Drainable>;
   readonly isDraining: boolean;
   readonly peerErrors: PeerErrors;

@@ -22,6 +22,7 @@ import { failureReply } from "./failure-replies.ts";
 import { grpcStatusIn, grpcStatusOf, isGrpcType } from "./grpc.ts";
 import { detailsAfterStart, LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
 import type { MessageHead } from "./message-head.ts";
+import type { Mirrors } from "./mirrors.ts";
 import { runStages } from "./pipeline.ts";
 import { Progress } from "./progress.ts";
 import { NO_TRAILERS, RequestBody } from "./request-body.ts";
@@ -40,6 +41,8 @@ export class Exchange extends ExchangeState {
   /** … or, for an HTTP/2 backend, as a list. */
   requestList: HeaderList | null = null;
   hasRequestBody = false;
+  /** Copies of the request that are on their way. */
+  mirrors: Mirrors | null = null;
   isChunked = false;
   /** The route's time-out is armed; it comes instead of the watch for stalls. */
   hasTimeout = false;
@@ -95,11 +98,13 @@ export class Exchange extends ExchangeState {
 
   onRequestBody(bytes: Buffer, start: number, end: number): void {
     this.requestBodyBytes += end - start;
+    this.mirrors?.body(bytes, start, end);
     if (this.isActive) this.requestBody.add(bytes, start, end);
     else this.session.stream.credit(end - start);
   }
 
   onRequestEnd(trailers: Trailers = NO_TRAILERS): void {
+    this.mirrors?.bodyEnd();
     this.requestBody.end(trailers);
   }
 
@@ -218,6 +223,8 @@ export class Exchange extends ExchangeState {
   finish(): void {
     if (!this.isActive) return;
     this.isActive = false;
+    this.mirrors?.exchangeEnd();
+    this.mirrors = null;
     Deadlines.disarm(this);
     this.attempts.end();
     this.requestBody.kept.clear();

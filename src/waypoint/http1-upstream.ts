@@ -11,9 +11,8 @@ import { BodyReader } from "../net/http1/body.ts";
 import { findHeadEnd, HEAD_BYTES_MAX, Http1Head, parseResponseHead } from "../net/http1/head.ts";
 import { flat, writeChunk, writeLastChunk } from "./chunked.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
-import type { Exchange } from "./exchange.ts";
 import { Stash } from "./stash.ts";
-import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
+import type { Trailers, Upstream, UpstreamFailure, UpstreamRequest } from "./upstream.ts";
 
 /** Idle connections kept for each endpoint; more are closed when they come back. */
 const IDLE_PER_ENDPOINT_MAX = 256;
@@ -36,7 +35,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
   readonly stream: ByteStream;
   readonly endpoint: UpstreamEndpoint;
   readonly #body = new BodyReader();
-  #exchange: Exchange | null = null;
+  #exchange: UpstreamRequest | null = null;
   #state = HEAD;
   readonly #stash = new Stash();
   #isPersistent = true;
@@ -54,7 +53,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
   }
 
   /** Takes an exchange, and sends the rewritten head of its request. */
-  begin(exchange: Exchange): void {
+  begin(exchange: UpstreamRequest): void {
     Deadlines.disarm(this);
     this.#exchange = exchange;
     this.#state = HEAD;

@@ -15,10 +15,9 @@ import { INNER_LIMITS } from "../net/http2/limits.ts";
 import type { HeadersListener, Http2Stream } from "../net/http2/stream.ts";
 import { StreamTransport } from "../net/http2/stream-transport.ts";
 import type { Dial, DialListener } from "./dial.ts";
-import type { Exchange } from "./exchange.ts";
 import { trailersOf } from "./http2-heads.ts";
 import { ListHead } from "./list-head.ts";
-import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
+import type { Trailers, Upstream, UpstreamFailure, UpstreamRequest } from "./upstream.ts";
 
 /** Streams on a connection whose SETTINGS are not here yet. */
 const UNREADY_STREAMS_MAX = 100;
@@ -30,13 +29,13 @@ const responseHead = new ListHead();
 
 export class Http2Pool implements DialListener {
   readonly #connections: Http2UpstreamConnection[] = [];
-  readonly #waiting = new Set<Exchange>();
+  readonly #waiting = new Set<UpstreamRequest>();
   #dial: Dial | null = null;
   #isDialing = false;
   #onPeerError: (error: PeerError) => void = () => {};
 
   /** Gives the exchange a stream: at once, or when there is a connection. */
-  open(exchange: Exchange): void {
+  open(exchange: UpstreamRequest): void {
     const connection = this.#connections.find((c) => c.hasRoom);
     if (connection !== undefined) {
       exchange.attempts.attach(connection.stream());
@@ -47,7 +46,7 @@ export class Http2Pool implements DialListener {
     this.#dialFor(exchange);
   }
 
-  #dialFor(exchange: Exchange): void {
+  #dialFor(exchange: UpstreamRequest): void {
     if (this.#isDialing) return;
     this.#isDialing = true;
     const { peerErrors } = exchange.context;
@@ -56,7 +55,7 @@ export class Http2Pool implements DialListener {
     this.#dial = exchange.context.dialer.dial(exchange.endpoint!, [], this);
   }
 
-  #leave(exchange: Exchange): void {
+  #leave(exchange: UpstreamRequest): void {
     this.#waiting.delete(exchange);
     if (this.#waiting.size > 0 || !this.#isDialing) return;
     this.#isDialing = false;
@@ -166,7 +165,7 @@ class Http2UpstreamConnection implements ConnectionHandler, DeadlineEntry {
 class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
   readonly #connection: Http2UpstreamConnection;
   #stream: Http2Stream | null = null;
-  #exchange: Exchange | null = null;
+  #exchange: UpstreamRequest | null = null;
   #hasHead = false;
   #trailers: Trailers = [];
   #isRequestDone = false;
@@ -180,7 +179,7 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
     return this.#stream!;
   }
 
-  begin(exchange: Exchange): void {
+  begin(exchange: UpstreamRequest): void {
     this.#exchange = exchange;
     this.#isRequestDone = !exchange.hasRequestBody;
     this.#wasReused = this.#connection.served++ > 0;

@@ -1,7 +1,13 @@
 /** What an exchange needs of a connection to a backend, whatever protocol that speaks. */
-import type { ByteStream } from "../net/byte-stream.ts";
+
+import type { Failure } from "../kit/failure.ts";
+import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
+import type { Http1Head } from "../net/http1/head.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
-import type { Exchange } from "./exchange.ts";
+import type { UpstreamEndpoint } from "./cluster.ts";
+import type { WaypointContext } from "./context.ts";
+import type { Dial } from "./dial.ts";
+import type { MessageHead } from "./message-head.ts";
 
 /** `reset`: its connection broke; `streamReset`: the peer cut this request alone. */
 export type UpstreamFailure = "reset" | "streamReset" | "refused" | "protocol" | "timeout";
@@ -9,11 +15,44 @@ export type UpstreamFailure = "reset" | "streamReset" | "refused" | "protocol" |
 /** Names in lower case: name, value, name, value … */
 export type Trailers = HeaderList;
 
+/** A request, as a connection to a backend sees it: an exchange, or one of the waypoint's own. */
+export interface UpstreamRequest {
+  readonly context: WaypointContext;
+  readonly endpoint: UpstreamEndpoint | undefined;
+  readonly method: string;
+  readonly hasRequestBody: boolean;
+  /** The head, as bytes for HTTP/1.1 … */
+  readonly requestHead: Buffer | null;
+  readonly requestHeadBytes: number;
+  /** … or as a list for HTTP/2. */
+  readonly requestList: HeaderList | null;
+  /** Who looks for a connection. */
+  readonly attempts: {
+    dial: Dial | null;
+    attach(upstream: Upstream): void;
+    onDialFailed(failure: Failure): void;
+  };
+  /** After an upgrade. */
+  readonly relay: {
+    down(bytes: Buffer, start: number, end: number, source: ByteStream): void;
+    downEnd(): void;
+    closed(reset: StreamReset | undefined): void;
+  };
+  onInterimHead(head: MessageHead): void;
+  onResponseHead(head: MessageHead): void;
+  onResponseBody(bytes: Buffer, start: number, end: number, source: ByteStream): void;
+  onResponseEnd(trailers: Trailers): void;
+  /** 101. False when nobody asked for it. */
+  onUpgraded(head: Http1Head): boolean;
+  /** The connection broke before the answer was complete. */
+  onUpstreamFailed(kind: UpstreamFailure, wasReused: boolean): void;
+}
+
 export interface Upstream {
   /** Where relayed bytes go after an upgrade. */
   readonly stream: ByteStream;
-  /** Takes an exchange and sends its request's head. */
-  begin(exchange: Exchange): void;
+  /** Takes a request and sends its head. */
+  begin(request: UpstreamRequest): void;
   /** `isChunked`: the body's length is not known. */
   sendBody(
     bytes: Buffer,

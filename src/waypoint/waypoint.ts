@@ -152,6 +152,11 @@ export class Waypoint implements TunnelHandler {
         "broken (reset), refused unread (refused), too slow (timeout), or answered so (answer).",
       ["waypoint", "reason"],
     );
+    const mirrored = registry.counter(
+      "waystone_waypoint_mirrored_total",
+      "Mirrored requests, by result: answered, or why they were given up.",
+      ["waypoint", "result"],
+    );
     const limits = { ...DEFAULT_LIMITS, ...this.#options.limits };
     const { hboneIdleTimeoutMs } = snapshots.current.settings;
     return {
@@ -179,6 +184,7 @@ export class Waypoint implements TunnelHandler {
       tcp: new TcpMetrics(registry),
       activeRequests: active.child([key]),
       countRefused: (reply) => refused.child([key, String(reply.status)]).add(1),
+      countMirrored: (result) => mirrored.child([key, result]).add(1),
       sessions: new Set(),
       get isDraining() {
         return drain.isDraining;

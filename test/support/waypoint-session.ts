@@ -177,6 +177,7 @@ export class FakeWaypoint {
   readonly registry = new MetricRegistry();
   readonly limits: WaypointLimits;
   readonly refused: LocalReply[] = [];
+  readonly mirrored: string[] = [];
   readonly timeouts: string[] = [];
   readonly notKept: string[] = [];
   readonly retries: string[] = [];
@@ -233,6 +234,7 @@ export class FakeWaypoint {
       tcp: new TcpMetrics(this.registry),
       activeRequests: active.child([]),
       countRefused: (reply) => this.refused.push(reply),
+      countMirrored: (result) => this.mirrored.push(result),
       sessions: new Set(),
       isDraining: false,
       peerErrors: new PeerErrors(this.registry, silent),

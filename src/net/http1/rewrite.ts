@@ -107,9 +107,9 @@ export class HeadEdits {
     this.#target = target;
   }
 
-  /** Another `Host`, or `:authority`. */
-  replaceAuthority(authority: string): void {
-    assert(isTarget(authority), "a blank or line break in an authority");
+  /** Another `Host`, or `:authority`. undefined: the head's own after all. */
+  replaceAuthority(authority: string | undefined): void {
+    assert(authority === undefined || isTarget(authority), "a blank in an authority");
     this.#authority = authority;
   }
 

@@ -14,6 +14,8 @@ import type { RouteFilters } from "../filters/route-filters.ts";
 import { requestList, requestText } from "../http2-heads.ts";
 import { ListHead } from "../list-head.ts";
 import type { MessageHead } from "../message-head.ts";
+import { startMirrors } from "../mirrors.ts";
+import { speaksHttp2 } from "../request-heads.ts";
 import { continueSession } from "../session-persistence.ts";
 
 /** Istio's dashboards and users know a waypoint by this name. */
@@ -44,9 +46,13 @@ export function rewrite(exchange: Exchange): boolean {
   // Who the client is was proven by its certificate; a claim in a header is not to be passed on.
   edits.remove(H.xForwardedClientCert);
   edits.remove(H.xWaystoneDecision);
-  if (ruleFilters !== null) applyFilters(exchange, ruleFilters, edits);
+  if (ruleFilters !== null) {
+    applyFilters(exchange, ruleFilters, edits);
+    const { mirrors } = ruleFilters;
+    if (mirrors.length > 0) exchange.mirrors = startMirrors(exchange, mirrors, edits);
+  }
   if (backendFilters !== null) applyFilters(exchange, backendFilters, edits);
-  if (speaksHttp2(exchange)) exchange.requestList = requestList(head, edits);
+  if (isForHttp2(exchange)) exchange.requestList = requestList(head, edits);
   else writeHead(exchange, head, edits);
   return true;
 }
@@ -67,12 +73,9 @@ function withQuery(path: string, { query }: Exchange): string {
   return query === "" ? path : `${path}?${query}`;
 }
 
-/** What the port declares; where it does not say, what the client speaks (protocols.md §6.4). */
-function speaksHttp2(exchange: Exchange): boolean {
-  const { cluster, target } = exchange;
+function isForHttp2({ cluster, target, session }: Exchange): boolean {
   const protocol = cluster === target.cluster ? target.protocol : cluster!.protocol;
-  if (protocol === "HTTP2" || protocol === "GRPC") return true;
-  return protocol !== "HTTP11" && exchange.session.isHttp2;
+  return speaksHttp2(protocol, session.isHttp2);
 }
 
 function writeHead(exchange: Exchange, head: MessageHead, edits: HeadEdits): void {
