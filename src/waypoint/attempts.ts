@@ -106,7 +106,12 @@ export class Attempts implements DialListener, DeadlineEntry {
     if (this.#isStale(kind, wasReused)) {
       // What rests beside a connection that was stale is likely to be stale as well.
       this.needsFresh = true;
-      this.#retryNow("stale");
+      // Where a rule says how often, it has the last word.
+      if (this.#own !== undefined && !this.#mayRetry()) this.#giveUp(kind);
+      else {
+        if (this.#own !== undefined) this.#retries++;
+        this.#retryNow("stale");
+      }
     } else if (!this.#isRetriable(kind) || !this.#mayRetry()) this.#giveUp(kind);
     // A stream that was refused was never looked at: nobody needs a rest, unless it was asked for.
     else if (kind === "refused" && this.#policy.backoffMs === undefined) {
