@@ -3,7 +3,14 @@
  * the other, up to the first that matches. The proxies' tables (`compile-routes.ts`) must come to
  * the same; a property test holds them to it.
  */
-import type { HttpMatch, HttpRoute, PathMatch, Route, ValueMatch } from "../model/route.ts";
+import type {
+  GrpcMethodMatch,
+  HttpMatch,
+  HttpRoute,
+  PathMatch,
+  Route,
+  ValueMatch,
+} from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import { appliedRoutes, clientNamespace, routeSets } from "./applied-routes.ts";
 import { DefaultChoice, WeightedChoice } from "./compile-routes.ts";
@@ -119,8 +126,12 @@ function specificity(hostnames: readonly string[], hostname: string): number | u
 
 /** What of the match fails first; `undefined`: all of it holds. */
 function firstFailure(match: HttpMatch, facts: HttpFacts): string | undefined {
-  const { path, method } = match;
-  if (!matchesPath(path, facts.path)) {
+  const { path, method, grpc } = match;
+  if (grpc !== undefined && !matchesMethod(grpc, facts.path)) {
+    const wanted = `${grpc.service || "*"}/${grpc.method || "*"} (${grpc.type})`;
+    return `gRPC method: wanted ${wanted}, saw ${facts.path}`;
+  }
+  if (grpc === undefined && !matchesPath(path, facts.path)) {
     return `path: wanted ${path.value} (${path.type}), saw ${facts.path}`;
   }
   if (method !== undefined && method !== facts.method) {
@@ -136,6 +147,18 @@ function firstFailure(match: HttpMatch, facts: HttpFacts): string | undefined {
     if (failure) return failure;
   }
   return undefined;
+}
+
+/** Of `/<service>/<method>`; without either anything goes. */
+function matchesMethod({ type, service, method }: GrpcMethodMatch, path: string): boolean {
+  if (service === "" && method === "") return true;
+  const [, seenService, seenMethod] = /^\/([^/]+)\/([^/]+)$/.exec(path) ?? [];
+  if (seenService === undefined || seenMethod === undefined) return false;
+  const holds = (wanted: string, seen: string) => {
+    if (wanted === "") return true;
+    return type === "Exact" ? wanted === seen : compileRegex(wanted)?.matches(seen) === true;
+  };
+  return holds(service, seenService) && holds(method, seenMethod);
 }
 
 function matchesPath(wanted: PathMatch, path: string): boolean {

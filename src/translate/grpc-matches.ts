@@ -39,8 +39,8 @@ function pathOf({ type = "Exact", service, method }: GRPCMethodMatch): PathMatch
     return { type: "RegularExpression", value: `/${element(service)}/${element(method)}` };
   }
   if (service && method) return { type: "Exact", value: `/${service}/${method}` };
-  if (service) return { type: "PathPrefix", value: `/${service}` };
-  return { type: "RegularExpression", value: `/${ANY_ELEMENT}/${quoted(method!)}` };
+  const element = (text: string | undefined) => (text ? quoted(text) : ANY_ELEMENT);
+  return { type: "RegularExpression", value: `/${element(service)}/${element(method)}` };
 }
 
 function quoted(text: string): string {

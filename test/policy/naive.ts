@@ -2,7 +2,7 @@
  * The same decisions, written as plainly as can be and slowly: regular expressions, big integers,
  * sorting. It shares no code with `src/policy`, so that the two can only agree by being right.
  */
-import type { AttachedRoute, HttpMatch, HttpRoute, HttpRouteRule } from "../../src/model/route.ts";
+import type { HttpMatch } from "../../src/model/route.ts";
 import type {
   AuthorizationPolicy,
   Cidr,
@@ -219,7 +219,7 @@ export function naiveL4(policies: readonly L4Policy[], facts: ConnectionFacts): 
   return otherwise(active.some((policy) => policy.action === "ALLOW"));
 }
 
-function routeMatchHolds(match: HttpMatch, facts: HttpFacts): boolean {
+function _routeMatchHolds(match: HttpMatch, facts: HttpFacts): boolean {
   const { type, value } = match.path;
   const prefix = value.replace(/\/$/, "");
   const isPath = {
@@ -239,62 +239,4 @@ function routeMatchHolds(match: HttpMatch, facts: HttpFacts): boolean {
     match.headers.every((m) => test(facts.header(m.name), m)) &&
     match.queryParams.every((m) => test(query.get(m.name), m))
   );
-}
-
-export interface NaiveRoute {
-  route: HttpRoute;
-  rule: HttpRouteRule;
-}
-
-/** `default`: to the service itself; `none`: 404. */
-export function naiveRoute(
-  own: readonly AttachedRoute<HttpRoute>[],
-  shared: readonly AttachedRoute<HttpRoute>[],
-  port: number,
-  facts: HttpFacts,
-): NaiveRoute | "default" | "none" {
-  const host = facts.authority.toLowerCase().replace(/:\d+$/, "");
-  const rank = (route: HttpRoute): number => {
-    if (own.length > 0) return 1;
-    const names = route.hostnames.length > 0 ? route.hostnames : ["*"];
-    const ranks = names.map((name) => {
-      if (name === host) return 1e6;
-      if (name === "*") return 1;
-      return name.startsWith("*.") && host.endsWith(name.slice(1)) ? name.length : 0;
-    });
-    return Math.max(...ranks);
-  };
-  const followed = (own.length > 0 ? own : shared).filter(
-    ({ ports }) => own.length === 0 || ports.length === 0 || ports.includes(port),
-  );
-  const routes = followed.map(({ route }) => route).filter((route) => rank(route) > 0);
-  if (routes.length === 0) return "default";
-  const hits = routes.flatMap((route) =>
-    route.rules.flatMap((rule) =>
-      rule.matches.flatMap((match, index) =>
-        routeMatchHolds(match, facts) ? [{ route, rule, match, index }] : [],
-      ),
-    ),
-  );
-  const kinds = ["RegularExpression", "PathPrefix", "Exact"];
-  const weight = (hit: (typeof hits)[number]): (number | string)[] => [
-    -rank(hit.route),
-    -kinds.indexOf(hit.match.path.type),
-    hit.match.path.type === "PathPrefix" ? -hit.match.path.value.replace(/\/$/, "").length : 0,
-    hit.match.method ? 0 : 1,
-    -hit.match.headers.length,
-    -hit.match.queryParams.length,
-    hit.route.createdMs,
-    hit.route.key,
-    hit.rule.index,
-    hit.index,
-  ];
-  hits.sort((a, b) => {
-    const x = weight(a);
-    const y = weight(b);
-    const i = x.findIndex((value, at) => value !== y[at]);
-    if (i < 0) return 0;
-    return x[i]! < y[i]! ? -1 : 1;
-  });
-  return hits[0] ?? "none";
 }

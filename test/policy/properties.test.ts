@@ -4,7 +4,6 @@
  */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { AttachedRoute, HttpMatch, HttpRoute } from "../../src/model/route.ts";
 import type { AuthorizationPolicy, FieldMatch, L4Match, L4Policy } from "../../src/model/rule.ts";
 import { DEFAULT_SETTINGS } from "../../src/model/settings.ts";
 import type { Snapshot } from "../../src/model/snapshot.ts";
@@ -14,7 +13,6 @@ import type { ConnectionFacts, Hop, HttpFacts } from "../../src/policy/facts.ts"
 import { renderDecision } from "../../src/policy/render.ts";
 import type { Verdict } from "../../src/policy/verdict.ts";
 import {
-  attachedRoutes,
   connections,
   EVALUABLE_FIELDS,
   l4Policies,
@@ -23,7 +21,7 @@ import {
   SETTINGS,
 } from "./arbitraries.ts";
 import { HTTP_HOP, L4_HOP, SERVICE, snapshotOf, WAYPOINT } from "./mesh.ts";
-import { naiveAuthorize, naiveL4, naiveRoute } from "./naive.ts";
+import { naiveAuthorize, naiveL4 } from "./naive.ts";
 
 /** Each run judges several facts, so that 4,000 runs are more than 20,000 pairs. */
 const RUNS = 4_000;
@@ -193,89 +191,5 @@ test("L4: compiled, traced and naive verdicts are the same", { timeout: 120_000 
   );
   for (const [name, share] of Object.entries(shares.of(L4_FIELDS))) {
     expect(share, `${name} decides`).toBeGreaterThan(0.05);
-  }
-});
-
-const CRITERIA = ["path", "method", "headers", "queryParams", "hostnames"] as const;
-const UNASKED = {
-  path: { type: "PathPrefix", value: "/" },
-  method: undefined,
-  headers: [],
-  queryParams: [],
-} as const;
-
-/** For each criterion of each route, whether the choice would change if it were not asked for. */
-function countCriteria(
-  all: readonly AttachedRoute<HttpRoute>[],
-  choose: (routes: readonly AttachedRoute<HttpRoute>[]) => ReturnType<typeof naiveRoute>,
-  shares: Shares,
-): void {
-  const choice = nameOf(choose(all));
-  all.forEach((attached, i) => {
-    const { route } = attached;
-    for (const name of CRITERIA) {
-      if (!isAsked(route, name)) continue;
-      const rules = route.rules.map((rule) => ({
-        ...rule,
-        matches: rule.matches.map((match) =>
-          name === "hostnames" ? match : { ...match, [name]: UNASKED[name] },
-        ),
-      }));
-      const hostnames = name === "hostnames" ? [] : route.hostnames;
-      const changed = { ...attached, route: { ...route, rules, hostnames } };
-      shares.count(name, nameOf(choose(all.with(i, changed))) !== choice);
-    }
-  });
-}
-
-function isAsked(route: HttpRoute, name: (typeof CRITERIA)[number]): boolean {
-  if (name === "hostnames") return route.hostnames.length > 0;
-  const asked = (match: HttpMatch) => name === "path" || (match[name]?.length ?? 0) > 0;
-  return route.rules.some((rule) => rule.matches.some(asked));
-}
-
-function nameOf(choice: ReturnType<typeof naiveRoute>): string {
-  return typeof choice === "string" ? choice : `${choice.route.key} ${choice.rule.index}`;
-}
-
-test("routes: compiled, traced and naive choices are the same", { timeout: 120_000 }, () => {
-  const outcomes = new Map<string, number>();
-  const shares = new Shares();
-  const parts = fc.record({
-    own: fc.option(attachedRoutes, { nil: [], freq: 2 }),
-    shared: fc.option(attachedRoutes, { nil: [], freq: 3 }),
-    facts: fc.array(requests, { minLength: 6, maxLength: 6 }),
-    port: fc.constantFrom(80, 8080, 9090),
-    draw: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
-  });
-  fc.assert(
-    fc.property(parts, ({ own, shared, facts, port, draw }) => {
-      const routes = { [`Service/${SERVICE}`]: own, [`Gateway/${WAYPOINT}`]: shared };
-      const snapshot = snapshotOf({ routes });
-      for (const request of facts) {
-        const decision = judged(snapshot, { ...HTTP_HOP, port } as Hop, request, draw);
-        const wanted = naiveRoute(own, shared, port, request);
-        if (wanted === "none") expect(decision.status).toBe(404);
-        else if (wanted === "default") {
-          expect(decision.route!.name).toBe("default");
-          expect(decision.backend).toMatchObject({ service: SERVICE, port });
-        } else {
-          expect(decision.route!.route).toBe(wanted.route);
-          expect(decision.route!.rule).toBe(wanted.rule);
-        }
-        const kind = typeof wanted === "string" ? wanted : own.length > 0 ? "service" : "gateway";
-        outcomes.set(kind, (outcomes.get(kind) ?? 0) + 1);
-      }
-      const first = facts[0]!;
-      if (own.length > 0) countCriteria(own, (all) => naiveRoute(all, [], port, first), shares);
-      else countCriteria(shared, (all) => naiveRoute([], all, port, first), shares);
-    }),
-    { numRuns: RUNS },
-  );
-  for (const kind of ["none", "default", "service", "gateway"]) {
-    expect(outcomes.get(kind)! / (RUNS * 6), kind).toBeGreaterThan(0.05);
-  }
-  for (const [name, share] of Object.entries(shares.of(CRITERIA))) {
-    expect(share, `${name} decides`).toBeGreaterThan(0.03);
   }
 });
