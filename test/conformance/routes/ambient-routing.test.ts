@@ -5,11 +5,11 @@
 import { afterAll, describe } from "vitest";
 import { conformancePath } from "../../support/conformance.ts";
 import { isPatch, type RouteTest, readList } from "./cases.ts";
+import { Greeters } from "./greeters.ts";
 import { testSet } from "./run-set.ts";
-import { ServersFirst } from "./server-first.ts";
 
 const root = conformancePath("ambient-routing");
-const servers = new ServersFirst();
+const greeters = Greeters.plain();
 /** `tcp-server` and `auto-tcp-server` of the set's base. */
 const SERVER_FIRST_PORTS = [16060, 16061];
 
@@ -24,7 +24,7 @@ function skip({ resources }: RouteTest): string | undefined {
 describe.skipIf(root === undefined)("ambient-routing", async () => {
   if (root === undefined) return;
   const set = readList(root, "ambient-routing");
-  const overrides = await servers.start(set.base, SERVER_FIRST_PORTS);
+  const overrides = await greeters.start(set.base, SERVER_FIRST_PORTS);
   testSet(set, { isIstioCompatible: true, overrides, skip });
-  afterAll(() => servers.stop());
+  afterAll(() => greeters.stop());
 });
