@@ -7,6 +7,12 @@ test("parseWorkload() reads NAME=HOST:PORT", () => {
     host: "127.0.0.1",
     port: 5000,
   });
+  expect(parseWorkload("b:90=h:80")).toEqual({
+    workload: "b",
+    workloadPort: 90,
+    host: "h",
+    port: 80,
+  });
   expect(parseWorkload("a/b=[::1]:80")).toEqual({ workload: "a/b", host: "::1", port: 80 });
   for (const text of ["mlflow", "mlflow=5000", "=127.0.0.1:1", "a=b:c", "a=b:70000", "a=::1:80"]) {
     expect(() => parseWorkload(text), text).toThrow();

@@ -1,4 +1,5 @@
 import http from "node:http";
+import http2 from "node:http2";
 import net from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { EchoServer } from "./echo.ts";
@@ -99,4 +100,86 @@ test("EchoServer tells HTTP from other protocols by the first bytes", async () =
 test("EchoServer on a TCP port echoes what looks like HTTP, too", async () => {
   const port = await start(true);
   expect(await talk(port, ["GET / HTTP/1.1\r\n\r\n"])).toBe("GET / HTTP/1.1\r\n\r\n");
+});
+
+/** One exchange over HTTP/2 by prior knowledge. */
+function exchange(
+  port: number,
+  headers: http2.OutgoingHttpHeaders,
+  body: Buffer,
+): Promise<{ head: http2.IncomingHttpHeaders; trailers: http2.IncomingHttpHeaders; body: Buffer }> {
+  return new Promise((resolve, reject) => {
+    const session = http2.connect(`http://127.0.0.1:${port}`);
+    session.on("error", reject);
+    const stream = session.request(headers);
+    const pieces: Buffer[] = [];
+    let head: http2.IncomingHttpHeaders = {};
+    let trailers: http2.IncomingHttpHeaders = {};
+    stream.on("response", (answer) => {
+      head = answer;
+    });
+    stream.on("trailers", (answer) => {
+      trailers = answer;
+    });
+    stream.on("data", (bytes: Buffer) => pieces.push(bytes));
+    stream.on("error", reject);
+    stream.on("close", () => {
+      session.close();
+      resolve({ head, trailers, body: Buffer.concat(pieces) });
+    });
+    stream.end(body);
+  });
+}
+
+test("EchoServer answers HTTP/2, and says what arrived as it came", async () => {
+  const port = await start();
+  const asked = {
+    ":method": "PUT",
+    ":path": "//a/../b?x=1",
+    ":authority": "shop",
+    "x-twice": ["1", "2"],
+  };
+  const { head, body } = await exchange(port, asked, Buffer.from("hello"));
+  const answer = JSON.parse(body.toString()) as EchoAnswer;
+  expect(head[":status"]).toBe(200);
+  expect(answer).toMatchObject({
+    ...REVIEWS,
+    ...{ protocol: "HTTP/2.0", method: "PUT", path: "//a/../b?x=1", host: "shop", body: "hello" },
+  });
+  expect(answer.headers["x-twice"]?.replace(" ", "")).toBe("1,2");
+});
+
+test("EchoServer gives a gRPC call its messages back, and what arrived in a trailer", async () => {
+  const port = await start();
+  const call = { ":method": "POST", ":path": "/shop.Cart/Add", "content-type": "application/grpc" };
+  const message = Buffer.from([0, 0, 0, 0, 2, 8, 1]);
+  const { head, trailers, body } = await exchange(port, { ...call, te: "trailers" }, message);
+  expect(head[":status"]).toBe(200);
+  expect(head["x-served-by"]).toBe("reviews-v1");
+  expect(body).toEqual(message);
+  expect(trailers["grpc-status"]).toBe("0");
+  const echoed = Buffer.from(String(trailers["x-echo-bin"]), "base64").toString();
+  expect(JSON.parse(echoed)).toMatchObject({ ...REVIEWS, path: "/shop.Cart/Add" });
+  const failing = await exchange(port, { ...call, "x-echo-status": "14" }, message);
+  expect(failing.head["grpc-status"]).toBe("14");
+});
+
+test("EchoServer fails the first requests with one uuid, with a status or without", async () => {
+  const port = await start();
+  const url = (query: string) => `http://127.0.0.1:${port}/?${query}`;
+  const statuses: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    statuses.push((await fetch(url("responseCode=503&succeedAfter=2&uuid=a"))).status);
+  }
+  expect(statuses).toEqual([503, 503, 200]);
+  await expect(fetch(url("succeedAfter=1&uuid=b"))).rejects.toThrow();
+  expect((await fetch(url("succeedAfter=1&uuid=b"))).status).toBe(200);
+});
+
+test("EchoServer says who it is where it echoes bytes", async () => {
+  const port = await start(true);
+  const [line, rest] = (await talk(port, ["whoami\nand so on"])).split("\n");
+  expect(JSON.parse(line!)).toMatchObject({ ...REVIEWS, port: 9080 });
+  expect(rest).toBe("and so on");
+  expect(await talk(port, ["who\n"])).toBe("who\n");
 });

@@ -58,6 +58,21 @@ test("an override stands for the workload on all ports", async () => {
   expect(echoes.unusedOverrides(snapshot)).toEqual([unknown]);
 });
 
+test("an override of one port leaves the others to the echo", async () => {
+  const snapshot = smallMesh();
+  const echoes = make({
+    workload: "reviews-v1",
+    workloadPort: 9000,
+    host: "127.0.0.1",
+    port: 5555,
+  });
+  await echoes.sync(snapshot);
+  const reviews = workloadOf(snapshot, "reviews-v1");
+  expect(echoes.appAddress(reviews, 9000, "127.70.0.2").port).toBe(5555);
+  const { host, port } = echoes.appAddress(reviews, 8080, "127.70.0.2");
+  expect((await fetch(`http://${host}:${port}/`)).status).toBe(200);
+});
+
 test("the application sees its client's address where both ends are loopback", () => {
   const echoes = new Echoes(new AddressPlan("addresses"), [
     { workload: "local", host: "127.0.0.1", port: 80 },

@@ -13,6 +13,7 @@ import { canonicalAddress, isAddress } from "./cidr.ts";
 import { Findings, type ObjectStatus } from "./findings.ts";
 import { LABEL } from "./labels.ts";
 import { keyOf, type Labels, labelsOf, nameOf, namespaceOf, refOf } from "./object-names.ts";
+import { addressKey } from "./pods.ts";
 import type { PortTarget, ServiceFacts } from "./services.ts";
 import { guardOf } from "./waypoint-guards.ts";
 import {
@@ -162,7 +163,7 @@ function parseLocality(text: string | undefined): Locality | undefined {
 /** Addresses without a Pod: nothing is known about who is there, and nothing can be enforced. */
 export function translateSlice(
   slice: ParsedObject<EndpointSlice>,
-  near: Pick<WorkloadSurroundings, "settings" | "service">,
+  near: Pick<WorkloadSurroundings, "settings" | "service" | "hasPodAt">,
 ): readonly WorkloadFacts[] {
   const { settings } = near;
   const namespace = namespaceOf(slice);
@@ -172,7 +173,10 @@ export function translateSlice(
   const services = new Map([[facts.service.key, slicePorts(slice, facts)]]);
   return (slice.value.endpoints ?? []).flatMap(({ addresses, conditions, targetRef }) => {
     if (targetRef?.kind === "Pod") return [];
-    return addresses.filter(isAddress).map((address): WorkloadFacts => {
+    const isOfPod = (address: string) =>
+      targetRef === undefined && near.hasPodAt(addressKey(namespace, canonicalAddress(address)));
+    const strange = addresses.filter((address) => isAddress(address) && !isOfPod(address));
+    return strange.map((address): WorkloadFacts => {
       const workload: Workload = {
         uid: `${settings.clusterId}/discovery.k8s.io/EndpointSlice/${keyOf(slice)}/${address}`,
         name: nameOf(slice),

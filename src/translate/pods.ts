@@ -27,6 +27,16 @@ export function addressesOf(pod: ParsedObject<Pod>): readonly string[] {
   return listed.map(canonicalAddress);
 }
 
+/** None while it has no life, or shares its node's. */
+export function ownAddressesOf(pod: ParsedObject<Pod>): readonly string[] {
+  return isTerminal(pod) || pod.value.spec?.hostNetwork === true ? [] : addressesOf(pod);
+}
+
+/** Of one namespace: nobody lists the Pods of another one among his endpoints. */
+export function addressKey(namespace: string, address: string): string {
+  return `${namespace} ${address}`;
+}
+
 export function serviceAccountOf(pod: ParsedObject<Pod>): string {
   return pod.value.spec?.serviceAccountName || "default";
 }

@@ -55,8 +55,10 @@ export interface Surroundings {
   servicesSelecting(namespace: string, labels: Labels): readonly ServiceFacts[];
   /** L4 policies whose selector takes these labels. */
   l4PoliciesSelecting(namespace: string, labels: Labels): readonly L4Facts[];
-  /** EndpointSlices that name the Pod. */
-  slicesOfPod(podKey: string): readonly ParsedObject<EndpointSlice>[];
+  /** EndpointSlices that name the Pod, or list its address (`addressKey`) and name nothing. */
+  slicesOfPod(key: string): readonly ParsedObject<EndpointSlice>[];
+  /** Whether a Pod of the namespace has the address to itself, by `addressKey`. */
+  hasPodAt(key: string): boolean;
   referenceGrants(namespace: string): readonly ParsedObject<ReferenceGrant>[];
   /** Of several ServiceEntries with one host in one namespace: the key of the one that counts. */
   entryWithHost(namespace: string, host: string): string | undefined;

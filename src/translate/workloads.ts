@@ -5,7 +5,7 @@
  * A Pod is in the mesh (HBONE) when Istio's CNI has written its annotation, when it speaks HBONE
  * itself, or (`enrolment: label`, where no CNI is) by the `istio.io/dataplane-mode` labels.
  */
-import type { Pod } from "../api/core.ts";
+import type { EndpointSlice, Pod } from "../api/core.ts";
 import type { ParsedObject } from "../api/object.ts";
 import { serviceKey } from "../model/service.ts";
 import type { Workload } from "../model/workload.ts";
@@ -21,7 +21,15 @@ import {
   namespaceOf,
   refOf,
 } from "./object-names.ts";
-import { addressesOf, isHealthy, isTerminal, serviceAccountOf, workloadNameOf } from "./pods.ts";
+import {
+  addressesOf,
+  addressKey,
+  isHealthy,
+  isTerminal,
+  ownAddressesOf,
+  serviceAccountOf,
+  workloadNameOf,
+} from "./pods.ts";
 import type { ServiceFacts } from "./services.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { guardOf } from "./waypoint-guards.ts";
@@ -47,6 +55,7 @@ export type WorkloadSurroundings = Pick<
   | "servicesSelecting"
   | "l4PoliciesSelecting"
   | "slicesOfPod"
+  | "hasPodAt"
   | "service"
   | "ingressIdentities"
 >;
@@ -127,9 +136,20 @@ function podServices(
 ): readonly ServiceMembership[] {
   const namespace = namespaceOf(pod);
   const memberships = new Map<string, ServiceMembership>();
-  for (const slice of near.slicesOfPod(keyOf(pod))) {
+  const serviceOf = (slice: ParsedObject<EndpointSlice>) => {
     const name = labelsOf(slice)[LABEL.serviceName] ?? "";
-    const facts = near.service(serviceKey(namespace, name, near.settings.clusterDomain));
+    return near.service(serviceKey(namespace, name, near.settings.clusterDomain));
+  };
+  for (const address of ownAddressesOf(pod)) {
+    // Whoever wrote the slice by hand meant this Pod, and what stands before it still does.
+    for (const slice of near.slicesOfPod(addressKey(namespace, address))) {
+      const facts = serviceOf(slice);
+      if (facts === undefined) continue;
+      memberships.set(facts.service.key, { facts, ports: slicePorts(slice, facts) });
+    }
+  }
+  for (const slice of near.slicesOfPod(keyOf(pod))) {
+    const facts = serviceOf(slice);
     if (facts === undefined) continue;
     // Istio asks the slice for its Pods alone, and the Service for the ports.
     const isIstio = near.settings.compatibility === "istio";

@@ -12,6 +12,7 @@ import type { Locality } from "../../model/workload.ts";
 import { canonicalAddress } from "../../translate/cidr.ts";
 import { LABEL } from "../../translate/labels.ts";
 import { annotationsOf, labelsOf, nameOf, namespaceOf } from "../../translate/object-names.ts";
+import { addressKey, ownAddressesOf } from "../../translate/pods.ts";
 import type { GatewayClassFacts, NamespaceFacts } from "../../translate/surroundings.ts";
 import type { Collection, SourceCollection } from "./collection.ts";
 import type { Graph } from "./graph.ts";
@@ -62,6 +63,9 @@ export function layFoundations(
       const namespace = namespaceOf(service);
       return [clusterIP, ...clusterIPs].map((ip) => `${namespace}/${canonicalAddress(ip)}`);
     }),
+    podsByAddress: graph.index("podsByAddress", pods, (pod) =>
+      ownAddressesOf(pod).map((address) => addressKey(namespaceOf(pod), address)),
+    ),
     slicesByPod: graph.index("slicesByPod", sources.of("EndpointSlice"), podsOfSlice),
     grantsByNamespace: graph.index(
       "grantsByNamespace",
@@ -98,11 +102,13 @@ function localityOf(node: ParsedObject): Locality | undefined {
 }
 
 function podsOfSlice(slice: ParsedObject<EndpointSlice>): readonly string[] {
-  return (slice.value.endpoints ?? []).flatMap(({ targetRef }) =>
-    targetRef?.kind === "Pod"
-      ? [`${targetRef.namespace ?? namespaceOf(slice)}/${targetRef.name}`]
-      : [],
-  );
+  return (slice.value.endpoints ?? []).flatMap(({ targetRef, addresses }) => {
+    if (targetRef?.kind === "Pod") {
+      return [`${targetRef.namespace ?? namespaceOf(slice)}/${targetRef.name}`];
+    }
+    if (targetRef !== undefined) return [];
+    return addresses.map((address) => addressKey(namespaceOf(slice), canonicalAddress(address)));
+  });
 }
 
 /** A source of one value that is always there, for what follows from nothing else. */

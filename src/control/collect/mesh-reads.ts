@@ -27,6 +27,7 @@ export interface MeshReads {
   readonly entries: Collection<ParsedObject<ServiceEntry>>;
   readonly podsByGateway: CollectionIndex<ParsedObject<Pod>>;
   readonly servicesByAddress: CollectionIndex<ParsedObject<Service>>;
+  readonly podsByAddress: CollectionIndex<ParsedObject<Pod>>;
   readonly slicesByPod: CollectionIndex<ParsedObject<EndpointSlice>>;
   readonly grantsByNamespace: CollectionIndex<ParsedObject<ReferenceGrant>>;
   readonly entriesByHost: CollectionIndex<ParsedObject<ServiceEntry>>;

@@ -116,8 +116,12 @@ export class TrackedSurroundings implements Surroundings {
     );
   }
 
-  slicesOfPod(podKey: string): readonly ParsedObject<EndpointSlice>[] {
-    return this.#context.lookup(this.#reads.slicesByPod, podKey);
+  slicesOfPod(key: string): readonly ParsedObject<EndpointSlice>[] {
+    return this.#context.lookup(this.#reads.slicesByPod, key);
+  }
+
+  hasPodAt(key: string): boolean {
+    return this.#context.lookup(this.#reads.podsByAddress, key).length > 0;
   }
 
   referenceGrants(namespace: string): readonly ParsedObject<ReferenceGrant>[] {

@@ -103,6 +103,8 @@ export interface Expected {
   readonly answeredByProxy?: true;
   readonly distinctBackends?: readonly string[];
   readonly allResponsesFromSamePod?: boolean;
+  /** At least so many pods answered. */
+  readonly spreadOver?: number;
   readonly distribution?: SpreadOf;
 }
 

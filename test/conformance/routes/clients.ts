@@ -6,6 +6,7 @@ import http from "node:http";
 import http2 from "node:http2";
 import type net from "node:net";
 import type { Duplex } from "node:stream";
+import tls from "node:tls";
 import type { EchoAnswer, EchoIdentity } from "../../../src/local/echo-answer.ts";
 
 export interface Sent {
@@ -176,6 +177,23 @@ export class Http2Client implements HttpClient {
       stream.end(isCall ? EMPTY_MESSAGE : sent.body);
     });
   }
+}
+
+/** TLS over the connection. Who the server is, is not what is asked. */
+export async function secured(
+  connecting: Promise<net.Socket>,
+  servername: string,
+): Promise<net.Socket> {
+  const socket = await connecting;
+  return await new Promise((resolve, reject) => {
+    const inner = tls.connect({ socket, servername, rejectUnauthorized: false });
+    inner.once("secureConnect", () => {
+      inner.off("error", reject);
+      resolve(inner);
+    });
+    inner.once("error", reject);
+    inner.once("close", () => reject(new Error("the connection was closed")));
+  });
 }
 
 /** Says `whoami` and hears who it is. */

@@ -100,6 +100,10 @@ export class RouteMesh {
     await this.#write();
   }
 
+  has({ kind, namespace, name }: ObjectName): boolean {
+    return this.#applied.some((resource) => keyOf(resource) === `${kind}/${namespace}/${name}`);
+  }
+
   report(): MeshReport {
     return this.#mesh.report();
   }

@@ -12,6 +12,7 @@ import {
   type HttpClient,
   type Seen,
   type Sent,
+  secured,
 } from "./clients.ts";
 import { judgeHttp, judgeTcp } from "./judge.ts";
 import { type RouteMesh, SEEN_HEADER } from "./route-mesh.ts";
@@ -170,7 +171,7 @@ class Attempt {
     let left = distribution.requests;
     const worker = async () => {
       while (left-- > 0) {
-        const got = client ? await this.#send(client, id, {}) : await this.#tcp(0);
+        const got = client ? await this.#send(client, id, {}) : await this.#tcp();
         const problems = "status" in got ? judgeHttp(expect, got) : judgeTcp(expect, got);
         for (const problem of problems) wrong.add(problem);
         const pod = got.backend?.workload;
@@ -242,8 +243,12 @@ class Attempt {
     return this.#mesh.dial(this.#mesh.client(from), host, request.connect.port);
   }
 
-  async #tcp(listenMs?: number) {
-    return await askTcp(this.#dial(), listenMs);
+  async #tcp() {
+    const { protocol, serverName } = this.#case.request;
+    const dialled = this.#dial();
+    const connecting = protocol === "tls" ? secured(dialled, serverName ?? "") : dialled;
+    const waits = this.#case.expect.serverFirst ? undefined : 0;
+    return await askTcp(connecting, waits);
   }
 
   async #send(
@@ -299,6 +304,7 @@ function spreadProblems(
   if (expected.allResponsesFromSamePod && pods.size > 1) {
     wrong.push(`${[...pods].join(", ")} answered`);
   }
+  if (pods.size < (expected.spreadOver ?? 0)) wrong.push(`only ${[...pods].join(", ")} answered`);
   const { atLeastOne = [], most } = expected.distribution ?? {};
   for (const { backend, port } of atLeastOne) {
     const isThere = backends.some(
