@@ -197,7 +197,7 @@ export class Exchange extends ExchangeState {
     this.flags = reply.flags;
     this.details = details;
     this.isResponseStarted = true;
-    this.responseBodyBytes = reply.body.length;
+    this.responseBodyBytes = this.isGrpc ? 0 : reply.body.length;
     this.session.writeLocal(reply, this.method === "HEAD", this.isGrpc);
     this.finish();
   }
