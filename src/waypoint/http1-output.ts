@@ -100,7 +100,7 @@ export class Http1Output {
     this.#write(bytes, 0, bytes.length);
   }
 
-  /** Where trailers can follow nothing but a body, the status stands in the head, as Envoy has it. */
+  /** Trailers follow nothing but chunks: the status stands in the head, as Envoy has it. */
   localGrpc(reply: LocalReply, isClosing: boolean): void {
     const headers = pairsOf(grpcHeaders(reply, SERVER_NAME));
     const bytes = localResponse(200, headers, "", false, isClosing);

@@ -54,7 +54,7 @@ export function rewrite(exchange: Exchange): boolean {
   }
   if (backendFilters !== null) applyFilters(exchange, backendFilters, edits);
   const isHttp2 = isForHttp2(exchange);
-  if (exchange.isUpgrade) exchange.webSocketKey = keyOf(head, !isHttp2, edits);
+  if (exchange.isUpgrade) exchange.webSocketKey = keyOf(head, isHttp2, edits);
   if (isHttp2) exchange.requestList = requestList(head, edits);
   else writeHead(exchange, head, edits);
   return true;
