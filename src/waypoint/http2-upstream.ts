@@ -138,7 +138,10 @@ export class Http2Pool implements DialListener {
 }
 
 /** Whether a peer may be asked for a WebSocket shows in its SETTINGS (RFC 8441 §3). */
-function isKnownEnough(connection: Http2UpstreamConnection, { isUpgrade }: UpstreamRequest): boolean {
+function isKnownEnough(
+  connection: Http2UpstreamConnection,
+  { isUpgrade }: UpstreamRequest,
+): boolean {
   return !isUpgrade || connection.isReady;
 }
 
