@@ -1,7 +1,6 @@
 /** What an exchange needs of its client's side, whatever protocol that speaks. */
 import type { ByteStream } from "../net/byte-stream.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
-import type { Http1Head } from "../net/http1/head.ts";
 import type { HeadEdits } from "../net/http1/rewrite.ts";
 import type { LocalReply } from "./local-replies.ts";
 import type { MessageHead } from "./message-head.ts";
@@ -15,7 +14,8 @@ export interface DownstreamSession {
   /** The answer's head; `edits` are good for this call. */
   writeHead(head: MessageHead, edits: HeadEdits): void;
   writeInterim(head: MessageHead): void;
-  writeUpgrade(head: Http1Head, edits: HeadEdits): void;
+  /** The upgrade that was asked for has been made; from here on the stream is the relay's. */
+  writeUpgrade(head: MessageHead, edits: HeadEdits): void;
   writeBody(bytes: Buffer, start: number, end: number, source: ByteStream): void;
   writeEnd(trailers: Trailers): void;
   writeLocal(reply: LocalReply, isHead: boolean, isGrpc: boolean): void;

@@ -19,6 +19,7 @@ import type { MessageHead } from "./message-head.ts";
 import type { StickyRequest } from "./session-persistence.ts";
 import { sourceOf } from "./source-labels.ts";
 import type { Target } from "./target.ts";
+import type { WebSocketKey } from "./web-socket.ts";
 
 const NO_PAIRS: HeaderPairs = [];
 
@@ -69,7 +70,9 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   decisionHeaders: readonly string[] = [];
 
   isGrpc = false;
+  /** A WebSocket is asked for. */
   isUpgrade = false;
+  webSocketKey: WebSocketKey | undefined = undefined;
   attempt = 0;
   tried: UpstreamEndpoint[] = [];
   isActive = false;
@@ -122,6 +125,7 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
     this.cluster = undefined;
     this.endpoint = undefined;
     this.sticky = undefined;
+    this.webSocketKey = undefined;
     this.decisionId = "";
     this.requestId = "";
     this.attempt = 0;

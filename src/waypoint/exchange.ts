@@ -12,7 +12,7 @@
  */
 import { Deadlines, deadlinesOf } from "../kit/deadlines.ts";
 import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
-import { type Http1Head, NO_HEAD } from "../net/http1/head.ts";
+import { NO_HEAD } from "../net/http1/head.ts";
 import { H } from "../net/http1/header-names.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import { peerLabels } from "../telemetry/istio-metrics.ts";
@@ -31,6 +31,7 @@ import { record } from "./stages/record.ts";
 import { releaseHead, responseEdits } from "./stages/rewrite.ts";
 import { UpgradedRelay } from "./upgraded-relay.ts";
 import type { Trailers, Upstream, UpstreamFailure } from "./upstream.ts";
+import { proveKey, provesKey } from "./web-socket.ts";
 
 export class Exchange extends ExchangeState {
   // The request on its way
@@ -66,7 +67,7 @@ export class Exchange extends ExchangeState {
     this.isChunked = head.framing === "chunked";
     this.hasRequestBody = head.framing !== "none";
     this.isUpgrade = head.upgrade !== "";
-    this.isGrpc = this.session.isHttp2 && isGrpcType(head.get(H.contentType));
+    this.isGrpc = isGrpcType(head.get(H.contentType));
     this.startMs = nowMs;
     this.startWallMs = this.context.accessLog.isOn ? Date.now() : 0;
     this.requestHeaderBytes = head.headBytes;
@@ -82,7 +83,7 @@ export class Exchange extends ExchangeState {
     this.hasTimeout = false;
     this.attempts.reset();
     this.requestBody.reset();
-    this.relay.isHalfEnded = false;
+    this.relay.reset();
     this.progress.begin(this.startMs);
     this.context.stalls.arm(this, this.startMs);
   }
@@ -116,6 +117,11 @@ export class Exchange extends ExchangeState {
 
   onResponseHead(head: MessageHead): void {
     if (this.attempts.refuses(head)) return;
+    // An HTTP/2 client would take it for the upgrade that it has asked for (RFC 8441 §4).
+    if (this.isUpgrade && this.session.isHttp2 && head.status < 300) {
+      this.answer(LOCAL_REPLIES.upstreamProtocolError);
+      return;
+    }
     const nowMs = performance.now();
     this.upstreamServiceTimeMs = Math.round(nowMs - this.startMs);
     this.status = head.status;
@@ -139,9 +145,14 @@ export class Exchange extends ExchangeState {
     this.finish();
   }
 
-  /** 101: from here on both directions are bytes. False when nobody asked for it. */
-  onUpgraded(head: Http1Head): boolean {
+  /**
+   * 101, or 2xx to an extended CONNECT: from here on both directions are bytes. False when nobody
+   * asked for it.
+   */
+  onUpgraded(head: MessageHead): boolean {
     if (!this.isUpgrade || head.upgrade === "") return false;
+    if (!provesKey(head, this.webSocketKey)) return false;
+    // Also where HTTP/2 calls it 200.
     this.status = 101;
     this.isResponseStarted = true;
     // What a route allows for an answer is no limit for a conversation.
@@ -149,7 +160,10 @@ export class Exchange extends ExchangeState {
     this.attempts.end();
     this.context.stalls.arm(this, performance.now());
     releaseHead(this);
-    this.session.writeUpgrade(head, responseEdits(this, -1));
+    this.relay.isOpen = true;
+    const edits = responseEdits(this, -1);
+    proveKey(head, this.webSocketKey, edits);
+    this.session.writeUpgrade(head, edits);
     return true;
   }
 
@@ -183,7 +197,7 @@ export class Exchange extends ExchangeState {
     this.flags = reply.flags;
     this.details = details;
     this.isResponseStarted = true;
-    this.responseBodyBytes = reply.body.length;
+    this.responseBodyBytes = this.isGrpc ? 0 : reply.body.length;
     this.session.writeLocal(reply, this.method === "HEAD", this.isGrpc);
     this.finish();
   }
@@ -207,7 +221,7 @@ export class Exchange extends ExchangeState {
     if (!this.isActive) return;
     // Both sides of an upgraded connection have ended: what is queued upstream still goes out. An
     // HTTP/2 stream ends like this with the last byte of its answer, which is about to be recorded.
-    if (reset === undefined && (this.status === 101 || this.session.isHttp2)) return;
+    if (reset === undefined && (this.relay.isOpen || this.session.isHttp2)) return;
     this.attempts.cancel();
     if (this.flags === "-" && reset?.by === "local") {
       this.flags = "DPE";

@@ -13,6 +13,7 @@ const REPLIES: Record<AttemptFailure, LocalReply> = {
   streamReset: LOCAL_REPLIES.upstreamStreamReset,
   refused: LOCAL_REPLIES.upstreamRefused,
   protocol: LOCAL_REPLIES.upstreamProtocolError,
+  upgrade: LOCAL_REPLIES.noExtendedConnect,
   timeout: LOCAL_REPLIES.requestTimeout,
   attemptTimeout: LOCAL_REPLIES.attemptTimeout,
 };

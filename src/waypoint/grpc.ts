@@ -42,11 +42,11 @@ export function grpcMessage(text: string): string {
   );
 }
 
-/** A local reply as a trailers-only response. */
-export function grpcReply(reply: LocalReply, server: string): string[] {
-  const list = [":status", "200", "content-type", "application/grpc"];
-  list.push("grpc-status", grpcStatusOf(reply.status));
+/** A local reply as a trailers-only response, but for its status, which is 200. */
+export function grpcHeaders(reply: LocalReply, server: string): string[] {
+  const list = ["content-type", "application/grpc", "grpc-status", grpcStatusOf(reply.status)];
   if (reply.body !== "") list.push("grpc-message", grpcMessage(reply.body));
   list.push("server", server);
+  if (reply.headers !== undefined) list.push(...reply.headers);
   return list;
 }

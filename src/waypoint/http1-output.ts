@@ -5,7 +5,6 @@
  * that pipelines and reads nothing would fill our memory with answers.
  */
 import type { ByteStream } from "../net/byte-stream.ts";
-import type { Http1Head } from "../net/http1/head.ts";
 import { localResponse } from "../net/http1/responses.ts";
 import {
   type HeadEdits,
@@ -14,6 +13,7 @@ import {
   writeResponseHead,
 } from "../net/http1/rewrite.ts";
 import { writeChunk, writeLastChunk } from "./chunked.ts";
+import { grpcHeaders } from "./grpc.ts";
 import { responseText } from "./http2-heads.ts";
 import { ListHead } from "./list-head.ts";
 import type { LocalReply } from "./local-replies.ts";
@@ -78,10 +78,8 @@ export class Http1Output {
     this.#write(out, 0, writeResponseHead(head, edits, out, 0, options));
   }
 
-  upgrade(head: Http1Head, edits: HeadEdits): void {
-    const out = scratch(headBytesMax(head, edits));
-    const options = { isChunked: false, isClosing: false, isUpgrade: true };
-    this.#write(out, 0, writeResponseHead(head, edits, out, 0, options));
+  upgrade(head: MessageHead, edits: HeadEdits): void {
+    this.#writeHead(head, edits, { isChunked: false, isClosing: false, isUpgrade: true });
   }
 
   body(bytes: Buffer, start: number, end: number, source: ByteStream): void {
@@ -99,6 +97,13 @@ export class Http1Output {
       reply.body === "" ? PLAIN_HEADERS : TEXT_HEADERS;
     if (reply.headers !== undefined) headers = [...headers, ...pairsOf(reply.headers)];
     const bytes = localResponse(reply.status, headers, reply.body, isHead, isClosing);
+    this.#write(bytes, 0, bytes.length);
+  }
+
+  /** Trailers follow nothing but chunks: the status stands in the head, as Envoy has it. */
+  localGrpc(reply: LocalReply, isClosing: boolean): void {
+    const headers = pairsOf(grpcHeaders(reply, SERVER_NAME));
+    const bytes = localResponse(200, headers, "", false, isClosing);
     this.#write(bytes, 0, bytes.length);
   }
 }

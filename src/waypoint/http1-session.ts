@@ -352,7 +352,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     if (this.#expectsContinue && this.#state === BODY) this.#isPersistent = false;
   }
 
-  writeUpgrade(head: Http1Head, edits: HeadEdits): void {
+  writeUpgrade(head: MessageHead, edits: HeadEdits): void {
     this.#state = RELAY;
     this.#output.upgrade(head, edits);
     const early = this.#stash.take();
@@ -368,11 +368,13 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     this.#output.bodyEnd(trailers);
   }
 
-  writeLocal(reply: LocalReply, isHead: boolean): void {
+  writeLocal(reply: LocalReply, isHead: boolean, isGrpc: boolean): void {
     this.#decidePersistence();
     // An HTTP/1.0 client would have to be told that the connection stays; it is simpler to end it.
     if (this.#minorVersion < 1 || reply.status === 408) this.#isPersistent = false;
-    this.#output.local(reply, isHead, !this.#isPersistent);
+    const isClosing = !this.#isPersistent;
+    if (isGrpc) this.#output.localGrpc(reply, isClosing);
+    else this.#output.local(reply, isHead, isClosing);
   }
 
   /** Breaks an answer off in the middle: the client must not take it for complete. */

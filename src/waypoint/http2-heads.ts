@@ -23,25 +23,32 @@ import type { Trailers } from "./upstream.ts";
 /** A request as it goes to an HTTP/2 server. */
 export function requestList(head: MessageHead, edits: HeadEdits): string[] {
   const path = edits.target ?? (head instanceof ListHead ? head.target : originForm(head));
-  const list = [":method", head.method, ":scheme", "http", ":path", path];
+  const isConnect = head.upgrade !== "";
+  const list = [":method", isConnect ? "CONNECT" : head.method, ":scheme", "http", ":path", path];
+  if (isConnect) {
+    // RFC 8441 §4
+    list.push(":protocol", head.upgrade.toLowerCase());
+    edits.remove(H.contentLength);
+  }
   const authority = edits.authority ?? head.authority;
   if (authority !== "") list.push(":authority", authority);
   edits.remove(H.host);
   if (head instanceof ListHead) keepFields(head, edits, list);
   else {
     keptHeaders(head, edits, list);
-    if (head.has(H.contentLength)) list.push("content-length", String(head.contentLength));
+    if (head.has(H.contentLength) && !isConnect) {
+      list.push("content-length", String(head.contentLength));
+    }
     if (acceptsTrailers(head)) list.push("te", "trailers");
   }
   return list;
 }
 
-/** A response as it goes to an HTTP/2 client. */
-export function responseList(head: MessageHead, edits: HeadEdits): string[] {
-  const { status } = head;
+/** A response as it goes to an HTTP/2 client. `status` is 200 where an upgrade has been made. */
+export function responseList(head: MessageHead, edits: HeadEdits, status = head.status): string[] {
   const list = [":status", String(status)];
   // RFC 9110 §8.6: 1xx and 204 never say a length.
-  const saysLength = status >= 200 && status !== 204;
+  const saysLength = status >= 200 && status !== 204 && head.upgrade === "";
   if (head instanceof ListHead) {
     if (!saysLength) edits.remove(H.contentLength);
     keepFields(head, edits, list);
@@ -78,7 +85,12 @@ function lines(head: ListHead, edits: HeadEdits): string {
   return text + edits.addedText();
 }
 
+function upgradeLines({ upgrade }: ListHead): string {
+  return `connection: upgrade\r\nupgrade: ${upgrade}\r\n`;
+}
+
 function framing(head: ListHead): string {
+  if (head.upgrade !== "") return "";
   if (head.framing === "chunked") return "transfer-encoding: chunked\r\n";
   return head.contentLength >= 0 ? `content-length: ${head.contentLength}\r\n` : "";
 }
@@ -88,7 +100,8 @@ export function requestText(head: ListHead, edits: HeadEdits): string {
   edits.remove(H.host);
   const host = `host: ${edits.authority ?? head.authority}\r\n`;
   const start = `${head.method} ${edits.target ?? head.target} HTTP/1.1\r\n`;
-  return `${start}${host}${lines(head, edits)}${framing(head)}\r\n`;
+  const upgrade = head.upgrade === "" ? "" : upgradeLines(head);
+  return `${start}${host}${lines(head, edits)}${upgrade}${framing(head)}\r\n`;
 }
 
 /** A response that came in HTTP/2, as it goes to an HTTP/1.1 client. */
@@ -97,9 +110,10 @@ export function responseText(
   edits: HeadEdits,
   options: ResponseHeadOptions,
 ): string {
-  const { status } = head;
+  const status = options.isUpgrade ? 101 : head.status;
   let own = "";
-  if (options.isClosing) own = "connection: close\r\n";
+  if (options.isUpgrade) own = upgradeLines(head);
+  else if (options.isClosing) own = "connection: close\r\n";
   else if (options.isKeptAlive) own = "connection: keep-alive\r\n";
   if (options.isChunked) own += "transfer-encoding: chunked\r\n";
   else if (status >= 200 && status !== 204 && head.contentLength >= 0) {

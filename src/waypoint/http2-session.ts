@@ -6,18 +6,18 @@ import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts"
 import type { Failure } from "../kit/failure.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
-import type { Http1Head } from "../net/http1/head.ts";
+import type { HeadProblem, Http1Head } from "../net/http1/head.ts";
 import type { HeadEdits } from "../net/http1/rewrite.ts";
 import { type ConnectionHandler, Http2Connection } from "../net/http2/connection.ts";
 import { ErrorCode, type PeerError } from "../net/http2/errors.ts";
-import type { HeaderList } from "../net/http2/headers.ts";
+import { type HeaderList, header } from "../net/http2/headers.ts";
 import { INNER_LIMITS } from "../net/http2/limits.ts";
 import type { HeadersListener, Http2Stream } from "../net/http2/stream.ts";
 import { StreamTransport } from "../net/http2/stream-transport.ts";
 import type { Drainable, WaypointContext } from "./context.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
 import { Exchange } from "./exchange.ts";
-import { grpcReply } from "./grpc.ts";
+import { grpcHeaders, isGrpcType } from "./grpc.ts";
 import { isWholeResponse, responseList, trailersOf } from "./http2-heads.ts";
 import { Linger } from "./linger.ts";
 import { ListHead } from "./list-head.ts";
@@ -25,6 +25,7 @@ import { LOCAL_REPLIES, type LocalReply, replyTo } from "./local-replies.ts";
 import type { MessageHead } from "./message-head.ts";
 import { recordRefused } from "./stages/record.ts";
 import { interimEdits, SERVER_NAME } from "./stages/rewrite.ts";
+import { Stash } from "./stash.ts";
 import type { Target } from "./target.ts";
 import type { Trailers } from "./upstream.ts";
 
@@ -136,6 +137,10 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
   readonly #session: Http2Session;
   readonly #exchange: Exchange;
   #trailers: Trailers = NO_TRAILERS;
+  /** A WebSocket is asked for: what comes meanwhile is kept, uncredited, for whoever accepts it. */
+  #early: Stash | undefined;
+  #isInputEnded = false;
+  #isRelayed = false;
   /** The answer is not out yet, and everything else is over. */
   #linger: Linger | undefined;
 
@@ -148,22 +153,36 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
   begin(stream: Http2Stream, headers: HeaderList, endStream: boolean): void {
     this.stream = stream;
     this.#trailers = NO_TRAILERS;
+    this.#early = undefined;
+    this.#isInputEnded = false;
+    this.#isRelayed = false;
     stream.consumer = this;
     stream.listener = this;
     const problem = requestHead.readRequest(headers, endStream);
-    if (problem === undefined) {
-      this.#exchange.begin(requestHead, performance.now());
+    if (problem !== undefined) {
+      this.#refuse(problem, headers);
       return;
     }
+    if (requestHead.upgrade !== "") this.#early = new Stash();
+    this.#exchange.begin(requestHead, performance.now());
+    // As in HTTP/1.1: the request is its head.
+    if (this.#early !== undefined && this.#exchange.isActive) this.#exchange.onRequestEnd();
+  }
+
+  #refuse(problem: HeadProblem, headers: HeaderList): void {
     const { context, target } = this.#session;
-    const reply = replyTo(problem);
+    const isProtocol = problem.status === 501;
+    const reply = isProtocol ? LOCAL_REPLIES.unknownProtocol : replyTo(problem);
     recordRefused(context, this, target, reply);
-    this.writeLocal(reply, false, false);
+    this.writeLocal(reply, false, isGrpcType(header(headers, "content-type")));
     this.#endUnread();
   }
 
   onData(bytes: Buffer, start: number, end: number): void {
-    this.#exchange.onRequestBody(bytes, start, end);
+    if (this.#isRelayed) this.#exchange.relay.up(bytes, start, end);
+    else if (this.#early !== undefined && this.#exchange.isActive) {
+      this.#early.append(bytes, start, end);
+    } else this.#exchange.onRequestBody(bytes, start, end);
   }
 
   onHeaders(headers: HeaderList, _endStream: boolean, isTrailers: boolean): void {
@@ -171,19 +190,25 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
   }
 
   onEnd(): void {
-    if (this.#exchange.isActive) this.#exchange.onRequestEnd(this.#trailers);
+    this.#isInputEnded = true;
+    if (this.#isRelayed) this.#exchange.relay.upEnd();
+    else if (this.#early === undefined && this.#exchange.isActive) {
+      this.#exchange.onRequestEnd(this.#trailers);
+    }
   }
 
   /** After an orderly end the exchange is over, or about to be: its answer was complete. */
   onClosed(reset: StreamReset | undefined): void {
     this.#linger?.stop();
     this.#linger = undefined;
+    this.#forgetEarly();
     if (!this.#exchange.isActive) this.#session.release(this);
     else if (reset !== undefined) this.#exchange.onDownstreamClosed(reset);
   }
 
   /** What is whole with its head says so there: gRPC tells such an answer from one cut short. */
   writeHead(head: MessageHead, edits: HeadEdits): void {
+    this.#decline();
     this.stream.respond(responseList(head, edits), isWholeResponse(head));
   }
 
@@ -192,9 +217,13 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
     this.stream.respond(responseList(head, interimEdits()), false);
   }
 
-  /** Never: no HTTP/2 request asks for it. */
-  writeUpgrade(_head: Http1Head): void {
-    this.abort();
+  writeUpgrade(head: MessageHead, edits: HeadEdits): void {
+    this.#isRelayed = true;
+    this.stream.respond(responseList(head, edits, 200), false);
+    const early = this.#early?.take();
+    this.#early = undefined;
+    if (early !== undefined && early.length > 0) this.#exchange.relay.up(early, 0, early.length);
+    if (this.#isInputEnded) this.#exchange.relay.upEnd();
   }
 
   writeBody(bytes: Buffer, start: number, end: number, source: ByteStream): void {
@@ -206,9 +235,22 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
     else this.stream.end();
   }
 
+  /** A CONNECT that is not accepted has an answer like any request. */
+  #decline(): void {
+    this.stream.isTunnel = false;
+    this.#forgetEarly();
+  }
+
+  #forgetEarly(): void {
+    const early = this.#early;
+    this.#early = undefined;
+    if (early !== undefined) this.stream.credit(early.length);
+  }
+
   writeLocal(reply: LocalReply, isHead: boolean, isGrpc: boolean): void {
+    this.#decline();
     if (isGrpc) {
-      this.stream.respond(grpcReply(reply, SERVER_NAME), true);
+      this.stream.respond([":status", "200", ...grpcHeaders(reply, SERVER_NAME)], true);
       return;
     }
     const list = [":status", String(reply.status)];

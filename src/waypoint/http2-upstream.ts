@@ -6,7 +6,7 @@
  * the backend refused, by RST_STREAM or GOAWAY, is reported as such: it may go elsewhere.
  */
 import { type DeadlineEntry, Deadlines } from "../kit/deadlines.ts";
-import type { Failure } from "../kit/failure.ts";
+import { Failure } from "../kit/failure.ts";
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { type ConnectionHandler, Http2Connection } from "../net/http2/connection.ts";
 import type { PeerError } from "../net/http2/errors.ts";
@@ -36,14 +36,20 @@ export class Http2Pool implements DialListener {
 
   /** Gives the exchange a stream: at once, or when there is a connection. */
   open(exchange: UpstreamRequest): void {
-    const connection = this.#connections.find((c) => c.hasRoom);
-    if (connection !== undefined) {
-      exchange.attempts.attach(connection.stream());
-      return;
+    for (const connection of this.#connections) {
+      if (connection.hasRoom && isKnownEnough(connection, exchange)) {
+        attach(exchange, connection);
+        return;
+      }
     }
     this.#waiting.add(exchange);
     exchange.attempts.dial = { abort: () => this.#leave(exchange) };
-    this.#dialFor(exchange);
+    if (!this.#isAboutToBeReady(exchange)) this.#dialFor(exchange);
+  }
+
+  /** A connection that was just made, and will say what it can. */
+  #isAboutToBeReady({ isUpgrade }: UpstreamRequest): boolean {
+    return isUpgrade && this.#connections.some((c) => c.hasRoom && !c.isReady);
   }
 
   #dialFor(exchange: UpstreamRequest): void {
@@ -66,17 +72,26 @@ export class Http2Pool implements DialListener {
   onDialed(stream: ByteStream): void {
     this.#isDialing = false;
     this.#dial = null;
-    const connection = new Http2UpstreamConnection(stream, this.#onPeerError, (gone) =>
-      this.#forget(gone),
-    );
+    const connection = new Http2UpstreamConnection(stream, this.#onPeerError, this);
     this.#connections.push(connection);
+    this.#serve(connection);
+  }
+
+  /** Gives the connection to those who wait; to some only when its SETTINGS are here. */
+  #serve(connection: Http2UpstreamConnection): void {
     for (const exchange of this.#waiting) {
       if (!connection.hasRoom) break;
+      if (!isKnownEnough(connection, exchange)) continue;
       this.#waiting.delete(exchange);
       exchange.attempts.dial = null;
-      exchange.attempts.attach(connection.stream());
+      attach(exchange, connection);
     }
+    this.#dialForTheRest();
+  }
+
+  #dialForTheRest(): void {
     for (const exchange of this.#waiting) {
+      if (this.#isAboutToBeReady(exchange)) continue;
       this.#dialFor(exchange);
       break;
     }
@@ -90,15 +105,50 @@ export class Http2Pool implements DialListener {
     for (const exchange of waiting) exchange.attempts.onDialFailed(failure);
   }
 
-  #forget(connection: Http2UpstreamConnection): void {
+  /** The connection's SETTINGS are here. */
+  onReady(connection: Http2UpstreamConnection): void {
+    if (this.#waiting.size === 0) return;
+    // It takes no streams at all; neither would another.
+    if (!connection.hasRoom && connection.http2.streamCount === 0) this.#failUpgrades();
+    else this.#serve(connection);
+  }
+
+  /** It takes no more streams, or is closed. */
+  forget(connection: Http2UpstreamConnection): void {
     const index = this.#connections.indexOf(connection);
-    if (index >= 0) this.#connections.splice(index, 1);
+    if (index < 0) return;
+    this.#connections.splice(index, 1);
+    if (!connection.isReady && !this.#isDialing) this.#failUpgrades();
+  }
+
+  /** For who waited for SETTINGS that will not come: it has failed to connect. */
+  #failUpgrades(): void {
+    const failure = new Failure("UPSTREAM_CONNECT_FAILED", "no stream of HTTP/2 for a WebSocket");
+    for (const exchange of [...this.#waiting]) {
+      if (!exchange.isUpgrade || this.#isAboutToBeReady(exchange)) continue;
+      this.#waiting.delete(exchange);
+      exchange.attempts.onDialFailed(failure);
+    }
   }
 
   /** Ends each connection with its last stream. */
   drain(): void {
     for (const connection of [...this.#connections]) connection.drain();
   }
+}
+
+/** Whether a peer may be asked for a WebSocket shows in its SETTINGS (RFC 8441 §3). */
+function isKnownEnough(
+  connection: Http2UpstreamConnection,
+  { isUpgrade }: UpstreamRequest,
+): boolean {
+  return !isUpgrade || connection.isReady;
+}
+
+function attach(exchange: UpstreamRequest, connection: Http2UpstreamConnection): void {
+  if (exchange.isUpgrade && !connection.http2.allowsExtendedConnect) {
+    exchange.onUpstreamFailed("upgrade", false);
+  } else exchange.attempts.attach(connection.stream());
 }
 
 class Http2UpstreamConnection implements ConnectionHandler, DeadlineEntry {
@@ -109,24 +159,20 @@ class Http2UpstreamConnection implements ConnectionHandler, DeadlineEntry {
   readonly http2: Http2Connection;
   readonly #stream: ByteStream;
   readonly onPeerError: (error: PeerError) => void;
-  readonly #forget: (connection: Http2UpstreamConnection) => void;
-  #isReady = false;
+  readonly #pool: Http2Pool;
+  isReady = false;
   served = 0;
 
-  constructor(
-    stream: ByteStream,
-    onPeerError: (error: PeerError) => void,
-    forget: (connection: Http2UpstreamConnection) => void,
-  ) {
+  constructor(stream: ByteStream, onPeerError: (error: PeerError) => void, pool: Http2Pool) {
     this.#stream = stream;
     this.onPeerError = onPeerError;
-    this.#forget = forget;
+    this.#pool = pool;
     this.http2 = new Http2Connection(new StreamTransport(stream), "client", this, INNER_LIMITS);
   }
 
   get hasRoom(): boolean {
     if (!this.http2.canOpen) return false;
-    return this.#isReady || this.http2.streamCount < UNREADY_STREAMS_MAX;
+    return this.isReady || this.http2.streamCount < UNREADY_STREAMS_MAX;
   }
 
   stream(): Http2Upstream {
@@ -139,11 +185,14 @@ class Http2UpstreamConnection implements ConnectionHandler, DeadlineEntry {
   }
 
   onReady(): void {
-    this.#isReady = true;
+    this.isReady = true;
+    // Who it was made for may have gone meanwhile.
+    if (this.http2.streamCount === 0) this.onIdle();
+    this.#pool.onReady(this);
   }
 
   onGoaway(): void {
-    this.#forget(this);
+    this.#pool.forget(this);
   }
 
   onIdle(): void {
@@ -156,7 +205,7 @@ class Http2UpstreamConnection implements ConnectionHandler, DeadlineEntry {
 
   onClosed(): void {
     Deadlines.disarm(this);
-    this.#forget(this);
+    this.#pool.forget(this);
     if (!this.#stream.isClosed) setTimeout(() => this.#stream.reset("cancel"), LINGER_MS).unref();
   }
 }
@@ -170,6 +219,7 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
   #trailers: Trailers = [];
   #isRequestDone = false;
   #wasReused = false;
+  #isRelayed = false;
 
   constructor(connection: Http2UpstreamConnection) {
     this.#connection = connection;
@@ -183,7 +233,8 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
     this.#exchange = exchange;
     this.#isRequestDone = !exchange.hasRequestBody;
     this.#wasReused = this.#connection.served++ > 0;
-    this.#stream = this.#connection.http2.open(exchange.requestList!, this.#isRequestDone, this);
+    const isWhole = this.#isRequestDone && !exchange.isUpgrade;
+    this.#stream = this.#connection.http2.open(exchange.requestList!, isWhole, this);
     this.#stream.consumer = this;
   }
 
@@ -210,7 +261,8 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
       this.#trailers = trailersOf(headers);
       return;
     }
-    if (responseHead.readResponse(headers, endStream, exchange.method) !== undefined) {
+    const { method, isUpgrade } = exchange;
+    if (responseHead.readResponse(headers, endStream, method, isUpgrade) !== undefined) {
       this.#fail("protocol");
       return;
     }
@@ -219,22 +271,34 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
       return;
     }
     this.#hasHead = true;
-    exchange.onResponseHead(responseHead);
+    if (responseHead.upgrade === "") {
+      exchange.onResponseHead(responseHead);
+      return;
+    }
+    this.#isRelayed = true;
+    if (!exchange.onUpgraded(responseHead)) this.#fail("protocol");
   }
 
   onData(bytes: Buffer, start: number, end: number): void {
     if (this.#exchange === null) this.#stream!.credit(end - start);
+    else if (this.#isRelayed) this.#exchange.relay.down(bytes, start, end, this.#stream!);
     else this.#exchange.onResponseBody(bytes, start, end, this.#stream!);
   }
 
   onEnd(): void {
     const exchange = this.#exchange;
     if (exchange === null) return;
+    if (this.#isRelayed) {
+      exchange.relay.downEnd();
+      return;
+    }
     this.#exchange = null;
     if (!this.#hasHead) {
       exchange.onUpstreamFailed("protocol", this.#wasReused);
       return;
     }
+    // A CONNECT that was declined.
+    if (exchange.isUpgrade) this.#stream!.end();
     exchange.onResponseEnd(this.#trailers);
     // An answer before the request's end: what is left of the request goes nowhere.
     if (!this.#isRequestDone) this.#stream!.reset("cancel");
@@ -251,6 +315,10 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
     const exchange = this.#exchange;
     this.#exchange = null;
     if (exchange === null) return;
+    if (this.#isRelayed) {
+      exchange.relay.closed(reset);
+      return;
+    }
     // A stream that the server reset was looked at; only a connection that broke may have been
     // closed while the request was on its way.
     const wasReused = this.#wasReused && reset?.by === "connection";

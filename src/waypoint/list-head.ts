@@ -27,7 +27,7 @@ export class ListHead implements HeadFacts {
   query = "";
   authority = "";
   readonly isAbsoluteTarget = false;
-  readonly upgrade = "";
+  upgrade = "";
   status = 0;
   framing: Framing = "none";
   /** -1: not said. */
@@ -39,13 +39,17 @@ export class ListHead implements HeadFacts {
   readonly ids: number[] = [];
   /** The last authority that was found well-formed; a client mostly has one. */
   #checkedAuthority = "";
+  #protocol = "";
 
   readRequest(list: HeaderList, endStream: boolean): HeadProblem | undefined {
     this.status = 0;
     const problem = this.#read(list);
     if (problem !== undefined) return problem;
     const { method, target, authority } = this;
-    if (method === "CONNECT") return bad("CONNECT inside a tunnel", 405);
+    if (method === "CONNECT") {
+      const problem = this.#readExtendedConnect();
+      if (problem !== undefined) return problem;
+    }
     if (NO_TARGET.test(target)) return bad("malformed :path");
     if (authority !== this.#checkedAuthority) {
       if (authority !== "" && !isHost(authority)) return bad("malformed :authority");
@@ -54,18 +58,45 @@ export class ListHead implements HeadFacts {
     const mark = target.indexOf("?");
     this.path = mark < 0 ? target : target.slice(0, mark);
     this.query = mark < 0 ? "" : target.slice(mark + 1);
-    this.framing = endStream ? "none" : this.contentLength >= 0 ? "length" : "chunked";
+    if (this.upgrade !== "") this.framing = "none";
+    else this.framing = endStream ? "none" : this.contentLength >= 0 ? "length" : "chunked";
     return undefined;
   }
 
-  readResponse(list: HeaderList, endStream: boolean, method: string): HeadProblem | undefined {
+  /** `isConnect`: to an extended CONNECT. */
+  readResponse(
+    list: HeaderList,
+    endStream: boolean,
+    method: string,
+    isConnect: boolean,
+  ): HeadProblem | undefined {
     const problem = this.#read(list);
     if (problem !== undefined) return problem;
     const { status } = this;
+    // RFC 8441 §4: any 2xx has done what was asked.
+    if (isConnect && status >= 200 && status < 300) {
+      this.upgrade = "websocket";
+      this.framing = "none";
+      return undefined;
+    }
     const isBodiless = status < 200 || status === 204 || status === 304 || method === "HEAD";
     if (endStream && !isBodiless && this.contentLength < 0) this.contentLength = 0;
     if (isBodiless || endStream) this.framing = "none";
     else this.framing = this.contentLength >= 0 ? "length" : "chunked";
+    return undefined;
+  }
+
+  /**
+   * RFC 8441 §4: a request for another protocol. For policies and routes it is what it would be in
+   * HTTP/1.1, a GET that asks for an upgrade, and so it is for Envoy's.
+   */
+  #readExtendedConnect(): HeadProblem | undefined {
+    const protocol = this.#protocol.toLowerCase();
+    if (protocol === "") return bad("CONNECT inside a tunnel", 405);
+    // RFC 9220 §3: what is not known is not implemented.
+    if (protocol !== "websocket") return bad(`:protocol ${protocol}`, 501);
+    this.method = "GET";
+    this.upgrade = protocol;
     return undefined;
   }
 
@@ -75,6 +106,8 @@ export class ListHead implements HeadFacts {
     this.method = "";
     this.target = "";
     this.authority = "";
+    this.upgrade = "";
+    this.#protocol = "";
     this.contentLength = -1;
     if (list.length > 2 * HEADER_LINES_MAX) return bad("too many headers", 431);
     let i = 0;
@@ -107,6 +140,7 @@ export class ListHead implements HeadFacts {
     else if (name === ":path") this.target = value;
     else if (name === ":authority") this.authority = value;
     else if (name === ":status") this.status = Number(value);
+    else if (name === ":protocol") this.#protocol = value;
   }
 
   has(id: number): boolean {

@@ -32,6 +32,10 @@ export const LOCAL_REPLIES = {
   headTooLarge: reply(431, "", "DPE", "http1.headers_too_large"),
   headTimeout: reply(408, "request timeout", "-", "request_header_timeout"),
   connectInside: reply(405, "", "-", "upgrade_failed"),
+  /** An extended CONNECT for something else than a WebSocket (RFC 9220 §3). */
+  unknownProtocol: reply(501, "", "-", "upgrade_failed"),
+  /** The HTTP/2 backend of a WebSocket has not said that it takes any (RFC 8441 §3). */
+  noExtendedConnect: reply(502, "", "UPE", "upgrade_failed"),
   notImplemented: reply(501, "", "DPE", "http1.unknown_transfer_encoding"),
   unsupportedVersion: reply(505, "", "DPE", "http1.unsupported_version"),
   denied: reply(403, "RBAC: access denied", "-", "rbac_access_denied"),

@@ -50,6 +50,7 @@ export class SubRequest implements UpstreamRequest, DialListener, DeadlineEntry 
   readonly context: WaypointContext;
   readonly method: string;
   readonly hasRequestBody: boolean;
+  readonly isUpgrade = false;
   readonly requestHead: Buffer | null;
   readonly requestHeadBytes: number;
   readonly requestList: HeaderList | null;

@@ -1,5 +1,5 @@
 /**
- * An exchange behind its 101: bytes in both directions, up to the end of each.
+ * An exchange behind its upgrade: bytes in both directions, up to the end of each.
  *
  * When one side has ended the other gets a moment to do so, too; what is queued still goes out.
  */
@@ -9,11 +9,18 @@ import type { Exchange } from "./exchange.ts";
 
 export class UpgradedRelay {
   readonly #exchange: Exchange;
+  isOpen = false;
   /** One side has ended. */
   isHalfEnded = false;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
+  }
+
+  /** For the next request. */
+  reset(): void {
+    this.isOpen = false;
+    this.isHalfEnded = false;
   }
 
   up(bytes: Buffer, start: number, end: number): void {

@@ -2,15 +2,23 @@
 
 import type { Failure } from "../kit/failure.ts";
 import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
-import type { Http1Head } from "../net/http1/head.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { Dial } from "./dial.ts";
 import type { MessageHead } from "./message-head.ts";
 
-/** `reset`: its connection broke; `streamReset`: the peer cut this request alone. */
-export type UpstreamFailure = "reset" | "streamReset" | "refused" | "protocol" | "timeout";
+/**
+ * `reset`: its connection broke; `streamReset`: the peer cut this request alone; `upgrade`: it takes
+ * no WebSockets, and was not asked.
+ */
+export type UpstreamFailure =
+  | "reset"
+  | "streamReset"
+  | "refused"
+  | "protocol"
+  | "timeout"
+  | "upgrade";
 
 /** Names in lower case: name, value, name, value … */
 export type Trailers = HeaderList;
@@ -21,6 +29,8 @@ export interface UpstreamRequest {
   readonly endpoint: UpstreamEndpoint | undefined;
   readonly method: string;
   readonly hasRequestBody: boolean;
+  /** A WebSocket is asked for. */
+  readonly isUpgrade: boolean;
   /** The head, as bytes for HTTP/1.1 … */
   readonly requestHead: Buffer | null;
   readonly requestHeadBytes: number;
@@ -42,8 +52,8 @@ export interface UpstreamRequest {
   onResponseHead(head: MessageHead): void;
   onResponseBody(bytes: Buffer, start: number, end: number, source: ByteStream): void;
   onResponseEnd(trailers: Trailers): void;
-  /** 101. False when nobody asked for it. */
-  onUpgraded(head: Http1Head): boolean;
+  /** 101, or 2xx to an extended CONNECT. False when nobody asked for it. */
+  onUpgraded(head: MessageHead): boolean;
   /** The connection broke before the answer was complete. */
   onUpstreamFailed(kind: UpstreamFailure, wasReused: boolean): void;
 }

@@ -93,8 +93,11 @@ export function ask(
   });
 }
 
-export function serveHttp2(waypoint: FakeWaypoint): http2.Http2Server {
-  const server = http2.createServer();
+export function serveHttp2(
+  waypoint: FakeWaypoint,
+  options: http2.ServerOptions = {},
+): http2.Http2Server {
+  const server = http2.createServer(options);
   waypoint.backends.onConnection = (peer: MemoryPeer) => {
     server.emit("connection", duplexOver(peer.stream));
   };

@@ -171,4 +171,6 @@ export const H = {
   xEnvoyAttemptCount: ownHeaderId("x-envoy-attempt-count"),
   origin: ownHeaderId("origin"),
   xEnvoyOriginalPath: ownHeaderId("x-envoy-original-path"),
+  secWebSocketKey: ownHeaderId("sec-websocket-key"),
+  secWebSocketAccept: ownHeaderId("sec-websocket-accept"),
 } as const;

@@ -75,6 +75,7 @@ export const INNER_LIMITS: Http2Limits = {
   maxConcurrentStreams: 1024,
   maxFrameBytes: 16_384,
   indexesHeaders: true,
+  allowsExtendedConnect: true,
   streamWindowBytes: 64 * 1024,
   streamWindowBytesMax: 256 * 1024,
   windowGrowthBytes: 1024 * 1024,

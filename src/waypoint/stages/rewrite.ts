@@ -17,6 +17,7 @@ import type { MessageHead } from "../message-head.ts";
 import { startMirrors } from "../mirrors.ts";
 import { speaksHttp2 } from "../request-heads.ts";
 import { continueSession } from "../session-persistence.ts";
+import { keyOf } from "../web-socket.ts";
 
 /** Istio's dashboards and users know a waypoint by this name. */
 export const SERVER_NAME = "istio-envoy";
@@ -52,7 +53,9 @@ export function rewrite(exchange: Exchange): boolean {
     if (mirrors.length > 0) exchange.mirrors = startMirrors(exchange, mirrors, edits);
   }
   if (backendFilters !== null) applyFilters(exchange, backendFilters, edits);
-  if (isForHttp2(exchange)) exchange.requestList = requestList(head, edits);
+  const isHttp2 = isForHttp2(exchange);
+  if (exchange.isUpgrade) exchange.webSocketKey = keyOf(head, isHttp2, edits);
+  if (isHttp2) exchange.requestList = requestList(head, edits);
   else writeHead(exchange, head, edits);
   return true;
 }
