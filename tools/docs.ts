@@ -97,6 +97,11 @@ function registerWaypointMetrics(registry: MetricRegistry): void {
     ["waypoint", "reason"],
   );
   registry.counter(
+    "waystone_waypoint_mirrored_total",
+    "Mirrored requests, by result: answered, or why they were given up.",
+    ["waypoint", "result"],
+  );
+  registry.counter(
     "waystone_waypoint_bodies_not_kept_total",
     "Requests that a rule would have retried, but whose body was too large to keep, by limit.",
     ["waypoint", "limit"],

@@ -193,7 +193,7 @@ export class Exchange extends ExchangeState {
   answer(reply: LocalReply, details = reply.details): void {
     this.attempts.cancel();
     this.status = this.isGrpc ? 200 : reply.status;
-    if (this.isGrpc) this.grpcStatus = grpcStatusOf(reply.status);
+    if (this.isGrpc) this.grpcStatus = grpcStatusOf(reply);
     this.flags = reply.flags;
     this.details = details;
     this.isResponseStarted = true;

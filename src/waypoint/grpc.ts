@@ -13,7 +13,8 @@ export function grpcStatusIn(trailers: Trailers): string | undefined {
 }
 
 /** protocols.md §6.4, the table of gRPC's http-grpc-status-mapping. */
-export function grpcStatusOf(status: number): string {
+export function grpcStatusOf({ status, grpcStatus }: LocalReply): string {
+  if (grpcStatus !== undefined) return grpcStatus;
   switch (status) {
     case 400:
       return "13";
@@ -44,7 +45,7 @@ export function grpcMessage(text: string): string {
 
 /** A local reply as a trailers-only response, but for its status, which is 200. */
 export function grpcHeaders(reply: LocalReply, server: string): string[] {
-  const list = ["content-type", "application/grpc", "grpc-status", grpcStatusOf(reply.status)];
+  const list = ["content-type", "application/grpc", "grpc-status", grpcStatusOf(reply)];
   if (reply.body !== "") list.push("grpc-message", grpcMessage(reply.body));
   list.push("server", server);
   if (reply.headers !== undefined) list.push(...reply.headers);

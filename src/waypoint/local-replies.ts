@@ -11,6 +11,8 @@ export interface LocalReply {
   readonly flags: string;
   /** Envoy's `RESPONSE_CODE_DETAILS`. */
   readonly details: string;
+  /** What a gRPC client is told, where the status does not say it. */
+  readonly grpcStatus?: string;
   /** Names and values, one after the other. */
   readonly headers?: readonly string[];
 }
@@ -40,10 +42,11 @@ export const LOCAL_REPLIES = {
   unsupportedVersion: reply(505, "", "DPE", "http1.unsupported_version"),
   denied: reply(403, "RBAC: access denied", "-", "rbac_access_denied"),
   noRoute: reply(404, "", "NR", "route_not_found"),
-  noBackend: reply(500, "", "-", "direct_response"),
+  /** UNAVAILABLE to gRPC clients (Gateway API, GRPCRoute `backendRefs`). */
+  noBackend: { ...reply(500, "", "-", "direct_response"), grpcStatus: "14" },
   /** A filter that is not known must not be skipped (Gateway API, HTTPRouteFilter). */
   unusableRule: reply(500, "", "-", "direct_response"),
-  unknownBackend: reply(500, "", "NC", "cluster_not_found"),
+  unknownBackend: { ...reply(500, "", "NC", "cluster_not_found"), grpcStatus: "14" },
   notServed: reply(404, "", "NR", "route_not_found"),
   noHealthyUpstream: reply(503, "no healthy upstream", "UH", "no_healthy_upstream"),
   connectFailed: reply(
