@@ -22,7 +22,7 @@ export const LAYERS = {
   agent: ["kit", "model", "net", "policy", "telemetry", "wire"],
   control: ["kit", "model", "api", "net", "translate", "telemetry", "wire", "agent"],
   ztunnel: ["kit", "model", "net", "policy", "telemetry", "agent"],
-  waypoint: ["kit", "model", "net", "policy", "telemetry", "agent"],
+  waypoint: ["kit", "model", "net", "policy", "telemetry", "agent", "wire"],
   local: [
     "kit",
     "model",

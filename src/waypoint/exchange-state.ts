@@ -13,6 +13,7 @@ import { type PeerLabels, peerLabels } from "../telemetry/istio-metrics.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
+import type { AllowedChanges } from "./external-auth/answer.ts";
 import type { HeaderPairs } from "./filters/cors.ts";
 import type { RouteFilters } from "./filters/route-filters.ts";
 import type { MessageHead } from "./message-head.ts";
@@ -22,6 +23,7 @@ import type { Target } from "./target.ts";
 import type { WebSocketKey } from "./web-socket.ts";
 
 const NO_PAIRS: HeaderPairs = [];
+const NO_CHANGES: readonly AllowedChanges[] = [];
 
 export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   deadlinePrevious: DeadlineEntry | null = null;
@@ -59,6 +61,10 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   ruleFilters: RouteFilters | null = null;
   /** Those of the backend alone. */
   backendFilters: RouteFilters | null = null;
+  /** The next of the stages (pipeline.ts). */
+  stage = 0;
+  /** What authorizers have changed. */
+  authChanges: readonly AllowedChanges[] = NO_CHANGES;
   /** What the answer says to the page that asked. */
   corsHeaders: HeaderPairs = NO_PAIRS;
   cluster: UpstreamEndpoint["cluster"] | undefined = undefined;
@@ -122,6 +128,8 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
     this.ruleFilters = null;
     this.backendFilters = null;
     this.corsHeaders = NO_PAIRS;
+    this.authChanges = NO_CHANGES;
+    this.stage = 0;
     this.cluster = undefined;
     this.endpoint = undefined;
     this.sticky = undefined;

@@ -18,6 +18,7 @@ import type { HeaderList } from "../net/http2/headers.ts";
 import { peerLabels } from "../telemetry/istio-metrics.ts";
 import { Attempts } from "./attempts.ts";
 import { ExchangeState } from "./exchange-state.ts";
+import type { ExternalAuthCheck } from "./external-auth/check.ts";
 import { failureReply } from "./failure-replies.ts";
 import { grpcStatusIn, grpcStatusOf, isGrpcType } from "./grpc.ts";
 import { detailsAfterStart, LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
@@ -42,6 +43,8 @@ export class Exchange extends ExchangeState {
   /** … or, for an HTTP/2 backend, as a list. */
   requestList: HeaderList | null = null;
   hasRequestBody = false;
+  /** Others are being asked whether it may pass. */
+  check: ExternalAuthCheck | null = null;
   /** Copies of the request that are on their way. */
   mirrors: Mirrors | null = null;
   isChunked = false;
@@ -95,6 +98,14 @@ export class Exchange extends ExchangeState {
     deadlinesOf(timeoutMs).arm(this, this.startMs);
   }
 
+  /** The stages go on, with the head they had. */
+  resume(head: MessageHead): void {
+    this.check = null;
+    this.head = head;
+    runStages(this);
+    this.head = NO_HEAD;
+  }
+
   // ---- the request, from the session
 
   onRequestBody(bytes: Buffer, start: number, end: number): void {
@@ -102,11 +113,13 @@ export class Exchange extends ExchangeState {
     this.mirrors?.body(bytes, start, end);
     if (this.isActive) this.requestBody.add(bytes, start, end);
     else this.session.stream.credit(end - start);
+    this.check?.proceed();
   }
 
   onRequestEnd(trailers: Trailers = NO_TRAILERS): void {
     this.mirrors?.bodyEnd();
     this.requestBody.end(trailers);
+    this.check?.proceed();
   }
 
   // ---- the answer, from the upstream
@@ -237,6 +250,8 @@ export class Exchange extends ExchangeState {
   finish(): void {
     if (!this.isActive) return;
     this.isActive = false;
+    this.check?.cancel();
+    this.check = null;
     this.mirrors?.exchangeEnd();
     this.mirrors = null;
     Deadlines.disarm(this);

@@ -48,6 +48,9 @@ export function grpcHeaders(reply: LocalReply, server: string): string[] {
   const list = ["content-type", "application/grpc", "grpc-status", grpcStatusOf(reply)];
   if (reply.body !== "") list.push("grpc-message", grpcMessage(reply.body));
   list.push("server", server);
-  if (reply.headers !== undefined) list.push(...reply.headers);
+  const { headers = [] } = reply;
+  for (let i = 0; i < headers.length; i += 2) {
+    if (headers[i] !== "content-type") list.push(headers[i]!, headers[i + 1]!);
+  }
   return list;
 }

@@ -94,7 +94,7 @@ export class Http1Output {
 
   local(reply: LocalReply, isHead: boolean, isClosing: boolean): void {
     let headers: readonly (readonly [string, string])[] =
-      reply.body === "" ? PLAIN_HEADERS : TEXT_HEADERS;
+      reply.body === "" || reply.headers?.includes("content-type") ? PLAIN_HEADERS : TEXT_HEADERS;
     if (reply.headers !== undefined) headers = [...headers, ...pairsOf(reply.headers)];
     const bytes = localResponse(reply.status, headers, reply.body, isHead, isClosing);
     this.#write(bytes, 0, bytes.length);

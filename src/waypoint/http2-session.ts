@@ -256,7 +256,9 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
     const list = [":status", String(reply.status)];
     const body = Buffer.from(reply.body);
     list.push("content-length", String(body.length));
-    if (body.length > 0) list.push("content-type", "text/plain");
+    if (body.length > 0 && !reply.headers?.includes("content-type")) {
+      list.push("content-type", "text/plain");
+    }
     list.push("server", SERVER_NAME);
     if (reply.headers !== undefined) list.push(...reply.headers);
     const hasBody = body.length > 0 && !isHead;

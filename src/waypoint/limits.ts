@@ -16,6 +16,8 @@ export interface WaypointLimits {
   readonly upstreamIdleTimeoutMs: number;
   /** For the whole of a TLS client's first message, where a TLSRoute has to see its server name. */
   readonly clientHelloTimeoutMs: number;
+  /** For an authorizer (ExternalAuth) to answer. */
+  readonly externalAuthTimeoutMs: number;
   /** For a mirror to answer, from the end of the request on. */
   readonly mirrorTimeoutMs: number;
   /** For the peer to close its side of a stream when we have closed ours. */
@@ -38,6 +40,7 @@ export const DEFAULT_LIMITS: WaypointLimits = {
   responseHeadTimeoutMs: 60_000,
   upstreamIdleTimeoutMs: 60_000,
   clientHelloTimeoutMs: 15_000,
+  externalAuthTimeoutMs: 10_000,
   mirrorTimeoutMs: 60_000,
   lingerMs: 5_000,
   unreadTimeoutMs: 300_000,

@@ -5,23 +5,26 @@
  *       identify       400  the path cannot be normalised
  *       authorize      403  CUSTOM, DENY, ALLOW: who may do this?
  *       route          404  routes exist and none matches
- *       filter         500  a filter that cannot be acted on
- *                      200, 3xx  a CORS preflight, a redirect
+ *       filter         500  a filter that cannot be acted on; 200 a CORS preflight
+ *       authorizeForRule    ExternalAuth: the authorizer's answer; 403 when it cannot be asked
+ *       redirect       3xx
  *       chooseBackend  500  the chosen backend does not exist, or no backend has weight
+ *       authorizeForBackend likewise, for that backend alone
  *       rewrite             the head as the backend will see it
  *       balance        503  no healthy endpoint
  *       forward        503  no connection (after retries), 504 too slow
  *     answer head, body … end
  *       record              metrics, access log, decision: for every way out
  *
- * A stage returns true to go on; otherwise it has answered, or the answer will come from upstream.
- * A new stage is a file in stages/ and a line here.
+ * A stage returns true to go on; otherwise it has answered, or will have the stages behind it run
+ * later (`Exchange.resume()`), or the answer will come from upstream. A new stage is a file in stages/ and a line here.
  */
 import type { Exchange } from "./exchange.ts";
 import { authorize } from "./stages/authorize.ts";
+import { authorizeForBackend, authorizeForRule } from "./stages/authorize-externally.ts";
 import { balance } from "./stages/balance.ts";
 import { chooseBackend } from "./stages/choose-backend.ts";
-import { filter } from "./stages/filter.ts";
+import { filter, redirectForRule } from "./stages/filter.ts";
 import { forward } from "./stages/forward.ts";
 import { identify } from "./stages/identify.ts";
 import { rewrite } from "./stages/rewrite.ts";
@@ -34,14 +37,18 @@ const STAGES: readonly Stage[] = [
   authorize,
   route,
   filter,
+  authorizeForRule,
+  redirectForRule,
   chooseBackend,
+  authorizeForBackend,
   rewrite,
   balance,
   forward,
 ];
 
+/** Runs the stages from the one that is next. */
 export function runStages(exchange: Exchange): void {
-  for (let i = 0; i < STAGES.length; i++) {
-    if (!STAGES[i]!(exchange)) return;
+  while (exchange.stage < STAGES.length) {
+    if (!STAGES[exchange.stage++]!(exchange)) return;
   }
 }

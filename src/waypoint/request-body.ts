@@ -73,6 +73,16 @@ export class RequestBody {
     if (this.isDone) upstream.endRequest(this.#trailers, isChunked);
   }
 
+  /** Of what waits for a backend. */
+  get waitingBytes(): number {
+    return this.#waiting.reduce((sum, bytes) => sum + bytes.length, 0);
+  }
+
+  /** Its beginning. */
+  waitingStart(bytesMax: number): Buffer {
+    return Buffer.concat(this.#waiting).subarray(0, bytesMax);
+  }
+
   /** What waits goes nowhere. */
   drop(): void {
     if (this.#waiting.length === 0) return;

@@ -1,5 +1,6 @@
 /** A request's head for a backend, in the protocol that its port speaks. */
 import type { AppProtocol } from "../model/service.ts";
+import { Http1Head, parseRequestHead } from "../net/http1/head.ts";
 import { type HeadEdits, headBytesMax, writeRequestHead } from "../net/http1/rewrite.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import { requestList, requestText } from "./http2-heads.ts";
@@ -30,4 +31,25 @@ export function encodeHead(
   }
   const out = Buffer.allocUnsafe(headBytesMax(head, edits));
   return { bytes: out.subarray(0, writeRequestHead(head, edits, out, 0)), list: null };
+}
+
+/** A request's head that outlives the turn in which it was read. */
+export function copyHead(head: MessageHead): MessageHead {
+  if (head instanceof ListHead) {
+    const copy = new ListHead();
+    copy.readRequest(head.list, head.framing === "none");
+    return copy;
+  }
+  const bytes = Buffer.from(head.bytes.subarray(head.start, head.end));
+  const copy = new Http1Head();
+  parseRequestHead(copy, bytes, 0, bytes.length);
+  return copy;
+}
+
+/** Names in lower case and values, as they came: name, value, name, value … */
+export function fieldsOf(head: MessageHead): string[] {
+  if (head instanceof ListHead) return head.list.slice(head.start);
+  const fields: string[] = [];
+  for (let i = 0; i < head.count; i++) fields.push(head.name(i), head.value(i));
+  return fields;
 }

@@ -35,7 +35,7 @@ export interface SubRequestListener {
   onAnswer(head: MessageHead): void;
   /** Bytes are the listener's to credit. */
   onAnswerBody(bytes: Buffer, start: number, end: number, source: ByteStream): void;
-  onAnswerEnd(): void;
+  onAnswerEnd(trailers: Trailers): void;
   /** Once, and then nothing more. */
   onFailed(failure: SubRequestFailure): void;
 }
@@ -164,10 +164,10 @@ export class SubRequest implements UpstreamRequest, DialListener, DeadlineEntry 
     this.#listener.onAnswerBody(bytes, start, end, source);
   }
 
-  onResponseEnd(): void {
+  onResponseEnd(trailers: Trailers): void {
     if (this.#isOver) return;
     this.#over();
-    this.#listener.onAnswerEnd();
+    this.#listener.onAnswerEnd(trailers);
   }
 
   onUpgraded(): boolean {

@@ -20,8 +20,12 @@ export function filter(exchange: Exchange): boolean {
   const filters = routeFilters(rule.filters);
   if (filters === null) return true;
   exchange.ruleFilters = filters;
-  if (filters.cors !== undefined && !passesCors(exchange, filters.cors)) return false;
-  return filters.redirect === undefined || redirect(exchange, filters.redirect, rule);
+  return filters.cors === undefined || passesCors(exchange, filters.cors);
+}
+
+export function redirectForRule(exchange: Exchange): boolean {
+  const filter = exchange.ruleFilters?.redirect;
+  return filter === undefined || redirect(exchange, filter, exchange.choice!.rule!);
 }
 
 /** Sends the client elsewhere: false, as stages say it. */

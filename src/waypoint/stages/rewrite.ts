@@ -9,6 +9,7 @@ import { H, ownHeaderId } from "../../net/http1/header-names.ts";
 import { HeadEdits, headBytesMax, writeRequestHead } from "../../net/http1/rewrite.ts";
 import { newRequestId } from "../../telemetry/request-id.ts";
 import type { Exchange } from "../exchange.ts";
+import { applyChanges, applyToResponse } from "../external-auth/answer.ts";
 import { changedPath } from "../filters/path-change.ts";
 import type { RouteFilters } from "../filters/route-filters.ts";
 import { requestList, requestText } from "../http2-heads.ts";
@@ -47,6 +48,7 @@ export function rewrite(exchange: Exchange): boolean {
   // Who the client is was proven by its certificate; a claim in a header is not to be passed on.
   edits.remove(H.xForwardedClientCert);
   edits.remove(H.xWaystoneDecision);
+  for (const changes of exchange.authChanges) applyChanges(changes, edits);
   if (ruleFilters !== null) {
     applyFilters(exchange, ruleFilters, edits);
     const { mirrors } = ruleFilters;
@@ -129,6 +131,7 @@ export function responseEdits(exchange: Exchange, upstreamServiceTimeMs: number)
   for (let i = 0; i < corsHeaders.length; i += 2) {
     edits.set(ownHeaderId(corsHeaders[i]!), corsHeaders[i + 1]!);
   }
+  for (const changes of exchange.authChanges) applyToResponse(changes, edits);
   if (sticky !== undefined) continueSession(sticky, exchange.endpoint, edits);
   return edits;
 }
