@@ -40,11 +40,12 @@ export function clientsOf({ request }: RouteCase): readonly ClientKind[] {
   }
 }
 
-/** What is wrong; empty: nothing. */
+/** What is wrong; empty: nothing. `unsteady` is told of what failed after it had held once. */
 export async function runCase(
   mesh: RouteMesh,
   one: RouteCase,
   kind: ClientKind,
+  unsteady: (wrong: readonly string[]) => void,
 ): Promise<readonly string[]> {
   for (const { delete: object } of one.before ?? []) await mesh.delete(object);
   const attempt = new Attempt(mesh, one, kind);
@@ -55,7 +56,7 @@ export async function runCase(
   }
   const count = one.request.count ?? 1;
   if (count > 1) return await firstRight(DISTRIBUTION_TRIES, () => attempt.several(count));
-  const settled = await untilItHolds(() => attempt.once());
+  const settled = await untilItHolds(() => attempt.once(), unsteady);
   if (settled.length > 0 || one.repeat === undefined) return settled;
   for (let i = 0; i < one.repeat; i++) {
     const wrong = await attempt.once();
@@ -82,7 +83,7 @@ export async function runStatus(mesh: RouteMesh, one: StatusCase): Promise<reado
     const got = meant.map((c) => `${c.status} ${c.reason} (${c.message})`).join(", ");
     const wanted = `${condition.type} ${condition.status} ${condition.reason ?? ""}`;
     return [`${object}: ${got || "no such condition"}, not ${wanted}`];
-  }, 1);
+  });
 }
 
 async function firstRight(
@@ -99,15 +100,18 @@ async function firstRight(
 
 async function untilItHolds(
   run: () => Promise<readonly string[]>,
-  inARow = HOLDS_IN_A_ROW,
+  unsteady: (wrong: readonly string[]) => void = () => {},
 ): Promise<readonly string[]> {
   const endMs = performance.now() + SETTLE_MS;
   let held = 0;
   for (;;) {
     const wrong = await run();
-    held = wrong.length === 0 ? held + 1 : 0;
-    if (held >= inARow) return [];
-    if (wrong.length === 0) continue;
+    if (wrong.length === 0) {
+      if (++held >= HOLDS_IN_A_ROW) return [];
+      continue;
+    }
+    if (held > 0) unsteady(wrong);
+    held = 0;
     if (performance.now() > endMs) return wrong;
     await sleep(PAUSE_MS);
   }
