@@ -16,6 +16,7 @@ import {
 } from "./clients.ts";
 import { judgeHttp, judgeTcp } from "./judge.ts";
 import { type RouteMesh, SEEN_HEADER } from "./route-mesh.ts";
+import { webSocketClient } from "./websocket-clients.ts";
 
 export type ClientKind = "h1" | "h2" | "grpc" | "tcp";
 
@@ -30,6 +31,7 @@ const CONCURRENCY = 10;
 export function clientsOf({ request }: RouteCase): readonly ClientKind[] {
   switch (request.protocol) {
     case "http":
+    case "websocket":
       return ["h1", "h2"];
     case "h2c":
       return ["h2"];
@@ -235,6 +237,10 @@ class Attempt {
 
   #open(): HttpClient {
     const dial = () => this.#dial();
+    const { protocol } = this.#case.request;
+    if (protocol === "websocket" && this.#kind !== "grpc" && this.#kind !== "tcp") {
+      return webSocketClient(dial, this.#kind);
+    }
     if (this.#kind === "h1") return new Http1Client(dial);
     const client = new Http2Client(dial);
     if (this.#kind !== "grpc") return client;
