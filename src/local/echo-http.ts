@@ -1,13 +1,15 @@
 /**
  * The HTTP side of an echo server: HTTP/1.1 and, by prior knowledge, HTTP/2. Requests are answered
  * with JSON that says what arrived; a gRPC call of any method gets its own messages back, and what
- * arrived as JSON in the trailer `x-echo-bin`.
+ * arrived as JSON in the trailer `x-echo-bin`. WebSockets come in by both (`echo-websocket.ts`).
  */
 import http from "node:http";
 import http2 from "node:http2";
 import type net from "node:net";
+import type { Duplex } from "node:stream";
 import { answerTo, type EchoAnswer, type EchoIdentity, type EchoRequest } from "./echo-answer.ts";
 import { FailuresSoFar, readOrders } from "./echo-orders.ts";
+import { echoWebSocket, webSocketAccept } from "./echo-websocket.ts";
 
 /** Told of every request that an echo server answers. */
 export type EchoObserver = (answer: EchoAnswer) => void;
@@ -18,6 +20,7 @@ const BODY_BYTES_SHOWN = 64 * 1024;
 const CHUNK = Buffer.alloc(64 * 1024, "waystone\n");
 const KEEP_ALIVE_MS = 60_000;
 const HTTP_OK = 200;
+const HTTP_NOT_IMPLEMENTED = 501;
 const GRPC_OK = 0;
 const GRPC_STATUS_MAX = 16;
 
@@ -36,10 +39,22 @@ export class EchoHttp {
     this.#http1 = http.createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) =>
       this.#onRequest(request, response),
     );
-    this.#http2 = http2.createServer((request, response) => {
+    this.#http1.on("upgrade", (request, socket, head) => this.#onUpgrade(request, socket, head));
+    this.#http2 = http2.createServer({ settings: { enableConnectProtocol: true } });
+    this.#http2.on("request", (request, response) => {
       if (request.headers["content-type"]?.startsWith("application/grpc"))
         this.#onCall(request, response);
       else this.#onRequest(request, response);
+    });
+    // RFC 8441.
+    this.#http2.on("connect", (request, response) => {
+      if (request.headers[":protocol"] !== "websocket") {
+        response.writeHead(HTTP_NOT_IMPLEMENTED).end();
+        return;
+      }
+      const { stream } = request;
+      stream.respond({ ":status": HTTP_OK, "x-served-by": this.#identity.workload });
+      echoWebSocket(stream, this.#answer(request, "", 0));
     });
     this.#http2.on("sessionError", () => {});
   }
@@ -68,6 +83,27 @@ export class EchoHttp {
         else send(response, orders.status, orders.sizeBytes, answer);
       });
     });
+  }
+
+  #onUpgrade(request: http.IncomingMessage, socket: Duplex, head: Buffer): void {
+    const key = request.headers["sec-websocket-key"];
+    const answer = this.#answer(request, "", 0);
+    if (request.headers.upgrade?.toLowerCase() !== "websocket" || key === undefined) {
+      // Whoever offers something else is answered as if he had not (RFC 9110 §7.8).
+      const response = new http.ServerResponse(request);
+      response.shouldKeepAlive = false;
+      response.assignSocket(socket as net.Socket);
+      response.once("finish", () => socket.end());
+      send(response, HTTP_OK, undefined, answer);
+      return;
+    }
+    socket.write(
+      "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
+        `sec-websocket-accept: ${webSocketAccept(key)}\r\n` +
+        `x-served-by: ${this.#identity.workload}\r\n\r\n`,
+    );
+    if (head.length > 0) socket.unshift(head);
+    echoWebSocket(socket, answer);
   }
 
   #onCall(request: http2.Http2ServerRequest, response: http2.Http2ServerResponse): void {

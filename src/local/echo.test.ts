@@ -183,3 +183,46 @@ test("EchoServer says who it is where it echoes bytes", async () => {
   expect(rest).toBe("and so on");
   expect(await talk(port, ["who\n"])).toBe("who\n");
 });
+
+/** A masked frame (RFC 6455 §5.3), as clients send it. */
+function masked(opcode: number, text: string): Buffer {
+  const mask = [1, 2, 3, 4];
+  const payload = Buffer.from(text).map((byte, i) => byte ^ mask[i & 3]!);
+  return Buffer.concat([Buffer.from([128 | opcode, 128 | payload.length, ...mask]), payload]);
+}
+
+test("EchoServer takes WebSockets: messages come back, whoami is answered", async () => {
+  const port = await start();
+  const socket = net.connect(port, "127.0.0.1");
+  let received = Buffer.alloc(0);
+  socket.on("data", (bytes) => {
+    received = Buffer.concat([received, bytes]);
+  });
+  const ended = new Promise((resolve) => socket.once("close", resolve));
+  // The key and its answer of RFC 6455 §1.3.
+  socket.write(
+    "GET /chat HTTP/1.1\r\nhost: shop\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
+      "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+  );
+  socket.write(Buffer.concat([masked(1, "hello"), masked(9, "p")]));
+  const question = masked(1, "whoami");
+  socket.write(question.subarray(0, 5));
+  setTimeout(() => socket.write(Buffer.concat([question.subarray(5), masked(8, "")])), 20);
+  await ended;
+  const text = received.toString("latin1");
+  expect(text).toMatch(/^HTTP\/1\.1 101 .*sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=/s);
+  const frames = text.slice(text.indexOf("\r\n\r\n") + 4);
+  expect(frames.slice(0, 10)).toBe("\x81\x05hello\x8a\x01p");
+  expect(frames.charCodeAt(10)).toBe(0x81);
+  expect(JSON.parse(frames.slice(frames.indexOf("{"), frames.lastIndexOf("}") + 1))).toMatchObject({
+    ...REVIEWS,
+    path: "/chat",
+  });
+  expect(frames.slice(-2)).toBe("\x88\x00");
+});
+
+test("EchoServer answers who offers another protocol in HTTP/1.1", async () => {
+  const port = await start();
+  const request = "GET /a HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
+  expect(await talk(port, [request])).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+});

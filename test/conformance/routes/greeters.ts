@@ -36,7 +36,9 @@ export class Greeters {
       const { name } = resource.metadata;
       const namespace = namespaceOf(resource);
       for (const workloadPort of ports) {
-        const port = await this.#listen({ workload: name, namespace, port: workloadPort });
+        // As a pod would be called: the owner's name, and two parts behind it.
+        const pod = `${name}-greets-0`;
+        const port = await this.#listen({ workload: pod, namespace, port: workloadPort });
         const workload = `${namespace}/${name}`;
         overrides.push({ workload, workloadPort, host: "127.0.0.1", port });
       }

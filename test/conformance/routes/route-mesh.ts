@@ -47,6 +47,7 @@ export class RouteMesh {
   readonly #mesh: LocalMesh;
   readonly #directory: string;
   #applied: Resource[] = [];
+  #written = "";
   #onReload: () => void = () => {};
   /** Workloads (`<ns>/<pod>`) by the value of SEEN_HEADER, newest last. */
   readonly #seen = new Map<string, string[]>();
@@ -201,6 +202,13 @@ export class RouteMesh {
   }
 
   async #write(): Promise<void> {
+    const text = yamlOf(
+      this.#applied.map((resource) =>
+        resource.kind === "EndpointSlice" ? { endpoints: [], ...resource } : resource,
+      ),
+    );
+    if (text === this.#written) return;
+    this.#written = text;
     const reloaded = new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, RELOAD_TIMEOUT_MS);
       this.#onReload = () => {
@@ -209,10 +217,7 @@ export class RouteMesh {
       };
     });
     const path = join(this.#directory, "mesh.yaml");
-    const applied = this.#applied.map((resource) =>
-      resource.kind === "EndpointSlice" ? { endpoints: [], ...resource } : resource,
-    );
-    await writeFile(`${path}.new`, yamlOf(applied));
+    await writeFile(`${path}.new`, text);
     await rename(`${path}.new`, path);
     await reloaded;
   }

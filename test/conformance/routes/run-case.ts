@@ -16,6 +16,7 @@ import {
 } from "./clients.ts";
 import { judgeHttp, judgeTcp } from "./judge.ts";
 import { type RouteMesh, SEEN_HEADER } from "./route-mesh.ts";
+import { webSocketClient } from "./websocket-clients.ts";
 
 export type ClientKind = "h1" | "h2" | "grpc" | "tcp";
 
@@ -30,6 +31,7 @@ const CONCURRENCY = 10;
 export function clientsOf({ request }: RouteCase): readonly ClientKind[] {
   switch (request.protocol) {
     case "http":
+    case "websocket":
       return ["h1", "h2"];
     case "h2c":
       return ["h2"];
@@ -40,11 +42,12 @@ export function clientsOf({ request }: RouteCase): readonly ClientKind[] {
   }
 }
 
-/** What is wrong; empty: nothing. */
+/** What is wrong; empty: nothing. `unsteady` is told of what failed after it had held once. */
 export async function runCase(
   mesh: RouteMesh,
   one: RouteCase,
   kind: ClientKind,
+  unsteady: (wrong: readonly string[]) => void,
 ): Promise<readonly string[]> {
   for (const { delete: object } of one.before ?? []) await mesh.delete(object);
   const attempt = new Attempt(mesh, one, kind);
@@ -55,7 +58,7 @@ export async function runCase(
   }
   const count = one.request.count ?? 1;
   if (count > 1) return await firstRight(DISTRIBUTION_TRIES, () => attempt.several(count));
-  const settled = await untilItHolds(() => attempt.once());
+  const settled = await untilItHolds(() => attempt.once(), unsteady);
   if (settled.length > 0 || one.repeat === undefined) return settled;
   for (let i = 0; i < one.repeat; i++) {
     const wrong = await attempt.once();
@@ -82,7 +85,7 @@ export async function runStatus(mesh: RouteMesh, one: StatusCase): Promise<reado
     const got = meant.map((c) => `${c.status} ${c.reason} (${c.message})`).join(", ");
     const wanted = `${condition.type} ${condition.status} ${condition.reason ?? ""}`;
     return [`${object}: ${got || "no such condition"}, not ${wanted}`];
-  }, 1);
+  });
 }
 
 async function firstRight(
@@ -99,15 +102,18 @@ async function firstRight(
 
 async function untilItHolds(
   run: () => Promise<readonly string[]>,
-  inARow = HOLDS_IN_A_ROW,
+  unsteady: (wrong: readonly string[]) => void = () => {},
 ): Promise<readonly string[]> {
   const endMs = performance.now() + SETTLE_MS;
   let held = 0;
   for (;;) {
     const wrong = await run();
-    held = wrong.length === 0 ? held + 1 : 0;
-    if (held >= inARow) return [];
-    if (wrong.length === 0) continue;
+    if (wrong.length === 0) {
+      if (++held >= HOLDS_IN_A_ROW) return [];
+      continue;
+    }
+    if (held > 0) unsteady(wrong);
+    held = 0;
     if (performance.now() > endMs) return wrong;
     await sleep(PAUSE_MS);
   }
@@ -231,6 +237,10 @@ class Attempt {
 
   #open(): HttpClient {
     const dial = () => this.#dial();
+    const { protocol } = this.#case.request;
+    if (protocol === "websocket" && this.#kind !== "grpc" && this.#kind !== "tcp") {
+      return webSocketClient(dial, this.#kind);
+    }
     if (this.#kind === "h1") return new Http1Client(dial);
     const client = new Http2Client(dial);
     if (this.#kind !== "grpc") return client;

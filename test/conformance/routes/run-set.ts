@@ -26,6 +26,7 @@ const TEST_TIMEOUT_MS = 120_000;
 export function testSet(set: RouteSet, options: SetOptions = {}): void {
   const rows = new Map<string, Row>();
   const reasons = new Map<string, number>();
+  const unsteady = new Set<string>();
   const total: Row = { cases: 0, passed: 0, failed: 0, skipped: 0 };
   let mesh: RouteMesh;
 
@@ -50,7 +51,7 @@ export function testSet(set: RouteSet, options: SetOptions = {}): void {
   });
   afterAll(async () => {
     await mesh?.stop();
-    process.stderr.write(table(set.name, rows, total, reasons));
+    process.stderr.write(table(set.name, rows, total, [...notesOn(reasons, unsteady)]));
   });
 
   for (const one of set.tests) {
@@ -80,10 +81,12 @@ export function testSet(set: RouteSet, options: SetOptions = {}): void {
         for (const [index, single] of one.cases.entries()) {
           let isRight = true;
           for (const kind of clientsOf(single)) {
-            const wrong = await runCase(mesh, single, kind);
+            const name = single.name ?? `case ${index} from ${single.from.app}`;
+            const wrong = await runCase(mesh, single, kind, (once) =>
+              unsteady.add(`${one.name}: ${name} (${kind}): ${once.join("; ")}`),
+            );
             if (wrong.length === 0) continue;
             isRight = false;
-            const name = single.name ?? `case ${index} from ${single.from.app}`;
             problems.push(`${name} (${kind}): ${wrong.join("; ")}`);
           }
           count(one, isRight ? "passed" : "failed");
@@ -95,11 +98,16 @@ export function testSet(set: RouteSet, options: SetOptions = {}): void {
   }
 }
 
+function* notesOn(reasons: ReadonlyMap<string, number>, unsteady: ReadonlySet<string>) {
+  for (const [why, count] of reasons) yield `${count} skipped: ${why}`;
+  for (const what of unsteady) yield `unsteady: ${what}`;
+}
+
 function table(
   name: string,
   rows: ReadonlyMap<string, Row>,
   total: Row,
-  reasons: ReadonlyMap<string, number>,
+  notes: readonly string[],
 ): string {
   const width = Math.max(name.length, ...[...rows.keys()].map((feature) => feature.length));
   const line = (first: string, cells: readonly (string | number)[]) =>
@@ -110,7 +118,7 @@ function table(
     line(name, ["cases", "passed", "failed", "skipped"]),
     ...[...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([f, row]) => line(f, cells(row))),
     line("total", cells(total)),
-    ...[...reasons].map(([why, count]) => `  ${count} skipped: ${why}`),
+    ...notes.map((note) => `  ${note}`),
     "",
   ];
   return `${lines.join("\n")}\n`;
