@@ -210,3 +210,35 @@ test("an answer that an HTTP/2 client does not read is not kept for ever", async
   expect(waypoint.active).toBe(0);
   endClients();
 });
+
+test("a client that has ended is waited for while its answer moves", async () => {
+  const { client } = start({ endedClientTimeoutMs: 60 });
+  client.send(GET);
+  await settle();
+  const backend = waypoint.backends.last;
+  client.stream.end();
+  backend.send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n");
+  for (const piece of "12345") {
+    await settle(25);
+    backend.send(piece);
+  }
+  await settle();
+  expect(client.text.endsWith("12345")).toBe(true);
+  expect(backend.isClosed).toBe(false);
+  await expect.poll(() => backend.isClosed).toBe(true);
+  await settle();
+  expect(client.isClosed).toBe(true);
+  expect((await waypoint.accessLines())[0]).toContain("200 DC downstream_remote_disconnect");
+});
+
+test("one that gets no answer at all is gone", async () => {
+  const { client } = start({ endedClientTimeoutMs: 30 });
+  waypoint.backends.outcome = () => "hang";
+  client.send(GET + GET);
+  client.stream.end();
+  await expect.poll(() => waypoint.backends.aborted).toBe(1);
+  await settle();
+  expect(client.isClosed).toBe(true);
+  expect(waypoint.active).toBe(0);
+  expect(await waypoint.accessLines()).toHaveLength(1);
+});

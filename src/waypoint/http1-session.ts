@@ -10,11 +10,18 @@ import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts"
 import type { ByteConsumer, ByteStream, StreamReset } from "../net/byte-stream.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import { BodyReader } from "../net/http1/body.ts";
-import { findHeadEnd, HEAD_BYTES_MAX, Http1Head, parseRequestHead } from "../net/http1/head.ts";
+import {
+  findHeadEnd,
+  HEAD_BYTES_MAX,
+  Http1Head,
+  parseRequestHead,
+  skipEmptyLines,
+} from "../net/http1/head.ts";
 import type { HeadEdits } from "../net/http1/rewrite.ts";
 import { flat } from "./chunked.ts";
 import type { Drainable, WaypointContext } from "./context.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
+import { EndedClient } from "./ended-client.ts";
 import { Exchange } from "./exchange.ts";
 import { Http1Output } from "./http1-output.ts";
 import { Http2Session, isHttp2Preface } from "./http2-session.ts";
@@ -67,6 +74,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
   /** Since `drain()`: how long a next request is waited for; -1 before. */
   #graceMs = -1;
   #linger: Linger | undefined;
+  #ended: EndedClient | undefined;
 
   constructor(
     stream: ByteStream,
@@ -123,7 +131,8 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
 
   /** The position behind the head; `end` when it is not complete (kept) or not acceptable. */
   #readHead(bytes: Buffer, start: number, end: number, scanned: number): number {
-    const position = this.#skipEmptyLines(bytes, start, end);
+    const position = skipEmptyLines(bytes, start, end);
+    if (position > start) this.stream.credit(position - start);
     if (position === end) {
       if (this.#awaits === WHOLE_HEAD) this.#await(this.#graceMs < 0 ? IDLE : GRACE);
       return end;
@@ -173,16 +182,6 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     session.onData(bytes, start, end);
     if (this.#graceMs >= 0) session.drain();
     if (this.#isInputEnded) this.stream.consumer.onEnd();
-  }
-
-  /** RFC 9112 §2.2: empty lines before the request line are ignored. */
-  #skipEmptyLines(bytes: Buffer, start: number, end: number): number {
-    let position = start;
-    while (position + 1 < end && bytes[position] === 0x0d && bytes[position + 1] === 0x0a) {
-      position += 2;
-    }
-    if (position > start) this.stream.credit(position - start);
-    return position;
   }
 
   #readBody(bytes: Buffer, start: number, end: number): number {
@@ -305,6 +304,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     if (this.#state === RELAY) this.#exchange.relay.upEnd();
     else if (this.#state === HEAD) this.#endInHead();
     else if (this.#state === BODY) this.#breakOffAnswered();
+    else if (this.#state === WAIT) this.#ended = new EndedClient(this.#exchange);
   }
 
   /** No more requests. The beginning of one is of no use to anybody. */
@@ -319,6 +319,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     this.#stash.clear();
     Deadlines.disarm(this);
     this.#linger?.stop();
+    this.#ended?.stop();
     this.#context.sessions.delete(this);
     this.#exchange.onDownstreamClosed(reset);
   }

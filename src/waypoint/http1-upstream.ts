@@ -258,7 +258,7 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     const exchange = this.#exchange;
     this.#exchange = null;
     if (exchange === null) return;
-    if (this.#state === RELAY) exchange.relay.closed(reset);
+    if (this.#state === RELAY && reset === undefined) exchange.relay.closed();
     else exchange.onUpstreamFailed(reset?.isRefused ? "refused" : "reset", this.served > 0);
   }
 }

@@ -315,8 +315,8 @@ class Http2Upstream implements Upstream, ByteConsumer, HeadersListener {
     const exchange = this.#exchange;
     this.#exchange = null;
     if (exchange === null) return;
-    if (this.#isRelayed) {
-      exchange.relay.closed(reset);
+    if (this.#isRelayed && reset === undefined) {
+      exchange.relay.closed();
       return;
     }
     // A stream that the server reset was looked at; only a connection that broke may have been

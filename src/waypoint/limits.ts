@@ -20,6 +20,8 @@ export interface WaypointLimits {
   readonly externalAuthTimeoutMs: number;
   /** For a mirror to answer, from the end of the request on. */
   readonly mirrorTimeoutMs: number;
+  /** A client that has ended its side, while nothing of its answer moves. */
+  readonly endedClientTimeoutMs: number;
   /** For the peer to close its side of a stream when we have closed ours. */
   readonly lingerMs: number;
   /** For a client to read on, when the last answer's rest is all that keeps its stream. */
@@ -42,6 +44,7 @@ export const DEFAULT_LIMITS: WaypointLimits = {
   clientHelloTimeoutMs: 15_000,
   externalAuthTimeoutMs: 10_000,
   mirrorTimeoutMs: 60_000,
+  endedClientTimeoutMs: 500,
   lingerMs: 5_000,
   unreadTimeoutMs: 300_000,
   drainGraceMs: 5_000,

@@ -9,7 +9,7 @@
 import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts";
 import type { Failure } from "../kit/failure.ts";
 import type { Workload } from "../model/workload.ts";
-import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
+import type { ByteStream } from "../net/byte-stream.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import type { Cluster, UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
@@ -211,5 +211,5 @@ export class SubRequest implements UpstreamRequest, DialListener, DeadlineEntry 
 const NO_RELAY = {
   down(_bytes: Buffer, _start: number, _end: number, _source: ByteStream): void {},
   downEnd(): void {},
-  closed(_reset: StreamReset | undefined): void {},
+  closed(): void {},
 };

@@ -4,7 +4,7 @@
  * When one side has ended the other gets a moment to do so, too; what is queued still goes out.
  */
 import { deadlinesOf } from "../kit/deadlines.ts";
-import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
+import type { ByteStream } from "../net/byte-stream.ts";
 import type { Exchange } from "./exchange.ts";
 
 export class UpgradedRelay {
@@ -46,11 +46,10 @@ export class UpgradedRelay {
     this.#halfEnd();
   }
 
-  closed(reset: StreamReset | undefined): void {
-    const exchange = this.#exchange;
-    exchange.upstream = null;
-    if (reset !== undefined) exchange.session.abort();
-    exchange.finish();
+  /** Both directions upstream have ended. */
+  closed(): void {
+    this.#exchange.upstream = null;
+    this.#exchange.finish();
   }
 
   #halfEnd(): void {

@@ -1,7 +1,7 @@
 /** What an exchange needs of a connection to a backend, whatever protocol that speaks. */
 
 import type { Failure } from "../kit/failure.ts";
-import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
+import type { ByteStream } from "../net/byte-stream.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
@@ -46,7 +46,8 @@ export interface UpstreamRequest {
   readonly relay: {
     down(bytes: Buffer, start: number, end: number, source: ByteStream): void;
     downEnd(): void;
-    closed(reset: StreamReset | undefined): void;
+    /** In order; what breaks is `onUpstreamFailed`. */
+    closed(): void;
   };
   onInterimHead(head: MessageHead): void;
   onResponseHead(head: MessageHead): void;

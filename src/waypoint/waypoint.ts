@@ -305,7 +305,7 @@ export class Waypoint implements TunnelHandler {
     bytes: Buffer,
     serverName: string | undefined,
   ): void {
-    const answer: TunnelAnswer = { accept() {}, refuse: () => stream.reset("refused") };
+    const answer: TunnelAnswer = { accept() {}, refuse: () => stream.reset("connect") };
     const session = new TcpSession(stream, connection, this.#context, target, answer);
     session.start(bytes, serverName);
   }

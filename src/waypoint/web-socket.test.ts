@@ -246,6 +246,8 @@ describe.each(PAIRINGS)("from %s to %s", (from, to) => {
     backend.cut();
     await expect.poll(client.isCut).toBe(true);
     await settle();
+    const details = to === "HTTP2" ? "UR .*{remote_reset}" : "UC .*{connection_termination}";
+    expect((await waypoint.accessLines())[0]).toMatch(new RegExp(`101 ${details}`));
     expect(waypoint.active).toBe(0);
   });
 

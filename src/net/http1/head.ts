@@ -227,6 +227,15 @@ function findBareEnd(bytes: Buffer, start: number, end: number, scanned: number)
   return -1;
 }
 
+/** RFC 9112 §2.2: empty lines before a request line are ignored. The position behind them. */
+export function skipEmptyLines(bytes: Buffer, start: number, end: number): number {
+  let position = start;
+  while (position + 1 < end && bytes[position] === 0x0d && bytes[position + 1] === 0x0a) {
+    position += 2;
+  }
+  return position;
+}
+
 /** Reads a request's head from `bytes[start..end)`, which `findHeadEnd` has found. */
 export function parseRequestHead(
   head: Http1Head,

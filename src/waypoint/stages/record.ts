@@ -5,7 +5,7 @@
 import { formatAuthority } from "../../net/hbone/authority.ts";
 import type { TunnelConnection } from "../../net/hbone/tunnel-server.ts";
 import { destinationLabels } from "../../telemetry/istio-metrics.ts";
-import type { UpstreamEndpoint } from "../cluster.ts";
+import type { Cluster, UpstreamEndpoint } from "../cluster.ts";
 import type { WaypointContext } from "../context.ts";
 import type { Exchange } from "../exchange.ts";
 import type { LocalReply } from "../local-replies.ts";
@@ -131,6 +131,8 @@ export interface TcpRecord {
   readonly startMs: number;
   readonly durationMs: number;
   readonly flags: string;
+  /** Where it went, or would have gone. */
+  readonly cluster: Cluster;
   readonly endpoint: UpstreamEndpoint | undefined;
   /** Of TLS that is passed through, where it had to be known. */
   readonly serverName: string;
@@ -162,7 +164,7 @@ export function recordTcp(
     bytesSent: record.sent,
     durationMs: Math.round(record.durationMs),
     upstreamHost: endpoint ? formatAuthority(endpoint.address, endpoint.targetPort) : "",
-    upstreamCluster: (endpoint?.cluster ?? target.cluster).tcpName,
+    upstreamCluster: record.cluster.tcpName,
     upstreamTransportFailureReason: record.transportFailure,
     requestedServerName: record.serverName,
     routeName: record.routeName,
