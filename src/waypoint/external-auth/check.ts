@@ -137,5 +137,3 @@ export class ExternalAuthCheck implements SubRequestListener {
     this.#request = undefined;
   }
 }
-
-export type { AllowedChanges };
