@@ -2,10 +2,12 @@
  * The benchmark's contestant: the product's own waypoint, control plane and translation, on the
  * mesh of mesh.yaml, with the certificates and the addresses of the load generator.
  *
- *     node waypoint.mjs --port 15008 --certs DIR --hbone 25008
+ *     node waypoint.mjs --port 15008 --certs DIR --hbone 25008 [--routes N] [--endpoints N]
  */
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { ControlPlane } from "../../dist/control/control-plane.js";
@@ -16,6 +18,7 @@ import { AccessLog } from "../../dist/telemetry/access-log.js";
 import { DecisionLog } from "../../dist/telemetry/decision-log.js";
 import { MetricRegistry } from "../../dist/telemetry/metrics.js";
 import { Waypoint } from "../../dist/waypoint/waypoint.js";
+import { otherEndpoints, otherRoutes } from "./many-routes.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -23,6 +26,9 @@ const { values } = parseArgs({
     certs: { type: "string" },
     hbone: { type: "string" },
     log: { type: "string", default: "" },
+    // On the service, and behind it; the mesh has one route and two endpoints.
+    routes: { type: "string", default: "1" },
+    endpoints: { type: "string", default: "2" },
   },
 });
 
@@ -41,7 +47,17 @@ const certificates = {
 };
 
 const controlPlane = new ControlPlane({ enrolment: "label" });
-const source = new FileSource([fileURLToPath(new URL("mesh.yaml", import.meta.url))]);
+const paths = [fileURLToPath(new URL("mesh.yaml", import.meta.url))];
+const more = [
+  otherRoutes(Number(values.routes) - 1),
+  otherEndpoints(Number(values.endpoints) - 2),
+].filter((text) => text !== "");
+if (more.length > 0) {
+  const file = join(mkdtempSync(join(tmpdir(), "waystone-bench-")), "more.yaml");
+  writeFileSync(file, more.join("\n---\n"));
+  paths.push(file);
+}
+const source = new FileSource(paths);
 controlPlane.apply((await source.start()).change);
 source.close();
 for (const diagnostic of controlPlane.diagnostics) console.error(diagnostic);
