@@ -10,9 +10,10 @@
  */
 import type { ParentReference, RouteObject } from "../api/http-route.ts";
 import type { FieldPath, ParsedObject } from "../api/object.ts";
-import { serviceKey } from "../model/service.ts";
+import { type Service, serviceKey } from "../model/service.ts";
 import { type Condition, type Findings, makeCondition } from "./findings.ts";
 import { namespaceOf } from "./object-names.ts";
+import { conflictOf } from "./route-conflicts.ts";
 import type { ServiceFacts } from "./services.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { admits, HBONE_PORT } from "./waypoints.ts";
@@ -28,7 +29,14 @@ export interface RouteTarget {
 
 export type AttachSurroundings = Pick<
   Surroundings,
-  "settings" | "service" | "servicesOfEntry" | "hasEntry" | "waypoint" | "hasGateway" | "namespace"
+  | "settings"
+  | "service"
+  | "servicesOfEntry"
+  | "hasEntry"
+  | "waypoint"
+  | "hasGateway"
+  | "namespace"
+  | "routesOfParent"
 >;
 
 /** What one parentRef came to. */
@@ -41,21 +49,27 @@ interface Attachment {
 
 /**
  * Attached targets (`shared`: conditions that every parent gets); a target that is named several
- * times is there once, with all its ports.
+ * times is there once, with all its ports. A `rejection` of all its rules is said instead of
+ * `Accepted`; the route stays where it is, and answers 404 and 500: whoever wrote it meant that the
+ * requests do not pass as if it were not there.
  */
 export function attachRoute(
   route: ParsedObject<RouteObject>,
   shared: readonly Condition[],
+  rejection: Condition | undefined,
   near: AttachSurroundings,
   findings: Findings,
 ): readonly RouteTarget[] {
   const targets = new Map<string, RouteTarget>();
   const parents = route.value.spec.parentRefs ?? [];
   parents.forEach((parent, index) => {
-    const attachment = attach(parent, namespaceOf(route), near);
+    const attachment = attach(parent, route, near);
     // A Gateway that is no waypoint has a controller of its own, which writes its status.
     if (attachment === undefined) return;
-    report(parent, attachment, route, ["spec", "parentRefs", index], shared, findings);
+    const isAccepted = attachment.condition.status === "True";
+    const condition = (isAccepted ? rejection : undefined) ?? attachment.condition;
+    const told = { ...attachment, condition };
+    report(parent, told, route, ["spec", "parentRefs", index], shared, findings);
     for (const target of attachment.targets) {
       targets.set(target.key, merge(targets.get(target.key), target));
     }
@@ -72,9 +86,10 @@ function merge(before: RouteTarget | undefined, target: RouteTarget): RouteTarge
 
 function attach(
   parent: ParentReference,
-  routeNamespace: string,
+  route: ParsedObject<RouteObject>,
   near: AttachSurroundings,
 ): Attachment | undefined {
+  const routeNamespace = namespaceOf(route);
   const group = parent.group ?? "gateway.networking.k8s.io";
   const kind = parent.kind ?? "Gateway";
   const namespace = parent.namespace ?? routeNamespace;
@@ -82,12 +97,12 @@ function attach(
     case "/Service": {
       const facts = near.service(serviceKey(namespace, parent.name, near.settings.clusterDomain));
       if (facts === undefined) return notFound(kind, parent.name);
-      return attachToServices([facts], parent, routeNamespace, near);
+      return attachToServices([facts], parent, route, near);
     }
     case "networking.istio.io/ServiceEntry": {
       const facts = near.servicesOfEntry(`${namespace}/${parent.name}`);
       if (facts.length === 0) return notFound(kind, parent.name);
-      return attachToServices(facts, parent, routeNamespace, near);
+      return attachToServices(facts, parent, route, near);
     }
     case "gateway.networking.k8s.io/Gateway":
       return attachToGateway(parent, `${namespace}/${parent.name}`, routeNamespace, near);
@@ -99,13 +114,16 @@ function attach(
 function attachToServices(
   services: readonly ServiceFacts[],
   parent: ParentReference,
-  routeNamespace: string,
+  route: ParsedObject<RouteObject>,
   near: AttachSurroundings,
 ): Attachment {
   const { service } = services[0]!;
+  const routeNamespace = namespaceOf(route);
   const waypoint = service.waypoint?.waypoint;
   const waypointNamespace = waypoint?.slice(0, waypoint.indexOf("/"));
-  const isProducer = routeNamespace === service.namespace || routeNamespace === waypointNamespace;
+  const produces = (namespace: string) =>
+    namespace === service.namespace || namespace === waypointNamespace;
+  const isProducer = produces(routeNamespace);
   if (!isProducer && near.settings.compatibility === "istio") {
     return refused(
       "NotAllowedByParent",
@@ -113,22 +131,32 @@ function attachToServices(
     );
   }
   const { port, sectionName } = parent;
-  const ports = port === undefined ? [] : [port];
-  const hasPort = service.ports.some(
-    (p) => (port === undefined || p.port === port) && (!sectionName || p.name === sectionName),
-  );
-  if (!hasPort && (port !== undefined || sectionName)) {
+  const portsOf = (ref: ParentReference) => portsMeant(ref, service);
+  const isLimited = port !== undefined || Boolean(sectionName);
+  const ports = isLimited ? portsOf(parent) : [];
+  if (isLimited && ports.length === 0) {
     return refused("NoMatchingParent", `port ${port ?? sectionName} is no port of the parent`);
-  }
-  if (sectionName) {
-    ports.push(...service.ports.filter((p) => p.name === sectionName).map((p) => p.port));
   }
   const targets = services.map((s) => ({
     key: `Service/${s.service.key}`,
-    ports: [...new Set(ports)],
+    ports,
     consumer: isProducer ? undefined : routeNamespace,
   }));
-  return accepted(targets, service.waypoint !== undefined);
+  const isForSameClients = (namespace: string) =>
+    isProducer ? produces(namespace) : namespace === routeNamespace;
+  const conflict = conflictOf({ route, parent, portsOf, isForSameClients }, near);
+  const hasWaypoint = service.waypoint !== undefined;
+  // The proxies choose the kind: it stays attached.
+  if (conflict !== undefined) return { targets, condition: conflict, hasWaypoint };
+  return accepted(targets, hasWaypoint);
+}
+
+/** The ports of the service that a parentRef stands for. */
+function portsMeant({ port, sectionName }: ParentReference, service: Service): readonly number[] {
+  const meant = service.ports.filter(
+    (p) => (port === undefined || p.port === port) && (!sectionName || p.name === sectionName),
+  );
+  return meant.map((p) => p.port);
 }
 
 function attachToGateway(
@@ -175,14 +203,14 @@ const NO_WAYPOINT =
 
 function report(
   parent: ParentReference,
-  { condition, hasWaypoint }: Attachment,
+  { targets, condition, hasWaypoint }: Attachment,
   route: ParsedObject<RouteObject>,
   path: FieldPath,
   shared: readonly Condition[],
   findings: Findings,
 ): void {
   const { message, status, reason } = condition;
-  if (status === "False") {
+  if (status === "False" && (targets.length === 0 || reason === "Conflicted")) {
     findings.report(reason === "NoMatchingParent" ? "WS0101" : "WS0107", message, path);
   } else if (!hasWaypoint) findings.report("WS0106", NO_WAYPOINT, path);
   findings.parent({

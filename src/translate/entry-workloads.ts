@@ -174,7 +174,9 @@ export function translateSlice(
   return (slice.value.endpoints ?? []).flatMap(({ addresses, conditions, targetRef }) => {
     if (targetRef?.kind === "Pod") return [];
     const isOfPod = (address: string) =>
-      targetRef === undefined && near.hasPodAt(addressKey(namespace, canonicalAddress(address)));
+      settings.compatibility !== "istio" &&
+      targetRef === undefined &&
+      near.hasPodAt(addressKey(namespace, canonicalAddress(address)));
     const strange = addresses.filter((address) => isAddress(address) && !isOfPod(address));
     return strange.map((address): WorkloadFacts => {
       const workload: Workload = {

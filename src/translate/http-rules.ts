@@ -22,7 +22,10 @@ export function translateHttpRule(
 ): HttpRouteRule | undefined {
   const path = ["spec", "rules", index];
   const matches = translateMatches(rule, path, context);
-  if (matches === undefined) return undefined;
+  if (matches === undefined) {
+    context.dropRule(index, "UnsupportedValue");
+    return undefined;
+  }
   return {
     ...translateRule(rule, index, path, matches, context),
     ...translateTimeouts(rule.timeouts ?? {}, [...path, "timeouts"], context),
@@ -38,7 +41,10 @@ export function translateGrpcRule(
 ): HttpRouteRule | undefined {
   const path = ["spec", "rules", index];
   const matches = translateGrpcMatches(rule, path, context);
-  if (matches === undefined) return undefined;
+  if (matches === undefined) {
+    context.dropRule(index, "UnsupportedValue");
+    return undefined;
+  }
   return {
     ...translateRule(rule, index, path, matches, context),
     requestTimeoutMs: 0,
@@ -57,6 +63,7 @@ function translateRule(
   const { object } = context;
   const place = { context, matches };
   const { filters, problem } = translateFilters(rule.filters, [...path, "filters"], place);
+  if (problem !== undefined) context.dropRule(index, problem);
   const name = rule.name ?? String(index);
   // The same in every proxy and over restarts: it is all that a client comes back with.
   const sessionName = `waystone-${keyOf(object).replace("/", "-")}-${name}`;

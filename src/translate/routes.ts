@@ -32,7 +32,7 @@ export function translateHttpRoute(
   // An API server fills in one rule for all paths where there is none.
   const given = object.value.spec.rules ?? [{}];
   const rules = given.flatMap((rule, index) => translateHttpRule(rule, index, context) ?? []);
-  return attached(context, (base) => ({ ...base, kind: "HTTPRoute", rules }));
+  return attached(context, given.length, (base) => ({ ...base, kind: "HTTPRoute", rules }));
 }
 
 export function translateGrpcRoute(
@@ -42,7 +42,7 @@ export function translateGrpcRoute(
   const context = new RouteContext(object, near, new Findings(object));
   const given = object.value.spec.rules ?? [{}];
   const rules = given.flatMap((rule, index) => translateGrpcRule(rule, index, context) ?? []);
-  return attached(context, (base) => ({ ...base, kind: "GRPCRoute", rules }));
+  return attached(context, given.length, (base) => ({ ...base, kind: "GRPCRoute", rules }));
 }
 
 export function translateConnectionRoute(
@@ -64,15 +64,20 @@ export function translateConnectionRoute(
       position: object.positionOf(path),
     };
   });
-  return attached(context, (base) => ({ ...base, kind, rules }));
+  return attached(context, rules.length, (base) => ({ ...base, kind, rules }));
 }
 
 type RouteParts = Omit<Route, "kind" | "rules">;
 
-function attached(context: RouteContext, make: (base: RouteParts) => Route): TranslatedRoute {
+/** `rules`: how many were given. */
+function attached(
+  context: RouteContext,
+  rules: number,
+  make: (base: RouteParts) => Route,
+): TranslatedRoute {
   const { object, findings, near } = context;
-  const shared = [resolvedRefsOf(context), ...partiallyInvalid(context)];
-  const targets = attachRoute(object, shared, near, findings);
+  const shared = [resolvedRefsOf(context), ...context.partiallyInvalid(rules)];
+  const targets = attachRoute(object, shared, context.rejection(rules), near, findings);
   const route = make({
     key: keyOf(object),
     source: refOf(object),
@@ -82,12 +87,6 @@ function attached(context: RouteContext, make: (base: RouteParts) => Route): Tra
   });
   const facts = targets.length > 0 ? { route, targets } : undefined;
   return { facts, status: findings.status() };
-}
-
-/** What of the route is not as it was written. */
-function partiallyInvalid({ flaws }: RouteContext): Condition[] {
-  if (flaws.length === 0) return [];
-  return [makeCondition("PartiallyInvalid", true, "UnsupportedValue", flaws.join("; "))];
 }
 
 /** The first problem speaks for all; their order is that of the backends. */

@@ -10,6 +10,7 @@ import type { MeshSettings } from "../model/settings.ts";
 import type { Locality } from "../model/workload.ts";
 import type { L4Facts } from "./l4-policies.ts";
 import type { Labels } from "./object-names.ts";
+import type { ConflictSurroundings } from "./route-conflicts.ts";
 import type { ServiceFacts } from "./services.ts";
 import type { WaypointFacts } from "./waypoints.ts";
 
@@ -26,7 +27,7 @@ export interface GatewayClassFacts {
   readonly waypointFor: string | undefined;
 }
 
-export interface Surroundings {
+export interface Surroundings extends ConflictSurroundings {
   readonly settings: MeshSettings;
   namespace(name: string): NamespaceFacts;
   gatewayClass(name: string): GatewayClassFacts | undefined;

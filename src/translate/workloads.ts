@@ -140,7 +140,8 @@ function podServices(
     const name = labelsOf(slice)[LABEL.serviceName] ?? "";
     return near.service(serviceKey(namespace, name, near.settings.clusterDomain));
   };
-  for (const address of ownAddressesOf(pod)) {
+  const isIstio = near.settings.compatibility === "istio";
+  for (const address of isIstio ? [] : ownAddressesOf(pod)) {
     // Whoever wrote the slice by hand meant this Pod, and what stands before it still does.
     for (const slice of near.slicesOfPod(addressKey(namespace, address))) {
       const facts = serviceOf(slice);
@@ -152,7 +153,6 @@ function podServices(
     const facts = serviceOf(slice);
     if (facts === undefined) continue;
     // Istio asks the slice for its Pods alone, and the Service for the ports.
-    const isIstio = near.settings.compatibility === "istio";
     const ports = isIstio ? podPorts(pod, facts) : slicePorts(slice, facts);
     memberships.set(facts.service.key, { facts, ports });
   }

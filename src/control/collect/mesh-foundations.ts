@@ -3,6 +3,7 @@
  */
 import type { EndpointSlice, Pod, Service } from "../../api/core.ts";
 import type { Gateway, GatewayClass } from "../../api/gateway.ts";
+import type { RouteObject } from "../../api/http-route.ts";
 import { KINDS, type KindName } from "../../api/kinds.ts";
 import type { KubeObject, ParsedObject } from "../../api/object.ts";
 import type { ReferenceGrant } from "../../api/reference-grant.ts";
@@ -13,8 +14,9 @@ import { canonicalAddress } from "../../translate/cidr.ts";
 import { LABEL } from "../../translate/labels.ts";
 import { annotationsOf, labelsOf, nameOf, namespaceOf } from "../../translate/object-names.ts";
 import { addressKey, ownAddressesOf } from "../../translate/pods.ts";
+import { type OverridingKind, parentKey } from "../../translate/route-conflicts.ts";
 import type { GatewayClassFacts, NamespaceFacts } from "../../translate/surroundings.ts";
-import type { Collection, SourceCollection } from "./collection.ts";
+import type { Collection, CollectionIndex, SourceCollection } from "./collection.ts";
 import type { Graph } from "./graph.ts";
 import { type MeshReads, ONLY } from "./mesh-reads.ts";
 
@@ -67,6 +69,11 @@ export function layFoundations(
       ownAddressesOf(pod).map((address) => addressKey(namespaceOf(pod), address)),
     ),
     slicesByPod: graph.index("slicesByPod", sources.of("EndpointSlice"), podsOfSlice),
+    routesByParent: {
+      GRPCRoute: routesByParent(graph, sources, "GRPCRoute"),
+      HTTPRoute: routesByParent(graph, sources, "HTTPRoute"),
+      TLSRoute: routesByParent(graph, sources, "TLSRoute"),
+    },
     grantsByNamespace: graph.index(
       "grantsByNamespace",
       sources.of<ReferenceGrant>("ReferenceGrant"),
@@ -76,6 +83,16 @@ export function layFoundations(
       (entry.value.spec?.hosts ?? []).map((host) => `${namespaceOf(entry)}/${host}`),
     ),
   };
+}
+
+function routesByParent(
+  graph: Graph,
+  sources: Sources,
+  kind: OverridingKind,
+): CollectionIndex<ParsedObject<RouteObject>> {
+  return graph.index(`${kind}sByParent`, sources.of<RouteObject>(kind), (route) =>
+    (route.value.spec.parentRefs ?? []).map((parent) => parentKey(parent, namespaceOf(route))),
+  );
 }
 
 function namespaceFacts(object: ParsedObject): NamespaceFacts {

@@ -4,12 +4,14 @@
  */
 import type { EndpointSlice, Pod, Service } from "../../api/core.ts";
 import type { Gateway } from "../../api/gateway.ts";
+import type { RouteObject } from "../../api/http-route.ts";
 import type { ParsedObject } from "../../api/object.ts";
 import type { ReferenceGrant } from "../../api/reference-grant.ts";
 import type { ServiceEntry } from "../../api/service-entry.ts";
 import type { MeshSettings } from "../../model/settings.ts";
 import type { Locality } from "../../model/workload.ts";
 import type { L4Facts } from "../../translate/l4-policies.ts";
+import type { OverridingKind } from "../../translate/route-conflicts.ts";
 import type { ServiceFacts } from "../../translate/services.ts";
 import type { GatewayClassFacts, NamespaceFacts } from "../../translate/surroundings.ts";
 import type { WaypointFacts } from "../../translate/waypoints.ts";
@@ -29,6 +31,9 @@ export interface MeshReads {
   readonly servicesByAddress: CollectionIndex<ParsedObject<Service>>;
   readonly podsByAddress: CollectionIndex<ParsedObject<Pod>>;
   readonly slicesByPod: CollectionIndex<ParsedObject<EndpointSlice>>;
+  readonly routesByParent: Readonly<
+    Record<OverridingKind, CollectionIndex<ParsedObject<RouteObject>>>
+  >;
   readonly grantsByNamespace: CollectionIndex<ParsedObject<ReferenceGrant>>;
   readonly entriesByHost: CollectionIndex<ParsedObject<ServiceEntry>>;
   waypoints?: Collection<WaypointFacts>;

@@ -3,6 +3,7 @@
  * everything that is read is tracked.
  */
 import type { EndpointSlice, Pod } from "../../api/core.ts";
+import type { RouteObject } from "../../api/http-route.ts";
 import type { ParsedObject } from "../../api/object.ts";
 import type { ReferenceGrant } from "../../api/reference-grant.ts";
 import { must } from "../../kit/assert.ts";
@@ -19,6 +20,7 @@ import {
   type Labels,
   nameOf,
 } from "../../translate/object-names.ts";
+import type { OverridingKind } from "../../translate/route-conflicts.ts";
 import type { ServiceFacts } from "../../translate/services.ts";
 import type {
   GatewayClassFacts,
@@ -118,6 +120,10 @@ export class TrackedSurroundings implements Surroundings {
 
   slicesOfPod(key: string): readonly ParsedObject<EndpointSlice>[] {
     return this.#context.lookup(this.#reads.slicesByPod, key);
+  }
+
+  routesOfParent(kind: OverridingKind, key: string): readonly ParsedObject<RouteObject>[] {
+    return this.#context.lookup(this.#reads.routesByParent[kind], key);
   }
 
   hasPodAt(key: string): boolean {

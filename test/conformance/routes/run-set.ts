@@ -84,7 +84,7 @@ export function testSet(set: RouteSet, options: SetOptions = {}): void {
             const name = single.name ?? `case ${index} from ${single.from.app}`;
             const wrong = await runCase(mesh, single, kind, (once) =>
               unsteady.add(`${one.name}: ${name} (${kind}): ${once.join("; ")}`),
-            );
+            ).catch((caught: unknown) => [String(caught)]);
             if (wrong.length === 0) continue;
             isRight = false;
             problems.push(`${name} (${kind}): ${wrong.join("; ")}`);
