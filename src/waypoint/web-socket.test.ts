@@ -321,6 +321,18 @@ test("200 of an HTTP/1.1 backend is no upgrade, and must not look like one", asy
   expect((await client.answer).status).toBe(502);
 });
 
+test("426 that names the protocol is an answer with its body", async () => {
+  const waypoint = new FakeWaypoint(withProtocol("HTTP11"));
+  waypoint.backends.onConnection = (peer) => {
+    const lines = "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 3\r\n";
+    setTimeout(() => peer.send(`HTTP/1.1 426 Upgrade Required\r\n${lines}\r\nold`), 10);
+  };
+  const client = await openHttp2(waypoint);
+  const { status, headers } = await client.answer;
+  expect([status, headers["content-length"], headers.upgrade]).toEqual([426, "3", undefined]);
+  await expect.poll(client.received).toBe("old");
+});
+
 test("an HTTP/2 backend without the setting is not asked: 502", async () => {
   for (const from of ["HTTP11", "HTTP2"] as const) {
     const waypoint = new FakeWaypoint(withProtocol("HTTP2"));
