@@ -1,7 +1,7 @@
 /**
  * TLS ClientHellos. Oracle: what was decided of a beginning holds for the whole, and byte by byte
- * the same comes out; what is undecided is shorter than the longest hello there may be; a name found
- * is one.
+ * the same comes out; what is undecided is shorter than the longest hello there may be; a name
+ * that is found is one.
  */
 import { CLIENT_HELLO_BYTES_MAX, ClientHelloReader } from "../../../src/net/client-hello.ts";
 import { check, checkSame, type Target } from "../target.ts";
