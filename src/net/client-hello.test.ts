@@ -1,7 +1,11 @@
 import { Duplex } from "node:stream";
 import { connect } from "node:tls";
 import { expect, test } from "vitest";
-import { readClientHello } from "./client-hello.ts";
+import { ClientHelloReader } from "./client-hello.ts";
+
+function readClientHello(bytes: Buffer) {
+  return new ClientHelloReader().read(bytes);
+}
 
 /** What Node's client says first. */
 async function helloOf(servername: string | undefined): Promise<Buffer> {
@@ -58,9 +62,12 @@ test("a real client's server name, however its hello is cut", async () => {
   for (const recordBytes of [1, 3, 100]) {
     const bytes = recorded(hello, recordBytes);
     expect(readClientHello(bytes)).toEqual(expected);
+    const reader = new ClientHelloReader();
     for (let end = 0; end < bytes.length; end += 7) {
       expect(readClientHello(bytes.subarray(0, end))).toBeUndefined();
+      expect(reader.read(bytes.subarray(0, end))).toBeUndefined();
     }
+    expect(reader.read(bytes)).toEqual(expected);
   }
   const more = Buffer.concat([hello, Buffer.from("what comes behind it")]);
   expect(readClientHello(more)).toEqual(expected);
@@ -97,4 +104,16 @@ test.each([
   ["an extension longer than the list", helloWith([[0, Buffer.from([0, 200, 0])]])],
 ])("%s is malformed", (_, bytes) => {
   expect(readClientHello(bytes)).toEqual({ kind: "malformed" });
+});
+
+test("a hello in pieces of a byte costs its length, not its square", () => {
+  const message = Buffer.alloc(20_000);
+  message.writeUInt32BE(0x01_00_ff_00);
+  const bytes = recorded(Buffer.concat([Buffer.alloc(5), message]), 1);
+  const reader = new ClientHelloReader();
+  const startMs = performance.now();
+  for (let end = 1; end <= bytes.length; end++) {
+    if (reader.read(bytes.subarray(0, end)) !== undefined) expect(end).toBe(-1);
+  }
+  expect(performance.now() - startMs).toBeLessThan(5_000);
 });

@@ -24,39 +24,54 @@ const RECORD_BYTES_MAX = 16_384;
 const RECORD_HEAD_BYTES = 5;
 const MESSAGE_HEAD_BYTES = 4;
 
-/** `undefined`: more bytes are needed. */
-export function readClientHello(bytes: Buffer): ClientHello | undefined {
-  const message = joinRecords(bytes);
-  if (message === undefined || "kind" in message) return message;
-  return parseHello(new Reader(message, MESSAGE_HEAD_BYTES));
-}
+/** One client's hello. What it has gone through it does not look at again. */
+export class ClientHelloReader {
+  /** Where the handshake's bytes stand that are whole records: start, end, start, end … */
+  readonly #parts: number[] = [];
+  #partsBytes = 0;
+  /** Of the handshake message, with its head; 0: not known yet. */
+  #needed = 0;
+  /** The record to be read next. */
+  #at = 0;
 
-/** The first handshake message, out of its records. */
-function joinRecords(bytes: Buffer): Buffer | ClientHello | undefined {
-  const parts: Buffer[] = [];
-  let held = 0;
-  let needed = MESSAGE_HEAD_BYTES;
-  let at = 0;
-  while (held < needed) {
-    if (bytes.length > at && bytes[at] !== HANDSHAKE) return MALFORMED;
-    if (bytes.length > at + 1 && bytes[at + 1] !== 3) return MALFORMED;
-    if (bytes.length < at + RECORD_HEAD_BYTES) return undefined;
-    const length = bytes.readUInt16BE(at + 3);
-    if (length === 0 || length > RECORD_BYTES_MAX) return MALFORMED;
-    const start = at + RECORD_HEAD_BYTES;
-    const part = bytes.subarray(start, start + length);
-    parts.push(part);
-    held += part.length;
-    if (held >= MESSAGE_HEAD_BYTES && needed === MESSAGE_HEAD_BYTES) {
-      const head = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
-      if (head[0] !== CLIENT_HELLO) return MALFORMED;
-      needed = MESSAGE_HEAD_BYTES + head.readUIntBE(1, 3);
-      if (needed > CLIENT_HELLO_BYTES_MAX) return MALFORMED;
+  /** `bytes`: all that have come, from the first on. `undefined`: more are needed. */
+  read(bytes: Buffer): ClientHello | undefined {
+    for (;;) {
+      const at = this.#at;
+      if (bytes.length > at && bytes[at] !== HANDSHAKE) return MALFORMED;
+      if (bytes.length > at + 1 && bytes[at + 1] !== 3) return MALFORMED;
+      if (bytes.length < at + RECORD_HEAD_BYTES) return undefined;
+      const length = bytes.readUInt16BE(at + 3);
+      if (length === 0 || length > RECORD_BYTES_MAX) return MALFORMED;
+      const start = at + RECORD_HEAD_BYTES;
+      const end = Math.min(start + length, bytes.length);
+      const held = this.#partsBytes + end - start;
+      if (this.#needed === 0 && held >= MESSAGE_HEAD_BYTES) {
+        const head = this.#join(bytes, start, end);
+        if (head[0] !== CLIENT_HELLO) return MALFORMED;
+        this.#needed = MESSAGE_HEAD_BYTES + head.readUIntBE(1, 3);
+        if (this.#needed > CLIENT_HELLO_BYTES_MAX) return MALFORMED;
+      }
+      if (this.#needed > 0 && held >= this.#needed) {
+        const message = this.#join(bytes, start, end).subarray(0, this.#needed);
+        return parseHello(new Reader(message, MESSAGE_HEAD_BYTES));
+      }
+      if (end < start + length) return undefined;
+      this.#parts.push(start, end);
+      this.#partsBytes = held;
+      this.#at = end;
     }
-    if (held < needed && part.length < length) return undefined;
-    at = start + length;
   }
-  return Buffer.concat(parts).subarray(0, needed);
+
+  /** The whole records' bytes, and these behind them. */
+  #join(bytes: Buffer, start: number, end: number): Buffer {
+    const parts: Buffer[] = [];
+    for (let i = 0; i < this.#parts.length; i += 2) {
+      parts.push(bytes.subarray(this.#parts[i], this.#parts[i + 1]));
+    }
+    parts.push(bytes.subarray(start, end));
+    return Buffer.concat(parts);
+  }
 }
 
 /** Reads numbers and pieces; past the end it is broken, once and for all. */

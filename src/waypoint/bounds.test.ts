@@ -212,20 +212,20 @@ test("an answer that an HTTP/2 client does not read is not kept for ever", async
 });
 
 test("a client that has ended is waited for while its answer moves", async () => {
-  const { client } = start({ endedClientTimeoutMs: 60 });
+  const { client } = start({ endedClientTimeoutMs: 300 });
   client.send(GET);
   await settle();
   const backend = waypoint.backends.last;
   client.stream.end();
   backend.send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n");
   for (const piece of "12345") {
-    await settle(25);
+    await new Promise((resolve) => setTimeout(resolve, 100));
     backend.send(piece);
   }
   await settle();
   expect(client.text.endsWith("12345")).toBe(true);
   expect(backend.isClosed).toBe(false);
-  await expect.poll(() => backend.isClosed).toBe(true);
+  await until(() => backend.isClosed);
   await settle();
   expect(client.isClosed).toBe(true);
   expect((await waypoint.accessLines())[0]).toContain("200 DC downstream_remote_disconnect");

@@ -44,11 +44,12 @@ export function requestList(head: MessageHead, edits: HeadEdits): string[] {
   return list;
 }
 
-/** A response as it goes to an HTTP/2 client. `status` is 200 where an upgrade has been made. */
-export function responseList(head: MessageHead, edits: HeadEdits, status = head.status): string[] {
+/** A response as it goes to an HTTP/2 client. `isUpgraded`: its CONNECT is accepted. */
+export function responseList(head: MessageHead, edits: HeadEdits, isUpgraded = false): string[] {
+  const status = isUpgraded ? 200 : head.status;
   const list = [":status", String(status)];
   // RFC 9110 §8.6: 1xx and 204 never say a length.
-  const saysLength = status >= 200 && status !== 204 && head.upgrade === "";
+  const saysLength = status >= 200 && status !== 204 && !isUpgraded;
   if (head instanceof ListHead) {
     if (!saysLength) edits.remove(H.contentLength);
     keepFields(head, edits, list);

@@ -67,6 +67,23 @@ test("h1 to h2", async () => {
   await expect.poll(() => client.text).toMatch(/^HTTP\/1\.1 404 .*content-length: 0\r\n/s);
 });
 
+test("h1 to h2: what follows the chunks follows the body, but for what belongs in a head", async () => {
+  const waypoint = new FakeWaypoint(withProtocol("HTTP2"));
+  const seen: string[][] = [];
+  serveHttp2(waypoint).on("stream", (stream) => {
+    stream.on("trailers", (trailers) => seen.push(Object.entries(trailers).flat().map(String)));
+    stream.on("end", () => stream.respond({ ":status": 200 }, { endStream: true }));
+    stream.resume();
+  });
+  const { client } = waypoint.open();
+  client.send(
+    "POST /a HTTP/1.1\r\nhost: reviews\r\ntransfer-encoding: chunked\r\n\r\n" +
+      "5\r\nhello\r\n0\r\nX-Late: 1\r\nauthorization: no\r\ncontent-length: 5\r\n\r\n",
+  );
+  await expect.poll(() => client.text).toMatch(/^HTTP\/1\.1 200 /);
+  expect(seen).toEqual([["x-late", "1"]]);
+});
+
 test("a denied gRPC request: trailers-only with PERMISSION_DENIED", async () => {
   const waypoint = new FakeWaypoint(denyingAll(meshWith(1)));
   const grpc = { ":method": "POST", ":path": "/a.B/C", "content-type": "application/grpc" };

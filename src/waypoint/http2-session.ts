@@ -219,7 +219,7 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
 
   writeUpgrade(head: MessageHead, edits: HeadEdits): void {
     this.#isRelayed = true;
-    this.stream.respond(responseList(head, edits, 200), false);
+    this.stream.respond(responseList(head, edits, true), false);
     const early = this.#early?.take();
     this.#early = undefined;
     if (early !== undefined && early.length > 0) this.#exchange.relay.up(early, 0, early.length);

@@ -8,6 +8,7 @@ import {
   REVIEWS_HOST,
 } from "../../test/support/waypoint-session.ts";
 import type { ConnectionRoute } from "../model/route.ts";
+import type { AccessLog, AccessRecord } from "../telemetry/access-log.ts";
 import { TcpSession } from "./tcp-session.ts";
 
 let waypoint = new FakeWaypoint();
@@ -169,4 +170,40 @@ test("TLS goes where its server name does", async () => {
     expect(unknown.answers).toEqual([503]);
     expect(waypoint.metrics()).toContain('response_flags="NR"');
   }
+});
+
+test("the line of a connection says its server name, route, cluster and endpoint", async () => {
+  const snapshot = routed("TLSRoute", {
+    hostnames: ["shop.example.com"],
+    rules: [{ name: "0", index: 0, backends: [{ ...BACKEND, port: 9000 }], position: undefined }],
+  });
+  waypoint = new FakeWaypoint(snapshot);
+  const lines: Partial<AccessRecord>[] = [];
+  const accessLog = { isOn: true, write: (line: AccessRecord) => lines.push(line) };
+  const context = { ...waypoint.context, accessLog: accessLog as unknown as AccessLog };
+  const answer = { accept() {}, refuse() {} };
+  for (const serverName of ["shop.example.com", "elsewhere.org"]) {
+    const [stream, remote] = MemoryStream.pair();
+    const client = new MemoryPeer(remote);
+    const target = waypoint.target(9000);
+    new TcpSession(stream, waypoint.connection, context, target, answer).start(
+      Buffer.alloc(0),
+      serverName,
+    );
+    client.send("hello");
+    await settle();
+    client.stream.reset("cancel");
+    await settle();
+  }
+  expect(lines).toMatchObject([
+    {
+      requestedServerName: "shop.example.com",
+      routeName: "default.r.0",
+      upstreamCluster: `inbound-vip|9000|tcp|${REVIEWS_HOST}`,
+      upstreamHost: "127.70.1.1:9000",
+      responseFlags: "-",
+      bytesReceived: 5,
+    },
+    { requestedServerName: "elsewhere.org", routeName: "", upstreamHost: "", responseFlags: "NR" },
+  ]);
 });

@@ -79,6 +79,12 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
   /** `early`: bytes that were read to find out the protocol, or the server name. */
   start(early?: Buffer, serverName?: string): void {
     this.#serverName = serverName;
+    // The first bytes may have been waited for long.
+    this.#target.refresh(this.#context.snapshots.current);
+    if (!this.#target.isServed) {
+      this.#fail("NR", 404);
+      return;
+    }
     const verdict = this.#target.decider.authorizeTcp(this);
     if (!verdict.isAllowed) {
       this.#details = denialDetails(verdict.policy, verdict.rule);

@@ -14,7 +14,7 @@ import type { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
 import { LogLimit } from "../kit/log-limit.ts";
 import type { SnapshotSource } from "../model/snapshot.ts";
-import { type ClientHello, readClientHello } from "../net/client-hello.ts";
+import { type ClientHello, ClientHelloReader } from "../net/client-hello.ts";
 import { parseAuthority } from "../net/hbone/authority.ts";
 import { TunnelPool } from "../net/hbone/tunnel-pool.ts";
 import {
@@ -285,8 +285,9 @@ export class Waypoint implements TunnelHandler {
 
   /** A client says its server name once its tunnel is accepted. */
   #readServerName(stream: Http2Stream, connection: TunnelConnection, target: Target): void {
+    const reader = new ClientHelloReader();
     new FirstBytes<ClientHello>(stream, this.#context.sessions, {
-      look: readClientHello,
+      look: (bytes) => reader.read(bytes),
       otherwise: { kind: "malformed" },
       timeoutMs: this.#context.limits.clientHelloTimeoutMs,
       isCutAtTimeout: false,

@@ -6,6 +6,9 @@ import { settle } from "../../test/support/memory-stream.ts";
 import { denyingAll, FakeWaypoint, withRule } from "../../test/support/waypoint-session.ts";
 import { acceptFor } from "./web-socket.ts";
 
+/** Machines are busy. */
+const poll = <T>(look: () => T) => expect.poll(look, { timeout: 10_000 });
+
 afterEach(endClients);
 
 type Protocol = "HTTP11" | "HTTP2";
@@ -72,8 +75,7 @@ function openHttp1(waypoint: FakeWaypoint, request = UPGRADE): Client {
   const { client } = waypoint.open();
   client.send(request);
   const headEnd = () => client.text.indexOf("\r\n\r\n");
-  const answer = expect
-    .poll(headEnd)
+  const answer = poll(headEnd)
     .toBeGreaterThan(0)
     .then(() => {
       const [first, ...lines] = client.text.slice(0, headEnd()).split("\r\n");
@@ -215,11 +217,11 @@ describe.each(PAIRINGS)("from %s to %s", (from, to) => {
       expect(opening!.head).not.toMatch(/content-length|transfer-encoding/);
     }
     client.send("hello");
-    await expect.poll(client.received).toBe("[hello]");
+    await poll(client.received).toBe("[hello]");
     client.end();
-    await expect.poll(() => backend.isEnded).toBe(true);
+    await poll(() => backend.isEnded).toBe(true);
     backend.end();
-    await expect.poll(client.isEnded).toBe(true);
+    await poll(client.isEnded).toBe(true);
     await settle();
     expect(client.isCut() || backend.isCut).toBe(false);
     const [line] = await waypoint.accessLines();
@@ -232,10 +234,10 @@ describe.each(PAIRINGS)("from %s to %s", (from, to) => {
     const { waypoint, backend, client } = await start(from, to);
     await client.answer;
     client.send(Buffer.alloc(1 << 20, "x"));
-    await expect.poll(() => backend.received.length).toBe(1 << 20);
-    await expect.poll(() => client.received().replaceAll(/[[\]]/g, "").length).toBe(1 << 20);
+    await poll(() => backend.received.length).toBe(1 << 20);
+    await poll(() => client.received().replaceAll(/[[\]]/g, "").length).toBe(1 << 20);
     client.cut();
-    await expect.poll(() => backend.isCut).toBe(true);
+    await poll(() => backend.isCut).toBe(true);
     await settle();
     expect(waypoint.active).toBe(0);
   });
@@ -244,7 +246,7 @@ describe.each(PAIRINGS)("from %s to %s", (from, to) => {
     const { waypoint, backend, client } = await start(from, to);
     await client.answer;
     backend.cut();
-    await expect.poll(client.isCut).toBe(true);
+    await poll(client.isCut).toBe(true);
     await settle();
     const details = to === "HTTP2" ? "UR .*{remote_reset}" : "UC .*{connection_termination}";
     expect((await waypoint.accessLines())[0]).toMatch(new RegExp(`101 ${details}`));
@@ -257,7 +259,7 @@ describe.each(PAIRINGS)("from %s to %s", (from, to) => {
     backend.answer = { status: 403 };
     const client = await openAt(waypoint, from);
     expect((await client.answer).status).toBe(403);
-    await expect.poll(client.received).toContain("declined");
+    await poll(client.received).toContain("declined");
     await settle();
     expect(waypoint.active).toBe(0);
     expect((await waypoint.accessLines())[0]).toMatch("403 - via_upstream");
@@ -288,10 +290,10 @@ test("what an HTTP/2 client says before its answer reaches the backend behind it
   client.send("early");
   client.end();
   await client.answer;
-  await expect.poll(() => backend.received).toBe("early");
-  await expect.poll(() => backend.isEnded).toBe(true);
+  await poll(() => backend.received).toBe("early");
+  await poll(() => backend.isEnded).toBe(true);
   backend.end();
-  await expect.poll(client.isEnded).toBe(true);
+  await poll(client.isEnded).toBe(true);
 });
 
 test("an HTTP/1.1 backend that proves no key has not understood", async () => {
@@ -319,6 +321,18 @@ test("200 of an HTTP/1.1 backend is no upgrade, and must not look like one", asy
   backend.answer = { status: 200 };
   const client = await openHttp2(waypoint);
   expect((await client.answer).status).toBe(502);
+});
+
+test("426 that names the protocol is an answer with its body", async () => {
+  const waypoint = new FakeWaypoint(withProtocol("HTTP11"));
+  waypoint.backends.onConnection = (peer) => {
+    const lines = "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 3\r\n";
+    setTimeout(() => peer.send(`HTTP/1.1 426 Upgrade Required\r\n${lines}\r\nold`), 10);
+  };
+  const client = await openHttp2(waypoint);
+  const { status, headers } = await client.answer;
+  expect([status, headers["content-length"], headers.upgrade]).toEqual([426, "3", undefined]);
+  await poll(client.received).toBe("old");
 });
 
 test("an HTTP/2 backend without the setting is not asked: 502", async () => {

@@ -350,6 +350,52 @@ describe("long answers", () => {
     expect(response.writableFinished).toBe(false);
   });
 
+  /** Resolves when the backend of the next request sees it go; the answer has begun by then. */
+  function nextIsCut(port: number): Promise<void> {
+    return new Promise((resolve) => {
+      onStream = (response) => {
+        response.write("first");
+        response.on("close", resolve);
+      };
+      h2c.removeAllListeners("stream");
+      h2c.on("stream", (stream) => {
+        stream.on("error", () => {});
+        stream.respond({ ":status": 200 });
+        stream.write("first");
+        stream.on("close", () => {
+          expect([port, stream.rstCode]).toEqual([H2C, http2.constants.NGHTTP2_CANCEL]);
+          resolve();
+        });
+      });
+    });
+  }
+
+  test.each([
+    ["HTTP/1.1", "HTTP/1.1", HTTP],
+    ["HTTP/1.1", "HTTP/2", H2C],
+    ["HTTP/2", "HTTP/1.1", HTTP],
+    ["HTTP/2", "HTTP/2", H2C],
+  ])("a client that breaks off, %s to %s", async (from, _to, port) => {
+    const isCut = nextIsCut(port);
+    const socket = await dial("real", port);
+    socket.on("error", () => {});
+    if (from === "HTTP/2") {
+      const session = http2.connect("http://real", { createConnection: () => socket });
+      session.on("error", () => {});
+      const stream = session.request({ ":path": "/", ":authority": "real" });
+      stream.on("error", () => {});
+      await once(stream, "data");
+      stream.close(http2.constants.NGHTTP2_CANCEL);
+      await isCut;
+      session.destroy();
+    } else {
+      socket.write("GET / HTTP/1.1\r\nhost: real\r\n\r\n");
+      await once(socket, "data");
+      socket.resetAndDestroy();
+      await isCut;
+    }
+  });
+
   test("a backend that breaks off breaks the client's answer off", async () => {
     onStream = (response) => {
       response.write("half");

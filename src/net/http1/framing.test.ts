@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { Http1Head, parseRequestHead, parseResponseHead } from "./head.ts";
 
-function request(lines: string, version = "1.1") {
-  const bytes = Buffer.from(`POST / HTTP/${version}\r\nHost: a\r\n${lines}\r\n`, "latin1");
+function request(lines: string, version = "1.1", method = "POST") {
+  const bytes = Buffer.from(`${method} / HTTP/${version}\r\nHost: a\r\n${lines}\r\n`, "latin1");
   const head = new Http1Head();
   const problem = parseRequestHead(head, bytes, 0, bytes.length);
   return problem ? problem.status : head;
@@ -78,15 +78,17 @@ test.each([
   expect(request(lines, version)).toMatchObject({ isPersistent });
 });
 
-test("only WebSocket, asked for in Connection, in HTTP/1.1 and without a body, is an upgrade", () => {
+test("only WebSocket, by GET, asked for in Connection, in HTTP/1.1, without a body, is an upgrade", () => {
   const ask = "Connection: upgrade\r\nUpgrade: WebSocket\r\n";
-  expect(request(ask)).toMatchObject({ upgrade: "WebSocket" });
-  expect(request("Upgrade: websocket\r\n")).toMatchObject({ upgrade: "" });
-  expect(request("Connection: upgrade\r\n")).toMatchObject({ upgrade: "" });
-  expect(request(ask.replace("WebSocket", "h2c"))).toMatchObject({ upgrade: "" });
-  expect(request(ask.replace("WebSocket", "websocket, h2c"))).toMatchObject({ upgrade: "" });
-  expect(request(ask, "1.0")).toMatchObject({ upgrade: "" });
-  expect(request(`${ask}Content-Length: 1\r\n`)).toMatchObject({ upgrade: "" });
+  const get = (lines: string, version = "1.1") => request(lines, version, "GET");
+  expect(get(ask)).toMatchObject({ upgrade: "WebSocket" });
+  expect(get("Upgrade: websocket\r\n")).toMatchObject({ upgrade: "" });
+  expect(get("Connection: upgrade\r\n")).toMatchObject({ upgrade: "" });
+  expect(get(ask.replace("WebSocket", "h2c"))).toMatchObject({ upgrade: "" });
+  expect(get(ask.replace("WebSocket", "websocket, h2c"))).toMatchObject({ upgrade: "" });
+  expect(get(ask, "1.0")).toMatchObject({ upgrade: "" });
+  expect(get(`${ask}Content-Length: 1\r\n`)).toMatchObject({ upgrade: "" });
+  expect(request(ask)).toMatchObject({ upgrade: "" });
 });
 
 test("expectsContinue is that of this head, not of the one before", () => {

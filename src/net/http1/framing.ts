@@ -143,8 +143,9 @@ export function readRequestFraming(head: Http1Head): HeadProblem | undefined {
   if (problem !== undefined) return problem;
   head.contentLength = Math.max(0, lines.contentLength);
   head.framing = lines.isChunked ? "chunked" : lines.contentLength > 0 ? "length" : "none";
-  // With a body in between, where the other protocol begins is a matter of opinion.
-  if (head.framing !== "none") head.upgrade = "";
+  // With a body in between, where the other protocol begins is a matter of opinion. And only GET
+  // opens a WebSocket (RFC 6455 §4.1).
+  if (head.framing !== "none" || head.method !== "GET") head.upgrade = "";
   return undefined;
 }
 

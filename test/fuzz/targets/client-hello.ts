@@ -1,19 +1,26 @@
 /**
- * TLS ClientHellos. Oracle: what was decided of a beginning holds for the whole; what is undecided
- * is shorter than the longest hello there may be; a name found stands in the bytes.
+ * TLS ClientHellos. Oracle: what was decided of a beginning holds for the whole, and byte by byte
+ * the same comes out; what is undecided is shorter than the longest hello there may be; a name
+ * that is found is one.
  */
-import { CLIENT_HELLO_BYTES_MAX, readClientHello } from "../../../src/net/client-hello.ts";
+import { CLIENT_HELLO_BYTES_MAX, ClientHelloReader } from "../../../src/net/client-hello.ts";
 import { check, checkSame, type Target } from "../target.ts";
 
 /** With the records' heads, of at least one byte each. */
 const RECORDS_BYTES_MAX = CLIENT_HELLO_BYTES_MAX * 6;
 
 function run(input: Buffer): string {
-  const whole = readClientHello(input);
+  const whole = new ClientHelloReader().read(input);
   for (const end of [1, 5, 6, input.length >> 1, input.length - 1]) {
-    const beginning = readClientHello(input.subarray(0, Math.max(0, end)));
+    const beginning = new ClientHelloReader().read(input.subarray(0, Math.max(0, end)));
     if (beginning !== undefined) checkSame(whole, beginning, `decided after ${end} bytes`);
   }
+  const patient = new ClientHelloReader();
+  let decided = patient.read(input.subarray(0, 0));
+  for (let end = 1; end <= input.length && decided === undefined; end++) {
+    decided = patient.read(input.subarray(0, end));
+  }
+  checkSame(decided, whole, "byte by byte, something else");
   if (whole === undefined) {
     check(input.length < RECORDS_BYTES_MAX, "undecided without end");
     return "more";

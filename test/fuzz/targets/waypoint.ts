@@ -156,7 +156,10 @@ async function runLists(input: Buffer): Promise<string> {
   for (const backend of waypoint.backends.connections) {
     requests += countRequests(backend.text);
     const method = /^[^ ]*/.exec(backend.text)![0];
-    check(backend.text === "" || methods.includes(method), "another method than was sent");
+    const isUpgrade = /^upgrade: websocket\r$/im.test(backend.text);
+    const sent = isUpgrade ? "CONNECT" : method;
+    check(backend.text === "" || methods.includes(sent), "another method than was sent");
+    check(!isUpgrade || backend.text.endsWith("\r\n\r\n"), "bytes before the upgrade");
     const hosts = backend.text.split("\r\n\r\n")[0]!.match(/^host:/gim)?.length ?? 0;
     check(backend.text === "" || hosts === 1, "not one host");
     backend.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
@@ -210,6 +213,7 @@ export const http2Lists: Target = {
       ":",
       "\t",
     ],
+    ...[":method=CONNECT\n:protocol=websocket\n", ":protocol=websocket\n"],
     ...["te=trailers\n", "connection=close\n", ":path=*\n", ":authority=\n", "%", "#", "@", ","],
     ...["\x01", "\x1f", "\x7f", "\x80", "\xe9"],
     encodeStatelessBlock([":status", "200"]),
@@ -225,6 +229,7 @@ export const http2Lists: Target = {
     `${HEAD}\nhost=reviews\nx-forwarded-for=1.2.3.4`,
     `${HEAD.replace("GET", "OPTIONS").replace("/a", "*")}`,
     `${HEAD.replace("GET", "POST")}\ntransfer-encoding=chunked\n>0\n\n${HEAD}`,
+    `${HEAD.replace("GET", "CONNECT\n:protocol=websocket")}\nsec-websocket-version=13\n>early`,
   ],
   run: runLists,
 };
