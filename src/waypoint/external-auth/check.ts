@@ -12,13 +12,7 @@ import type { MessageHead } from "../message-head.ts";
 import { copyHead, speaksHttp2 } from "../request-heads.ts";
 import { SubRequest, type SubRequestListener } from "../sub-request.ts";
 import type { Trailers } from "../upstream.ts";
-import {
-  type AllowedChanges,
-  ANSWER_BYTES_MAX,
-  type AuthorizerAnswer,
-  FAILED,
-  UNAUTHORIZED,
-} from "./answer.ts";
+import { ANSWER_BYTES_MAX, type AuthorizerAnswer, FAILED, UNAUTHORIZED } from "./answer.ts";
 import { type AskedRequest, askedRequest } from "./asked-request.ts";
 import { grpcAnswer, grpcHead, grpcQuestion } from "./grpc-authorizer.ts";
 import { type HttpAnswerHead, httpAnswer, httpQuestion, readHead } from "./http-authorizer.ts";
