@@ -6,8 +6,8 @@
  */
 import type net from "node:net";
 
-const REQUEST = "GET /load HTTP/1.1\r\nhost: echo\r\n\r\n";
-const LAST_REQUEST = "GET /load HTTP/1.1\r\nhost: echo\r\nconnection: close\r\n\r\n";
+const REQUEST = "GET /load HTTP/1.1\r\nhost: echo\r\n";
+const LAST_REQUEST = `${REQUEST}connection: close\r\n`;
 const TICK_MS = 5;
 const ANSWER_TIMEOUT_MS = 10_000;
 
@@ -18,6 +18,8 @@ export interface PacedLoadOptions {
   readonly kept: number;
   /** Every so many requests, one has a connection of its own. */
   readonly freshEvery: number;
+  /** A line of each request's head. */
+  readonly header?: () => string;
 }
 
 export class PacedLoad {
@@ -51,7 +53,9 @@ export class PacedLoad {
 
   #connect(isFresh: boolean): Connection {
     this.connections++;
-    const connection = new Connection(this.#options.connect(), isFresh, {
+    const { connect, header = () => "" } = this.#options;
+    const connection = new Connection(connect(), isFresh, {
+      header,
       onSent: () => {
         this.sent++;
       },
@@ -95,6 +99,7 @@ export class PacedLoad {
 }
 
 interface ConnectionEvents {
+  header(): string;
   onSent(): void;
   onAnswer(tookMs: number): void;
   onFailure(why: string): void;
@@ -124,7 +129,8 @@ class Connection {
     this.#text = "";
     this.#askedAtMs = performance.now();
     this.#events.onSent();
-    this.#socket.write(this.#isFresh ? LAST_REQUEST : REQUEST);
+    const head = this.#isFresh ? LAST_REQUEST : REQUEST;
+    this.#socket.write(`${head}${this.#events.header()}\r\n`);
   }
 
   close(): void {
