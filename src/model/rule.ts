@@ -2,6 +2,7 @@
  * Authorization, in two forms: what a waypoint evaluates (L7, close to what people write) and
  * what a ztunnel evaluates (L4, close to the wire: `istio.security.Authorization`).
  */
+import type { PolicyProvider } from "./authorization-provider.ts";
 import type { ObjectRef, SourcePosition } from "./object-ref.ts";
 
 /** Compared as Istio does: `*` present, `abc*` prefix, `*abc` suffix, else exact. */
@@ -76,6 +77,8 @@ export interface AuthorizationPolicy {
   /** `<namespace>/<name>`. */
   readonly key: string;
   readonly action: PolicyAction;
+  /** Who decides; undefined unless the action is CUSTOM. */
+  readonly provider: PolicyProvider | undefined;
   readonly rules: readonly Rule[];
   readonly isDryRun: boolean;
   readonly source: ObjectRef;

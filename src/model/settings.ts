@@ -1,6 +1,8 @@
 /**
  * Mesh settings: the part of Istio's MeshConfig that Waystone reads, and Waystone's own (D12).
  */
+import type { AuthorizationProvider } from "./authorization-provider.ts";
+
 export interface MeshSettings {
   readonly trustDomain: string;
   readonly trustDomainAliases: readonly string[];
@@ -19,6 +21,8 @@ export interface MeshSettings {
   readonly pathNormalization: "NONE" | "BASE" | "MERGE_SLASHES" | "DECODE_AND_MERGE_SLASHES";
   /** `defaultHttpRetryPolicy.attempts`; 0 turns retries off. */
   readonly retryAttempts: number;
+  /** By name, in the order of `extensionProviders`. */
+  readonly authorizationProviders: readonly AuthorizationProvider[];
   /** `istio`: Istio's behaviour, bug for bug, where ours differs (D4). */
   readonly compatibility: "waystone" | "istio";
 }
@@ -38,5 +42,6 @@ export const DEFAULT_SETTINGS: MeshSettings = {
   protocolDetectionTimeoutMs: 0,
   pathNormalization: "BASE",
   retryAttempts: 2,
+  authorizationProviders: [],
   compatibility: "waystone",
 };

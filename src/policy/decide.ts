@@ -4,6 +4,7 @@
  */
 import type { Backend } from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
+import { refusedByProvider } from "./custom-policies.ts";
 import { httpDecider, l4Decider } from "./decider.ts";
 import { type ConnectionFacts, type Hop, type HttpFacts, isHttp } from "./facts.ts";
 import { type RouteChoice, UNKNOWN_TARGET, type Verdict } from "./verdict.ts";
@@ -32,10 +33,12 @@ export function decide(
   }
   const decider = httpDecider(snapshot, hop.waypoint, hop, hop.port);
   if (!isHttp(facts)) {
-    const verdict = decider.authorizeTcp(facts);
+    const refused = refusedByProvider(decider.tcpQuestions(facts), facts.providerAnswers);
+    const verdict = refused ?? decider.authorizeTcp(facts);
     return { verdict, route: undefined, backend: undefined, status: undefined };
   }
-  const verdict = decider.authorize(facts);
+  const refused = refusedByProvider(decider.questions(facts), facts.providerAnswers);
+  const verdict = refused ?? decider.authorize(facts);
   if (!verdict.isAllowed) return { verdict, route: undefined, backend: undefined, status: 403 };
   const route = decider.chooseRoute(facts);
   if (!route) return { verdict, route, backend: undefined, status: 404 };

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import {
   connection,
   EMPTY_L4_MATCH,
+  field,
   HTTP_HOP,
   L4_HOP,
   l4PolicyOf,
@@ -25,22 +26,6 @@ import { explain } from "./explain.ts";
 
 const ON_SERVICE = `Service/${SERVICE}`;
 const ON_GATEWAY = `Gateway/${WAYPOINT}`;
-
-function field(name: FieldMatch["field"], ...values: string[]): FieldMatch {
-  return {
-    field: name,
-    values: values.map((text) => ({
-      type: "string",
-      match: text === "*" ? { type: "presence" } : { type: "exact", value: text },
-      text,
-    })),
-    notValues: [],
-    hasValues: true,
-    hasNotValues: false,
-    path: name,
-    position: undefined,
-  };
-}
 
 function rule(parts: Partial<Rule>): Rule {
   return { index: 0, from: [], to: [], when: [], position: undefined, ...parts };
@@ -171,7 +156,7 @@ describe("authorizeTcp()", () => {
     );
   });
 
-  test("judges CUSTOM rules like DENY", () => {
+  test("judges CUSTOM rules like DENY, when there is nobody to ask", () => {
     expect(because("CUSTOM", [methods("PUT")])).toBe("denied");
     expect(because("CUSTOM", [rule({})])).toBe("denied");
   });

@@ -5,8 +5,8 @@
  * did not change keep their identity over snapshots (model/snapshot.ts), so after a swap only what
  * changed is compiled again, and what is gone is forgotten with its snapshot.
  *
- * Order at a waypoint: CUSTOM, DENY, ALLOW. No ALLOW policy at all means allowed. AUDIT policies
- * and dry runs decide nothing; the trace reports them.
+ * Order at a waypoint: CUSTOM (whose questions the caller answers first), DENY, ALLOW. No ALLOW
+ * policy at all means allowed. AUDIT policies and dry runs decide nothing; the trace reports them.
  */
 import type { AttachedRoute, HttpBackend } from "../model/route.ts";
 import type { AuthorizationPolicy, L4Policy, PolicyAction } from "../model/rule.ts";
@@ -18,6 +18,7 @@ import { routeSets } from "./applied-routes.ts";
 import { CompiledL4Policy } from "./compile-l4.ts";
 import { DefaultChoice } from "./compile-routes.ts";
 import { CompiledPolicy } from "./compile-rules.ts";
+import { CustomPolicies, type ProviderQuestion } from "./custom-policies.ts";
 import type { ConnectionFacts, HttpFacts } from "./facts.ts";
 import { eachOnce, l4PoliciesFor, policiesFor } from "./policy-sets.ts";
 import { type PortPlans, plansOf } from "./port-plans.ts";
@@ -38,6 +39,9 @@ export interface L4Decider {
 }
 
 export interface HttpDecider {
+  /** What CUSTOM policies want to be asked before anything else. */
+  questions(facts: HttpFacts): readonly ProviderQuestion[];
+  tcpQuestions(facts: ConnectionFacts): readonly ProviderQuestion[];
   authorize(facts: HttpFacts): Verdict;
   /** For ports that do not speak HTTP. */
   authorizeTcp(facts: ConnectionFacts): Verdict;
@@ -145,8 +149,8 @@ class CompiledL4Decider implements L4Decider {
 
 class CompiledHttpDecider implements HttpDecider {
   readonly inputs: readonly unknown[];
-  /** CUSTOM, then DENY: whichever matches first refuses. */
-  readonly #refusing: readonly CompiledPolicy[];
+  readonly #custom: CustomPolicies;
+  readonly #deny: readonly CompiledPolicy[];
   readonly #allow: readonly CompiledPolicy[];
   readonly #plans: PortPlans | undefined;
   readonly #default: DefaultChoice;
@@ -160,21 +164,29 @@ class CompiledHttpDecider implements HttpDecider {
   ) {
     this.inputs = inputs;
     const cache = remember(compiled, snapshot.settings, () => new WeakMap());
-    const enforced = eachOnce(policiesFor(snapshot, waypoint, service))
-      .filter(({ policy }) => !policy.isDryRun)
-      .map(({ policy }) =>
-        remember(cache, policy, () => new CompiledPolicy(policy, snapshot.settings)),
-      );
-    const of = (action: PolicyAction) => enforced.filter((policy) => policy.action === action);
-    this.#refusing = [...of("CUSTOM"), ...of("DENY")];
+    const policies = eachOnce(policiesFor(snapshot, waypoint, service)).map((each) => each.policy);
+    const compile = (policy: AuthorizationPolicy) =>
+      remember(cache, policy, () => new CompiledPolicy(policy, snapshot.settings));
+    const of = (action: PolicyAction) =>
+      policies.filter((policy) => policy.action === action && !policy.isDryRun).map(compile);
+    this.#custom = new CustomPolicies(policies, snapshot.settings, compile);
+    this.#deny = of("DENY");
     this.#allow = of("ALLOW");
     this.#plans = service === undefined ? undefined : planOf(snapshot, waypoint, service, port);
     this.#default = new DefaultChoice(service === undefined ? undefined : itself(service, port));
   }
 
+  questions(facts: HttpFacts): readonly ProviderQuestion[] {
+    return this.#custom.questions(facts);
+  }
+
+  tcpQuestions(facts: ConnectionFacts): readonly ProviderQuestion[] {
+    return this.#custom.tcpQuestions(facts);
+  }
+
   authorize(facts: HttpFacts): Verdict {
-    for (let i = 0; i < this.#refusing.length; i++) {
-      const denied = this.#refusing[i]!.match(facts);
+    for (let i = 0; i < this.#deny.length; i++) {
+      const denied = this.#deny[i]!.match(facts);
       if (denied) return denied;
     }
     if (this.#allow.length === 0) return NO_ALLOW_POLICIES;
@@ -186,8 +198,8 @@ class CompiledHttpDecider implements HttpDecider {
   }
 
   authorizeTcp(facts: ConnectionFacts): Verdict {
-    for (let i = 0; i < this.#refusing.length; i++) {
-      const denied = this.#refusing[i]!.matchTcp(facts);
+    for (let i = 0; i < this.#deny.length; i++) {
+      const denied = this.#deny[i]!.matchTcp(facts);
       if (denied) return denied;
     }
     if (this.#allow.length === 0) return NO_ALLOW_POLICIES;
@@ -235,6 +247,8 @@ function planOf(snapshot: Snapshot, waypoint: string, service: string, port: num
 
 /** For what is not in the snapshot (any more): nothing is known of its policies. */
 const REFUSING: HttpDecider = {
+  questions: () => [],
+  tcpQuestions: () => [],
   authorize: () => UNKNOWN_TARGET,
   authorizeTcp: () => UNKNOWN_TARGET,
   chooseRoute: () => undefined,

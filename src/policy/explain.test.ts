@@ -97,12 +97,23 @@ describe("renderDecision()", () => {
     ]);
   });
 
-  test("says that CUSTOM denies, and which fields cannot be evaluated", () => {
+  test("says whom CUSTOM asks, and which fields cannot be evaluated", () => {
     const custom = policyOf({ key: "default/ask", action: "CUSTOM", rules: [rule(0, {})] });
     expect(rendered([custom])).toEqual([
       "DENIED 403 by CUSTOM policy default/ask rule 0 (policy.yaml:12:7)",
       "  the rule asks for nothing, so it always matches",
-      "  CUSTOM providers are not asked by this version: what its rules match is denied",
+      "  no provider is named: what its rules match is denied",
+    ]);
+    const service = "default/opa.default.svc.cluster.local";
+    const provider = { name: "opa", service, problem: undefined };
+    expect(rendered([{ ...custom, provider }]).slice(0, 2)).toEqual([
+      "ALLOWED: no ALLOW policy applies, and no other denies",
+      "  default/ask: provider opa would be asked; taken as if it let this pass",
+    ]);
+    const providerAnswers = { opa: false };
+    expect(rendered([{ ...custom, provider }], { providerAnswers }).slice(0, 2)).toEqual([
+      "DENIED 403 by CUSTOM policy default/ask rule 0 (policy.yaml:12:7)",
+      "  default/ask: provider opa refuses",
     ]);
     const claims = rule(0, { when: [field("unsupported:request.auth.claims[a]", ["x"])] });
     expect(rendered([policyOf({ key: "default/jwt", rules: [claims] })])[1]).toBe(

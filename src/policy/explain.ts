@@ -9,6 +9,7 @@ import type { Decision } from "./decide.ts";
 import { type ConnectionFacts, type Hop, type HttpFacts, isHttp } from "./facts.ts";
 import { eachOnce, l4PoliciesFor, policiesFor } from "./policy-sets.ts";
 import type { PolicyTrace, Trace } from "./trace.ts";
+import { type CustomTrace, compareCustom, traceCustom } from "./trace-custom.ts";
 import { traceL4Policy } from "./trace-l4.ts";
 import { traceRoute } from "./trace-routes.ts";
 import { tracePolicy } from "./trace-rules.ts";
@@ -28,8 +29,8 @@ export function explain(
 ): TracedDecision {
   const judged = judge(snapshot, hop, facts);
   if (!judged) return unknownTarget(snapshot, hop, facts);
-  const { verdict, policies } = judged;
-  const trace = { revision: snapshot.revision, policies, routes: undefined, notes: [] };
+  const { verdict, policies, notes } = judged;
+  const trace = { revision: snapshot.revision, policies, routes: undefined, notes };
   const decision = { hop, verdict, route: undefined, backend: undefined };
   if (hop.proxy === "ztunnel" || !isHttp(facts)) return { ...decision, status: undefined, trace };
   if (!verdict.isAllowed) return { ...decision, status: 403, trace };
@@ -68,11 +69,14 @@ function unknownTarget(
 interface Judged {
   readonly verdict: Verdict;
   readonly policies: readonly PolicyTrace[];
+  readonly notes: readonly string[];
 }
 
 /** A policy's trace and what a match of one of its rules means. */
 interface Considered {
   readonly trace: PolicyTrace;
+  /** Of a CUSTOM policy: what its provider says; undefined of all others. */
+  readonly custom: CustomTrace | undefined;
   verdictOf(rule: number): Verdict;
 }
 
@@ -89,6 +93,7 @@ function judge(
     return combine(
       applying.map(({ policy, attachedTo }) => ({
         trace: traceL4Policy(policy, attachedTo, facts),
+        custom: undefined,
         verdictOf: (rule) => l4Verdict(policy, rule),
       })),
     );
@@ -101,6 +106,8 @@ function judge(
   return combine(
     applying.map(({ policy, attachedTo }) => ({
       trace: tracePolicy(policy, attachedTo, facts, snapshot.settings),
+      custom:
+        policy.action === "CUSTOM" ? traceCustom(policy, facts, snapshot.settings) : undefined,
       verdictOf: (index) => ruleVerdict(policy, policy.rules.find((rule) => rule.index === index)!),
     })),
   );
@@ -110,13 +117,19 @@ const ORDER = { CUSTOM: 0, AUDIT: 1, DENY: 2, ALLOW: 3 } as const;
 
 /** CUSTOM and DENY first; then an ALLOW must match, if there is any. AUDIT decides nothing. */
 function combine(unordered: readonly Considered[]): Judged {
-  const considered = unordered.toSorted((a, b) => ORDER[a.trace.action] - ORDER[b.trace.action]);
+  const considered = unordered.toSorted(
+    (a, b) => ORDER[a.trace.action] - ORDER[b.trace.action] || compareCustom(a.custom, b.custom),
+  );
   const enforced = considered.filter(({ trace }) => !trace.isDryRun && trace.action !== "AUDIT");
-  const deciding = enforced.find(({ trace }) => trace.isMatched);
+  const isDeciding = ({ trace, custom }: Considered) => trace.isMatched && custom?.isAsked !== true;
+  const deciding = enforced.find(isDeciding);
   const hasAllow = enforced.some(({ trace }) => trace.action === "ALLOW");
   const policies = considered.map(({ trace }) =>
     trace === deciding?.trace ? { ...trace, isDeciding: true } : trace,
   );
-  if (!deciding) return { verdict: hasAllow ? NO_ALLOW_MATCHED : NO_ALLOW_POLICIES, policies };
-  return { verdict: deciding.verdictOf(deciding.trace.matchedRule!), policies };
+  const notes = enforced.flatMap(({ trace, custom }) =>
+    trace.isMatched && custom?.note !== undefined ? [custom.note] : [],
+  );
+  const verdict = deciding?.verdictOf(deciding.trace.matchedRule!);
+  return { verdict: verdict ?? (hasAllow ? NO_ALLOW_MATCHED : NO_ALLOW_POLICIES), policies, notes };
 }

@@ -5,6 +5,9 @@
  * The proxies implement these interfaces on the objects they already hold, so that judging a
  * request copies nothing.
  */
+/** By name of the provider: whether it lets this pass. */
+export type ProviderAnswers = Readonly<Record<string, boolean>>;
+
 export interface ConnectionFacts {
   /** SPIFFE id, proven by the client's certificate; undefined: plaintext, nobody is proven. */
   readonly sourceIdentity: string | undefined;
@@ -12,6 +15,8 @@ export interface ConnectionFacts {
   readonly destinationAddress: string;
   /** At a waypoint the service port, at a ztunnel the port of the workload. */
   readonly destinationPort: number;
+  /** To the questions of CUSTOM policies; absent, or without a name: not asked. */
+  readonly providerAnswers?: ProviderAnswers | undefined;
 }
 
 export interface HttpFacts extends ConnectionFacts {

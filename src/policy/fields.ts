@@ -13,7 +13,7 @@ import type {
 import type { MeshSettings } from "../model/settings.ts";
 import { withAliases } from "./match/trust-domains.ts";
 
-/** CUSTOM is read like DENY: its providers are not asked yet, and it refuses what it matches. */
+/** CUSTOM is read like DENY: what cannot be judged is shown to the provider. */
 export function isRefusing(action: PolicyAction): boolean {
   return action === "DENY" || action === "CUSTOM";
 }

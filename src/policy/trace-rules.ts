@@ -5,6 +5,7 @@
  */
 import type { AuthorizationPolicy, FieldMatch, FieldSet, FieldValue, Rule } from "../model/rule.ts";
 import type { MeshSettings } from "../model/settings.ts";
+import { NO_PROVIDER } from "./custom-policies.ts";
 import { type ConnectionFacts, type HttpFacts, isHttp } from "./facts.ts";
 import { headerOf } from "./field-matchers.ts";
 import {
@@ -48,7 +49,9 @@ export function tracePolicy(
 function policyNote(policy: AuthorizationPolicy): string | undefined {
   if (policy.rules.length === 0) return "it has no rules, so it never matches";
   if (policy.action !== "CUSTOM") return undefined;
-  return "CUSTOM providers are not asked by this version: what its rules match is denied";
+  const { name, service, problem } = policy.provider ?? NO_PROVIDER;
+  if (service !== undefined) return `provider ${name} decides`;
+  return `${problem ?? "there is nobody to ask"}: what its rules match is denied`;
 }
 
 class RuleTracer {

@@ -14,6 +14,8 @@ const CAPACITY_DEFAULT = 1024;
 const SNAPSHOTS_DEFAULT = 16;
 
 export interface RecordedFacts {
+  /** What authorizers have said, by name. */
+  readonly providerAnswers?: Readonly<Record<string, boolean>> | undefined;
   readonly sourceIdentity: string | undefined;
   readonly sourceAddress: string;
   readonly destinationAddress: string;

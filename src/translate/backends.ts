@@ -78,7 +78,7 @@ function findService(
     return { problem: "RefNotPermitted", message };
   }
   const facts = isHostname
-    ? withHostname(ref.name, route.namespace, near)
+    ? serviceWithHostname(ref.name, route.namespace, near)
     : near.service(serviceKey(namespace, ref.name, near.settings.clusterDomain));
   const host = isHostname
     ? ref.name
@@ -96,10 +96,10 @@ function findService(
 }
 
 /** Of several services with one host name the namespace's own goes first, then Kubernetes'. */
-function withHostname(
+export function serviceWithHostname(
   hostname: string,
   namespace: string,
-  near: BackendSurroundings,
+  near: Pick<Surroundings, "servicesWithHostname">,
 ): ServiceFacts | undefined {
   const all = near.servicesWithHostname(hostname.toLowerCase());
   return (

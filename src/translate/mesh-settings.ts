@@ -10,7 +10,9 @@ import type { ConfigMap } from "../api/core.ts";
 import type { ParsedObject } from "../api/object.ts";
 import { nearest } from "../kit/nearest.ts";
 import type { MeshSettings } from "../model/settings.ts";
+import { readProviders } from "./authorization-providers.ts";
 import type { Findings } from "./findings.ts";
+import { goDurationMs } from "./go-duration.ts";
 
 /** Names of the ConfigMaps, and the keys that hold the settings. */
 export const MESH_CONFIG = { name: "istio", key: "mesh" } as const;
@@ -19,7 +21,12 @@ export const OWN_CONFIG = { name: "waystone", key: "config" } as const;
 type Patch = { -readonly [K in keyof MeshSettings]?: MeshSettings[K] };
 
 /** Reads one field into the patch; returns what is wrong with its value, if anything. */
-type Reader = (value: unknown, patch: Patch) => string | undefined;
+type Reader = (
+  value: unknown,
+  patch: Patch,
+  /** For parts of it that have no effect. */
+  ignore: (part: string) => void,
+) => string | undefined;
 
 const text =
   (set: (patch: Patch, value: string) => void): Reader =>
@@ -32,8 +39,8 @@ const text =
 /** A text that is part of names: it cannot be empty. */
 const nameText =
   (set: (patch: Patch, value: string) => void): Reader =>
-  (value, patch) =>
-    value === "" ? "must not be empty" : text(set)(value, patch);
+  (value, patch, ignore) =>
+    value === "" ? "must not be empty" : text(set)(value, patch, ignore);
 
 const oneOf =
   <T extends string>(allowed: readonly T[], set: (patch: Patch, value: T) => void): Reader =>
@@ -57,18 +64,6 @@ const duration =
     return undefined;
   };
 
-const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-/** Go's form: `1h2m3.5s`, `300ms`. */
-function goDurationMs(value: string): number | undefined {
-  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(value)) return undefined;
-  let ms = 0;
-  for (const [, number, unit] of value.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)) {
-    ms += Number(number) * UNITS_MS[unit!]!;
-  }
-  return Math.round(ms);
-}
-
 const aliases: Reader = (value, patch) => {
   if (!Array.isArray(value) || !value.every((v) => typeof v === "string"))
     return "expected a list of texts";
@@ -76,13 +71,13 @@ const aliases: Reader = (value, patch) => {
   return undefined;
 };
 
-const normalization: Reader = (value, patch) => {
+const normalization: Reader = (value, patch, ignore) => {
   const { normalization: mode, ...others } = (value ?? {}) as Record<string, unknown>;
   if (Object.keys(others).length > 0) return `unknown ${Object.keys(others).join(", ")}`;
   if (mode === undefined || mode === "DEFAULT") return undefined;
   return oneOf(["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"], (p, v) => {
     p.pathNormalization = v;
-  })(mode, patch);
+  })(mode, patch, ignore);
 };
 
 const retries: Reader = (value, patch) => {
@@ -93,6 +88,14 @@ const retries: Reader = (value, patch) => {
     return "attempts: expected a whole number from 0 to 100";
   }
   patch.retryAttempts = attempts as number;
+  return undefined;
+};
+
+const providers: Reader = (value, patch, ignore) => {
+  const read = readProviders(value);
+  if (read === undefined) return "expected a list of providers";
+  patch.authorizationProviders = read.providers;
+  read.remarks.forEach(ignore);
   return undefined;
 };
 
@@ -111,6 +114,7 @@ const MESH_FIELDS: Readonly<Record<string, Reader>> = {
     p.connectTimeoutMs = ms;
   }),
   defaultHttpRetryPolicy: retries,
+  extensionProviders: providers,
   hboneIdleTimeout: duration(1, (p, ms) => {
     p.hboneIdleTimeoutMs = ms;
   }),
@@ -136,7 +140,7 @@ const KNOWN_ELSEWHERE = new Set(
     "enableAutoMtls caCertificates defaultServiceExportTo defaultVirtualServiceExportTo " +
     "defaultDestinationRuleExportTo localityLbSetting dnsRefreshRate h2UpgradePolicy " +
     "inboundClusterStatName outboundClusterStatName certificates serviceSettings " +
-    "serviceScopeConfigs enablePrometheusMerge verifyCertificateAtClient ca extensionProviders " +
+    "serviceScopeConfigs enablePrometheusMerge verifyCertificateAtClient ca " +
     "defaultProviders discoverySelectors meshMTLS tlsDefaults serviceEntryVisibility"
   ).split(" "),
 );
@@ -173,7 +177,9 @@ export function readSettings(
   for (const [name, value] of Object.entries(fields)) {
     const reader = Object.hasOwn(readers, name) ? readers[name] : undefined;
     if (reader !== undefined) {
-      const problem = reader(value, patch);
+      const problem = reader(value, patch, (part) =>
+        findings.report("WS0107", `${name} ${part} is not known, and ignored`, path),
+      );
       if (problem !== undefined)
         findings.report("WS0102", `${name}: ${problem}; it keeps its default`, path);
     } else if (isOwn || !KNOWN_ELSEWHERE.has(name)) {
@@ -181,6 +187,11 @@ export function readSettings(
       const hint = guess ? `, did you mean ${guess}?` : "";
       findings.report("WS0107", `${name} is not a setting that Waystone knows${hint}`, path);
     }
+  }
+  for (const { name, problem } of patch.authorizationProviders ?? []) {
+    if (problem === undefined) continue;
+    const effect = "what CUSTOM policies match that name it is denied";
+    findings.report("WS0102", `extensionProviders ${name}: ${problem}; ${effect}`, path);
   }
   return { ...before, ...patch };
 }

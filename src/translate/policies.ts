@@ -4,11 +4,13 @@
  */
 import type { AuthorizationPolicy as ApiPolicy } from "../api/authorization-policy.ts";
 import type { FieldPath, ParsedObject } from "../api/object.ts";
+import type { PolicyProvider } from "../model/authorization-provider.ts";
 import type { AuthorizationPolicy, PolicyAction, Rule } from "../model/rule.ts";
 import type { MeshSettings } from "../model/settings.ts";
 import { Findings, type ObjectStatus } from "./findings.ts";
 import { ANNOTATION } from "./labels.ts";
 import { annotationsOf, keyOf, refOf } from "./object-names.ts";
+import { type ProviderSurroundings, resolveProvider } from "./policy-provider.ts";
 import { resolveTargets, type TargetSurroundings } from "./policy-targets.ts";
 import { conditionField, type FieldContext, operationFields, sourceFields } from "./rule-fields.ts";
 
@@ -30,14 +32,16 @@ export function hasTargets(object: ParsedObject<ApiPolicy>): boolean {
 
 export function translatePolicy(
   object: ParsedObject<ApiPolicy>,
-  near: TargetSurroundings,
+  near: TargetSurroundings & ProviderSurroundings,
 ): TranslatedPolicy {
   const findings = new Findings(object);
   if (object.value.spec?.selector !== undefined) {
     findings.report("WS0107", "selector has no effect beside targetRefs", ["spec", "selector"]);
   }
   const targets = resolveTargets(object, near, findings);
-  const facts = { policy: translateRules(object, near.settings, findings), targets };
+  const provider = resolveProvider(object, near, findings);
+  const policy = translateRules(object, near.settings, findings, provider);
+  const facts = { policy, targets };
   return { facts, status: findings.status() };
 }
 
@@ -53,6 +57,7 @@ export function translateRules(
   object: ParsedObject<ApiPolicy>,
   settings: MeshSettings,
   findings: Findings,
+  provider?: PolicyProvider,
 ): AuthorizationPolicy {
   const context: FieldContext = {
     action: actionOf(object),
@@ -79,6 +84,7 @@ export function translateRules(
   return {
     key: keyOf(object),
     action: context.action,
+    provider,
     rules,
     isDryRun: isDryRun(object),
     source: refOf(object),

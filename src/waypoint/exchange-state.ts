@@ -8,12 +8,12 @@ import type { Snapshot } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
 import { NO_HEAD } from "../net/http1/head.ts";
 import type { RouteChoice, Verdict } from "../policy/decider.ts";
-import type { HttpFacts } from "../policy/facts.ts";
+import type { HttpFacts, ProviderAnswers } from "../policy/facts.ts";
 import { type PeerLabels, peerLabels } from "../telemetry/istio-metrics.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { DownstreamSession } from "./downstream-session.ts";
-import type { AllowedChanges } from "./external-auth/answer.ts";
+import { type AllowedChanges, changedValue, NO_CHANGES } from "./external-auth/answer.ts";
 import type { HeaderPairs } from "./filters/cors.ts";
 import type { RouteFilters } from "./filters/route-filters.ts";
 import type { MessageHead } from "./message-head.ts";
@@ -23,7 +23,6 @@ import type { Target } from "./target.ts";
 import type { WebSocketKey } from "./web-socket.ts";
 
 const NO_PAIRS: HeaderPairs = [];
-const NO_CHANGES: readonly AllowedChanges[] = [];
 
 export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   deadlinePrevious: DeadlineEntry | null = null;
@@ -65,6 +64,12 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   stage = 0;
   /** What authorizers have changed. */
   authChanges: readonly AllowedChanges[] = NO_CHANGES;
+  /** An authorizer wants the route to be chosen by what it has changed. */
+  isRoutedByChanges = false;
+  /** Those of the changes that what is judged now sees. */
+  seenChanges: readonly AllowedChanges[] = NO_CHANGES;
+  /** What the providers of CUSTOM policies have said, by name. */
+  providerAnswers: ProviderAnswers | undefined = undefined;
   /** What the answer says to the page that asked. */
   corsHeaders: HeaderPairs = NO_PAIRS;
   cluster: UpstreamEndpoint["cluster"] | undefined = undefined;
@@ -76,6 +81,8 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   decisionHeaders: readonly string[] = [];
 
   isGrpc = false;
+  /** The client was told to go on by us ("100 Continue"), and not by the backend. */
+  isBodyAskedFor = false;
   /** A WebSocket is asked for. */
   isUpgrade = false;
   webSocketKey: WebSocketKey | undefined = undefined;
@@ -115,7 +122,8 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   }
 
   header(name: string): string | undefined {
-    return this.head.getByName(name);
+    const value = this.head.getByName(name);
+    return this.seenChanges.length === 0 ? value : changedValue(value, name, this.seenChanges);
   }
 
   abstract onDeadline(): void;
@@ -129,6 +137,10 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
     this.backendFilters = null;
     this.corsHeaders = NO_PAIRS;
     this.authChanges = NO_CHANGES;
+    this.seenChanges = NO_CHANGES;
+    this.isRoutedByChanges = false;
+    this.providerAnswers = undefined;
+    this.isBodyAskedFor = false;
     this.stage = 0;
     this.cluster = undefined;
     this.endpoint = undefined;

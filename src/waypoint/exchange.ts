@@ -106,6 +106,10 @@ export class Exchange extends ExchangeState {
     this.head = NO_HEAD;
   }
 
+  noteProviderAnswer(provider: string, isAllowed: boolean): void {
+    this.providerAnswers = { ...this.providerAnswers, [provider]: isAllowed };
+  }
+
   // ---- the request, from the session
 
   onRequestBody(bytes: Buffer, start: number, end: number): void {

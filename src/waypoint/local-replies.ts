@@ -40,6 +40,8 @@ export const LOCAL_REPLIES = {
   noExtendedConnect: reply(502, "", "UPE", "upgrade_failed"),
   notImplemented: reply(501, "", "DPE", "http1.unknown_transfer_encoding"),
   unsupportedVersion: reply(505, "", "DPE", "http1.unsupported_version"),
+  /** An authorizer has to see all of it, and it is more than may be shown. */
+  payloadTooLarge: reply(413, "Payload Too Large", "-", "request_payload_too_large"),
   denied: reply(403, "RBAC: access denied", "-", "rbac_access_denied"),
   noRoute: reply(404, "", "NR", "route_not_found"),
   /** UNAVAILABLE to gRPC clients (Gateway API, GRPCRoute `backendRefs`). */

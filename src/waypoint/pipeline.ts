@@ -3,7 +3,8 @@
  *
  *     request head complete
  *       identify       400  the path cannot be normalised
- *       authorize      403  CUSTOM, DENY, ALLOW: who may do this?
+ *       askProviders   403  CUSTOM: what the mesh's authorizers say
+ *       authorize      403  DENY, ALLOW: who may do this?
  *       route          404  routes exist and none matches
  *       filter         500  a filter that cannot be acted on; 200 a CORS preflight
  *       authorizeForRule    ExternalAuth: the authorizer's answer; 403 when it cannot be asked
@@ -20,7 +21,7 @@
  * later (`Exchange.resume()`), or the answer will come from upstream. A new stage is a file in stages/ and a line here.
  */
 import type { Exchange } from "./exchange.ts";
-import { authorize } from "./stages/authorize.ts";
+import { askProviders, authorize } from "./stages/authorize.ts";
 import { authorizeForBackend, authorizeForRule } from "./stages/authorize-externally.ts";
 import { balance } from "./stages/balance.ts";
 import { chooseBackend } from "./stages/choose-backend.ts";
@@ -34,6 +35,7 @@ type Stage = (exchange: Exchange) => boolean;
 
 const STAGES: readonly Stage[] = [
   identify,
+  askProviders,
   authorize,
   route,
   filter,

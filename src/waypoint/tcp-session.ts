@@ -10,11 +10,14 @@ import type { ByteStream, StreamReset } from "../net/byte-stream.ts";
 import { EarlyBytes } from "../net/early-bytes.ts";
 import type { TunnelConnection } from "../net/hbone/tunnel-server.ts";
 import { Relay, type RelayListener } from "../net/relay.ts";
+import type { ProviderQuestion } from "../policy/custom-policies.ts";
 import type { ConnectionFacts } from "../policy/facts.ts";
+import type { Verdict } from "../policy/verdict.ts";
 import { destinationLabels, type TcpSeries } from "../telemetry/istio-metrics.ts";
 import type { Cluster, UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import type { Dial, DialListener } from "./dial.ts";
+import { ConnectionCheck, type ConnectionCheckListener } from "./external-auth/connection-check.ts";
 import { labelsOf, sourceOf } from "./source-labels.ts";
 import { denialDetails } from "./stages/authorize.ts";
 import { recordTcp } from "./stages/record.ts";
@@ -26,7 +29,9 @@ export interface TunnelAnswer {
   refuse(status: number): void;
 }
 
-export class TcpSession implements DialListener, RelayListener, ConnectionFacts, DeadlineEntry {
+export class TcpSession
+  implements DialListener, RelayListener, ConnectionCheckListener, ConnectionFacts, DeadlineEntry
+{
   deadlinePrevious: DeadlineEntry | null = null;
   deadlineNext: DeadlineEntry | null = null;
   deadlineAtMs = 0;
@@ -50,6 +55,8 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
   #series: TcpSeries | undefined;
   #isOver = false;
   #early: EarlyBytes | undefined;
+  /** Others are being asked whether it may be opened. */
+  #check: ConnectionCheck | undefined;
   #relay: Relay | undefined;
   #seenBytes = 0;
   readonly #startMs = performance.now();
@@ -85,17 +92,49 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
       this.#fail("NR", 404);
       return;
     }
+    this.#early = new EarlyBytes(this.#downstream, () => this.#abandon());
+    if (early !== undefined) this.#early.onData(early, 0, early.length);
+    const questions = this.#target.decider.tcpQuestions(this);
+    if (questions.length === 0) this.#authorize();
+    else this.#ask(questions);
+  }
+
+  /** CUSTOM policies: the connection waits for what the mesh's providers say. */
+  #ask(questions: readonly ProviderQuestion[]): void {
+    const { current } = this.#context.snapshots;
+    const source = sourceOf(current, this.#connection);
+    const asked = {
+      sourceIdentity: this.sourceIdentity,
+      sourceAddress: this.sourceAddress,
+      sourcePort: this.#connection.remotePort,
+      destinationAddress: this.destinationAddress,
+      destinationPort: this.destinationPort,
+      service: this.#target.cluster.service?.hostname ?? "",
+    };
+    this.#check = new ConnectionCheck(this.#context, current, source, asked, this);
+    this.#check.start(questions);
+  }
+
+  onChecked(refused: Verdict | undefined): void {
+    this.#check = undefined;
+    if (this.#isOver) return;
+    if (refused === undefined) this.#authorize();
+    else this.#deny(refused, "UAEX");
+  }
+
+  #authorize(): void {
     const verdict = this.#target.decider.authorizeTcp(this);
     if (!verdict.isAllowed) {
-      this.#details = denialDetails(verdict.policy, verdict.rule);
-      this.#fail("-", 403);
+      this.#deny(verdict, "-");
       return;
     }
     this.#cluster = this.#route();
-    if (this.#cluster === undefined) return;
-    this.#early = new EarlyBytes(this.#downstream, () => this.#abandon());
-    if (early !== undefined) this.#early.onData(early, 0, early.length);
-    this.#connect();
+    if (this.#cluster !== undefined) this.#connect();
+  }
+
+  #deny(verdict: Verdict, flags: string): void {
+    this.#details = denialDetails(verdict.policy, verdict.rule);
+    this.#fail(flags, 403);
   }
 
   /** By TLSRoute or TCPRoute. `undefined`: it has failed. */
@@ -179,6 +218,8 @@ export class TcpSession implements DialListener, RelayListener, ConnectionFacts,
 
   /** The client went away before the backend was there. */
   #abandon(): void {
+    this.#check?.cancel();
+    this.#check = undefined;
     this.#dial?.abort();
     this.#dial = null;
     this.#over("DC");

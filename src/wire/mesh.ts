@@ -66,7 +66,7 @@ const policy = record(
     isDryRun: flag,
     source: objectRef,
   },
-  { position },
+  { position, provider: record({ name: text }, { service: text, problem: text }) },
 );
 
 const valueMatch = record({ type: oneOf("Exact", "RegularExpression"), name: text, value: text });
@@ -181,6 +181,30 @@ const settings = record({
   protocolDetectionTimeoutMs: count,
   pathNormalization: oneOf("NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"),
   retryAttempts: count,
+  authorizationProviders: list(
+    record(
+      {
+        name: text,
+        protocol: oneOf("HTTP", "GRPC"),
+        service: text,
+        port,
+        timeoutMs: count,
+        isFailOpen: flag,
+        statusOnError: count,
+        pathPrefix: text,
+        includeRequestHeadersInCheck: list(text),
+        includeAdditionalHeadersInCheck: list(list(text)),
+        headersToUpstreamOnAllow: list(text),
+        headersToDownstreamOnAllow: list(text),
+        headersToDownstreamOnDeny: list(text),
+        bodyBytesMax: count,
+        isPartialBodyShown: flag,
+        isBodyPackedAsBytes: flag,
+        isRouteCacheCleared: flag,
+      },
+      { problem: text },
+    ),
+  ),
   compatibility: oneOf("waystone", "istio"),
 });
 

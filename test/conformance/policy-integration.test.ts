@@ -7,12 +7,14 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
+import type { AuthorizationProvider } from "../../src/model/authorization-provider.ts";
 import type { AuthorizationPolicy } from "../../src/model/rule.ts";
 import { decide } from "../../src/policy/decide.ts";
 import { explain } from "../../src/policy/explain.ts";
 import type { ConnectionFacts, Hop, HttpFacts } from "../../src/policy/facts.ts";
+import { readProviders } from "../../src/translate/authorization-providers.ts";
 import { connection, request, SERVICE_VALUE, snapshotOf, WAYPOINT } from "../policy/mesh.ts";
-import { parsePolicies } from "./policy-parse.ts";
+import { asking, parsePolicies } from "./policy-parse.ts";
 
 const ROOT = join(process.env.WAYSTONE_CONFORMANCE ?? "", "authz-integration");
 const isThere = process.env.WAYSTONE_CONFORMANCE !== undefined && existsSync(ROOT);
@@ -42,10 +44,14 @@ interface IntegrationCase {
   notForWaypoint?: unknown;
 }
 
+interface IntegrationSet {
+  cases: IntegrationCase[];
+  meshConfig?: { extensionProviders?: unknown };
+}
+
 /** What cannot be judged yet, by the name of the test or the case. */
 const SKIPPED: [RegExp, string][] = [
   [/^TestRequestAuthentication|^TestAuthz_JWT/, "JWT is not verified yet"],
-  [/Custom/, "CUSTOM providers are not asked yet"],
   [/\/source-trust-domain|^TestAuthz_TrustDomain/, "trust domains are not a field yet"],
 ];
 
@@ -67,7 +73,10 @@ const serviceName = (namespace: string, name: string) =>
   `${namespace}/${name}.${namespace}.svc.cluster.local`;
 
 /** By the target that each policy names. */
-function policiesByTarget(yaml: string): Record<string, AuthorizationPolicy[]> {
+function policiesByTarget(
+  yaml: string,
+  providers: readonly AuthorizationProvider[],
+): Record<string, AuthorizationPolicy[]> {
   const documents = parseAllDocuments(yaml).map((document) => document.toJS());
   const wanted = documents.filter((document) => document?.kind === "AuthorizationPolicy");
   const byTarget: Record<string, AuthorizationPolicy[]> = {};
@@ -80,7 +89,7 @@ function policiesByTarget(yaml: string): Record<string, AuthorizationPolicy[]> {
         Gateway: `Gateway/${namespace}/${name}`,
         GatewayClass: `GatewayClass/${name}`,
       }[kind as "Service" | "Gateway" | "GatewayClass"];
-      byTarget[target] = [...(byTarget[target] ?? []), policy!];
+      byTarget[target] = [...(byTarget[target] ?? []), asking(policy!, providers)];
     }
   }
   return byTarget;
@@ -120,10 +129,11 @@ describe.skipIf(!isThere)("authz-integration, waypoint form", () => {
   for (const set of isThere ? readdirSync(ROOT) : []) {
     const file = join(ROOT, set, "cases.json");
     if (!existsSync(file)) continue;
-    const { cases } = JSON.parse(readFileSync(file, "utf8")) as { cases: IntegrationCase[] };
+    const { cases, meshConfig } = JSON.parse(readFileSync(file, "utf8")) as IntegrationSet;
+    const { providers } = readProviders(meshConfig?.extensionProviders ?? [])!;
     test(set, () => {
       const yaml = fillIn(readFileSync(join(ROOT, set, "manifest-waypoint.yaml"), "utf8"));
-      const policies = policiesByTarget(yaml);
+      const policies = policiesByTarget(yaml, providers);
       for (const one of cases) {
         const why = one.notForWaypoint
           ? "it has no waypoint form"
@@ -141,7 +151,7 @@ describe.skipIf(!isThere)("authz-integration, waypoint form", () => {
           service: key,
           port: one.request.connect.port,
         };
-        const facts = factsOf(one);
+        const facts = { ...factsOf(one), providerAnswers: answersTo(one, providers) };
         const { verdict } = decide(snapshot, hop, facts, 0);
         expect(verdict.isAllowed, `${one.name}: ${verdict.policy}`).toBe(
           one.expect.allowed === true,
@@ -152,6 +162,12 @@ describe.skipIf(!isThere)("authz-integration, waypoint form", () => {
     });
   }
 });
+
+/** Istio's sample authorizer does what the request asks it to; connections it lets pass. */
+function answersTo({ request }: IntegrationCase, providers: readonly AuthorizationProvider[]) {
+  const isAllowed = request.protocol === "tcp" || request.headers?.["X-Ext-Authz"] === "allow";
+  return Object.fromEntries(providers.map(({ name }) => [name, isAllowed]));
+}
 
 function inNamespace(
   namespace: string,

@@ -3,6 +3,7 @@
  * for judging `src/policy` by itself: it knows no diagnostics, positions or selectors.
  */
 import { parseAllDocuments } from "yaml";
+import type { AuthorizationProvider } from "../../src/model/authorization-provider.ts";
 import type {
   AuthorizationPolicy,
   Cidr,
@@ -20,10 +21,23 @@ import { EMPTY_L4_MATCH, l4PolicyOf, policyOf } from "../policy/mesh.ts";
 
 type Lists = Record<string, readonly string[]>;
 
+/** As if each provider that can be used had its service. */
+export function asking(
+  policy: AuthorizationPolicy,
+  providers: readonly AuthorizationProvider[],
+): AuthorizationPolicy {
+  const { provider } = policy;
+  if (provider === undefined) return policy;
+  const known = providers.find(({ name }) => name === provider.name);
+  const service = known?.problem === undefined ? known?.service : undefined;
+  return { ...policy, provider: { ...provider, service } };
+}
+
 interface PolicyDocument {
   metadata: { name: string; namespace: string; annotations?: Record<string, string> };
   spec?: {
     action?: PolicyAction;
+    provider?: { name: string };
     rules?: readonly {
       from?: readonly { source: Lists }[];
       to?: readonly { operation: Lists }[];
@@ -69,6 +83,7 @@ function parsePolicy({ metadata, spec }: PolicyDocument): AuthorizationPolicy {
   return policyOf({
     key: `${metadata.namespace}/${metadata.name}`,
     action: spec?.action ?? "ALLOW",
+    provider: spec?.provider && { ...spec.provider, service: undefined, problem: undefined },
     isDryRun: metadata.annotations?.["istio.io/dry-run"] === "true",
     rules,
   });

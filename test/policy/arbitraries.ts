@@ -151,9 +151,17 @@ const policy = fc.record({
     { weight: 2, arbitrary: fc.constant("CUSTOM" as const) },
     { weight: 1, arbitrary: fc.constant("AUDIT" as const) },
   ),
+  provider: fc.record({
+    name: fc.constantFrom("ask-a", "ask-b"),
+    service: fc.constantFrom("default/ask.default.svc.cluster.local", undefined),
+    problem: fc.constant(undefined),
+  }),
   rules: mostlyOne(rule),
   isDryRun: rarely,
 });
+
+/** What the providers have said. */
+const providerAnswers = fc.dictionary(fc.constantFrom("ask-a", "ask-b"), fc.boolean());
 
 export const policies: fc.Arbitrary<readonly AuthorizationPolicy[]> = fc
   .array(policy, { minLength: 1, maxLength: 3 })
@@ -173,6 +181,7 @@ const connectionParts = {
   sourceAddress: fc.constantFrom(...ADDRESSES),
   destinationAddress: fc.constantFrom(...ADDRESSES),
   destinationPort: fc.constantFrom(80, 8080, 9090),
+  providerAnswers,
 };
 
 export const connections: fc.Arbitrary<ConnectionFacts> = fc.record(connectionParts);

@@ -1,6 +1,6 @@
 /** Small snapshots and facts for the tests of `src/policy`. */
 import type { AttachedRoute, HttpRoute, HttpRouteRule } from "../../src/model/route.ts";
-import type { AuthorizationPolicy, L4Match, L4Policy } from "../../src/model/rule.ts";
+import type { AuthorizationPolicy, FieldMatch, L4Match, L4Policy } from "../../src/model/rule.ts";
 import type { Service } from "../../src/model/service.ts";
 import { DEFAULT_SETTINGS, type MeshSettings } from "../../src/model/settings.ts";
 import type { Snapshot } from "../../src/model/snapshot.ts";
@@ -126,11 +126,29 @@ export function policyOf(
   const [namespace = "", name = ""] = parts.key.split("/");
   return {
     action: "ALLOW",
+    provider: undefined,
     rules: [],
     isDryRun: false,
     source: { kind: "AuthorizationPolicy", namespace, name },
     position: { file: `${name}.yaml`, line: 1, column: 1 },
     ...parts,
+  };
+}
+
+/** Any of the values; "*" is presence. */
+export function field(name: FieldMatch["field"], ...values: string[]): FieldMatch {
+  return {
+    field: name,
+    values: values.map((text) => ({
+      type: "string",
+      match: text === "*" ? { type: "presence" } : { type: "exact", value: text },
+      text,
+    })),
+    notValues: [],
+    hasValues: true,
+    hasNotValues: false,
+    path: name,
+    position: undefined,
   };
 }
 

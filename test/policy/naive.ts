@@ -160,7 +160,20 @@ export function naiveAuthorize(
   settings: MeshSettings,
 ): NaiveVerdict {
   const active = policies.filter((policy) => !policy.isDryRun);
-  for (const action of ["CUSTOM", "DENY", "ALLOW"]) {
+  const custom = active.filter(({ action }) => action === "CUSTOM");
+  const providers = new Set(custom.map(({ provider: p }) => `${p!.name} ${p!.service ?? ""}`));
+  for (const provider of [...providers].sort()) {
+    // One question for all of its policies: the first rule that matches is the one that asks.
+    for (const policy of custom) {
+      const { name, service } = policy.provider!;
+      if (`${name} ${service ?? ""}` !== provider) continue;
+      const rule = policy.rules.find((r) => ruleHolds(r, facts, policy, settings));
+      if (!rule) continue;
+      if (service !== undefined && facts.providerAnswers?.[name] !== false) break;
+      return { isAllowed: false, because: "denied", policy: policy.key, rule: rule.index };
+    }
+  }
+  for (const action of ["DENY", "ALLOW"]) {
     for (const policy of active.filter((p) => p.action === action)) {
       const rule = policy.rules.find((r) => ruleHolds(r, facts, policy, settings));
       if (!rule) continue;

@@ -25,7 +25,7 @@ import { type MemoryPairOptions, MemoryPeer, MemoryStream } from "./memory-strea
 import { indexOf, makeWorkload, smallMesh } from "./small-mesh.ts";
 
 export const REVIEWS_HOST = "reviews.default.svc.cluster.local";
-const REVIEWS = `default/${REVIEWS_HOST}`;
+export const REVIEWS = `default/${REVIEWS_HOST}`;
 
 const POSITION = undefined;
 
@@ -65,6 +65,7 @@ export function denyingAll(base: Snapshot): Snapshot {
   const policy: AuthorizationPolicy = {
     key: "default/nobody",
     action: "ALLOW",
+    provider: undefined,
     rules: [],
     isDryRun: false,
     source: { kind: "AuthorizationPolicy", namespace: "default", name: "nobody" },

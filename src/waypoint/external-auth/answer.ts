@@ -17,6 +17,8 @@ export interface AllowedChanges {
   readonly response: readonly (readonly [name: string, value: string])[];
 }
 
+export const NO_CHANGES: readonly AllowedChanges[] = [];
+
 export type AuthorizerAnswer =
   | { readonly kind: "allowed"; readonly changes: AllowedChanges }
   | { readonly kind: "denied"; readonly reply: LocalReply }
@@ -54,18 +56,51 @@ export function denial(status: number, body: string, headers: readonly string[])
   return { status, body, flags: "UAEX", details: "ext_authz_denied", headers };
 }
 
-/** Gateway API: with any problem in asking the filter fails closed. */
-export const UNAUTHORIZED: LocalReply = {
-  status: 403,
-  body: "",
-  flags: "UAEX",
-  details: "ext_authz_error",
-};
+/** With any problem in asking; what fails open does not come here. */
+export function cannotAsk(status: number): LocalReply {
+  return { status, body: "", flags: "UAEX", details: "ext_authz_error" };
+}
 
 export function applyChanges({ set, append, remove }: AllowedChanges, edits: HeadEdits): void {
   for (const name of remove) edits.remove(ownHeaderId(name));
   for (const [name, value] of set) edits.set(ownHeaderId(name), value);
   for (const [name, value] of append) edits.add(ownHeaderId(name), value);
+}
+
+/** A header's value as the changes leave it. */
+export function changedValue(
+  value: string | undefined,
+  name: string,
+  all: readonly AllowedChanges[],
+): string | undefined {
+  let now = value;
+  for (const { set, append, remove } of all) {
+    if (remove.includes(name)) now = undefined;
+    for (const [changed, to] of set) if (changed === name) now = to;
+    for (const [changed, more] of append) {
+      if (changed === name) now = now === undefined ? more : `${now},${more}`;
+    }
+  }
+  return now;
+}
+
+/** Names and values as the changes leave them. */
+export function changedFields(
+  fields: readonly string[],
+  all: readonly AllowedChanges[],
+): readonly string[] {
+  const values = new Map<string, string | undefined>();
+  for (const { set, append } of all) {
+    for (const [name] of [...set, ...append]) values.set(name, undefined);
+  }
+  for (let i = 0; i < fields.length; i += 2) {
+    const before = values.get(fields[i]!);
+    values.set(fields[i]!, before === undefined ? fields[i + 1]! : `${before},${fields[i + 1]!}`);
+  }
+  return [...values].flatMap(([name, value]) => {
+    const changed = changedValue(value, name, all);
+    return changed === undefined ? [] : [name, changed];
+  });
 }
 
 export function applyToResponse({ response }: AllowedChanges, edits: HeadEdits): void {

@@ -1,16 +1,8 @@
-/** A client's request, as an authorizer is told of it. */
+/** A client's request or connection, as an authorizer is told of it. */
 import type { Exchange } from "../exchange.ts";
 import { fieldsOf } from "../request-heads.ts";
 
-export interface AskedRequest {
-  readonly id: string;
-  readonly method: string;
-  /** Path and query. */
-  readonly target: string;
-  readonly authority: string;
-  /** Names and values, one after the other. */
-  readonly fields: readonly string[];
-  readonly protocol: string;
+export interface AskedConnection {
   /** SPIFFE id; undefined: nobody is proven. */
   readonly sourceIdentity: string | undefined;
   readonly sourceAddress: string;
@@ -20,6 +12,20 @@ export interface AskedRequest {
   /** Host name of the service that was asked for. */
   readonly service: string;
 }
+
+export interface AskedRequest extends AskedConnection {
+  readonly id: string;
+  readonly method: string;
+  /** Path and query. */
+  readonly target: string;
+  readonly authority: string;
+  /** Names and values, one after the other. */
+  readonly fields: readonly string[];
+  readonly protocol: string;
+}
+
+/** Said beside a body that is shown, as Envoy does. */
+export const PARTIAL_BODY = "x-envoy-auth-partial-body";
 
 export function askedRequest(exchange: Exchange): AskedRequest {
   const { head, query, session, target } = exchange;

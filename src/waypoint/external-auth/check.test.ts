@@ -9,6 +9,7 @@ import {
 } from "../../../test/support/waypoint-session.ts";
 import type { ExternalAuthFilter, RouteFilter } from "../../model/route.ts";
 import { CheckRequestSchema, CheckResponseSchema } from "../../wire/gen/envoy/ext_authz_pb.ts";
+import { filterAuthorizer } from "./authorizer.ts";
 import { grpcAnswer, grpcQuestion } from "./grpc-authorizer.ts";
 
 const OK = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -177,7 +178,14 @@ function framed(message: Uint8Array): Buffer {
 }
 
 test("gRPC: the question has who asks for what", () => {
-  const bytes = grpcQuestion({ ...FILTER, protocol: "GRPC" }, ASKED, Buffer.from("body"));
+  const bytes = grpcQuestion(
+    filterAuthorizer({ ...FILTER, protocol: "GRPC", allowedRequestHeaders: ["x-user"] }),
+    ASKED,
+    {
+      bytes: Buffer.from("body"),
+      isPartial: false,
+    },
+  );
   const { attributes } = fromBinary(CheckRequestSchema, bytes.subarray(5));
   expect(bytes.readUInt32BE(1)).toBe(bytes.length - 5);
   expect(attributes).toMatchObject({
@@ -195,6 +203,7 @@ test("gRPC: the question has who asks for what", () => {
     ":path": "/a?q",
     ":authority": "reviews",
     "x-user": "me,too",
+    "x-envoy-auth-partial-body": "false",
   });
 });
 

@@ -1,133 +1,140 @@
 /**
- * Asks the authorizers of a rule or backend, one after the other, while the request waits: its head
- * as a copy, its body uncredited in the stream's window. The first that refuses has the last word;
- * one that cannot be asked refuses as well.
+ * Asks authorizers, one after the other, while the request waits: its head as a copy, its body
+ * uncredited in the stream's window. The first that refuses has the last word, and one that cannot
+ * be asked refuses as well, unless it is said to fail open.
  */
-import type { ExternalAuthFilter } from "../../model/route.ts";
-import type { ByteStream } from "../../net/byte-stream.ts";
+import type { MeshSettings } from "../../model/settings.ts";
 import { H } from "../../net/http1/header-names.ts";
+import type { ProviderQuestion } from "../../policy/custom-policies.ts";
+import type { Verdict } from "../../policy/verdict.ts";
 import type { Exchange } from "../exchange.ts";
-import { grpcStatusIn } from "../grpc.ts";
+import { ListHead } from "../list-head.ts";
+import { LOCAL_REPLIES } from "../local-replies.ts";
 import type { MessageHead } from "../message-head.ts";
-import { copyHead, speaksHttp2 } from "../request-heads.ts";
-import { SubRequest, type SubRequestListener } from "../sub-request.ts";
-import type { Trailers } from "../upstream.ts";
-import { ANSWER_BYTES_MAX, type AuthorizerAnswer, FAILED, UNAUTHORIZED } from "./answer.ts";
+import { copyHead } from "../request-heads.ts";
+import { type AuthorizerAnswer, cannotAsk } from "./answer.ts";
 import { type AskedRequest, askedRequest } from "./asked-request.ts";
-import { grpcAnswer, grpcHead, grpcQuestion } from "./grpc-authorizer.ts";
-import { type HttpAnswerHead, httpAnswer, httpQuestion, readHead } from "./http-authorizer.ts";
+import { type Authorizer, providerAuthorizer } from "./authorizer.ts";
+import { AuthorizerCall, type AuthorizerListener } from "./authorizer-call.ts";
+import { NO_BODY, SHOWN_BODY_BYTES_MAX, type ShownBody } from "./shown-body.ts";
 
-/** Of a request's body that is shown; what waits must fit into the client's window. */
-const SHOWN_BODY_BYTES_MAX = 32 * 1024;
-const NO_BODY = Buffer.alloc(0);
+export interface Question {
+  readonly authorizer: Authorizer;
+  /** Of a CUSTOM policy: the provider's name, and the verdict when it says no. */
+  readonly provider?: string;
+  readonly verdict?: Verdict;
+}
 
-export class ExternalAuthCheck implements SubRequestListener {
+interface Questions {
+  readonly questions: readonly Question[];
+  /** There is nobody who could be asked one of them. */
+  readonly refused: Verdict | undefined;
+}
+
+/** Of what CUSTOM policies want to be asked, to the providers of the settings. */
+export function questionsOf(
+  asked: readonly ProviderQuestion[],
+  { authorizationProviders }: MeshSettings,
+): Questions {
+  const questions: Question[] = [];
+  for (const { provider, verdict } of asked) {
+    const { name, service } = provider;
+    const known = authorizationProviders.find((candidate) => candidate.name === name);
+    if (service === undefined || known === undefined) return { questions: [], refused: verdict };
+    questions.push({ authorizer: providerAuthorizer(known, service), provider: name, verdict });
+  }
+  return { questions, refused: undefined };
+}
+
+const CONTINUE = new ListHead();
+CONTINUE.readResponse([":status", "100"], false, "GET", false);
+
+export class ExternalAuthCheck implements AuthorizerListener {
   readonly #exchange: Exchange;
-  readonly #filters: readonly ExternalAuthFilter[];
+  readonly #questions: readonly Question[];
   readonly #head: MessageHead;
   readonly #asked: AskedRequest;
   /** The client sends its body only when it is told to go on. */
   readonly #isBodyHeldBack: boolean;
   #index = 0;
-  #request: SubRequest | undefined;
-  #answerHead: HttpAnswerHead = { status: 0, fields: [] };
-  #grpcStatus = "";
-  #answer: Buffer[] = [];
-  #answerBytes = 0;
+  #call: AuthorizerCall | undefined;
 
-  constructor(exchange: Exchange, filters: readonly ExternalAuthFilter[]) {
+  constructor(exchange: Exchange, questions: readonly Question[]) {
+    this.#isBodyHeldBack = exchange.head.has(H.expect);
     this.#exchange = exchange;
-    this.#filters = filters;
+    this.#questions = questions;
     this.#head = copyHead(exchange.head);
     this.#asked = askedRequest(exchange);
-    this.#isBodyHeldBack = exchange.head.has(H.expect);
   }
 
   /** Asks the next authorizer, once there is enough of the body to show. */
   proceed(): void {
-    if (this.#request !== undefined) return;
-    const filter = this.#filters[this.#index];
-    if (filter === undefined) {
+    if (this.#call !== undefined) return;
+    const question = this.#questions[this.#index];
+    if (question === undefined) {
       this.#exchange.resume(this.#head);
       return;
     }
-    const shownBytes = Math.min(filter.bodyBytesMax, SHOWN_BODY_BYTES_MAX);
-    const { requestBody, hasRequestBody } = this.#exchange;
-    const isWaiting = hasRequestBody && !requestBody.isDone && !this.#isBodyHeldBack;
-    if (shownBytes > 0 && isWaiting && requestBody.waitingBytes < shownBytes) return;
-    this.#ask(filter, shownBytes > 0 ? requestBody.waitingStart(shownBytes) : NO_BODY);
-  }
-
-  #ask(filter: ExternalAuthFilter, body: Buffer): void {
+    const { authorizer } = question;
+    const body = this.#shownBody(authorizer);
+    if (body === undefined) return;
     const { context, snapshot, source } = this.#exchange;
-    const { service, port } = filter.backend;
-    if (service === undefined) {
-      this.#settle(FAILED);
-      return;
+    this.#call = new AuthorizerCall(authorizer, this);
+    this.#call.start(context, snapshot, source, this.#asked, body);
+  }
+
+  /** `undefined`: it has to be waited for, or the request was refused for it. */
+  #shownBody({ bodyBytesMax, isPartialBodyShown }: Authorizer): ShownBody | undefined {
+    const { requestBody, hasRequestBody } = this.#exchange;
+    if (bodyBytesMax === 0 || !hasRequestBody) return NO_BODY;
+    this.#askForBody();
+    const bytesMax = Math.min(bodyBytesMax, SHOWN_BODY_BYTES_MAX);
+    const { waitingBytes, isDone } = requestBody;
+    const isPartial = waitingBytes > bytesMax;
+    if (!isDone && !isPartial && !(isPartialBodyShown && waitingBytes === bytesMax)) {
+      return undefined;
     }
-    const cluster = context.clusters.ofService(service, port, snapshot);
-    const { externalAuthTimeoutMs: timeoutMs } = context.limits;
-    const isGrpc = filter.protocol === "GRPC";
-    const question = isGrpc ? grpcQuestion(filter, this.#asked, body) : body;
-    const host = cluster.service?.hostname ?? "";
-    const head = isGrpc
-      ? grpcHead(`${host}:${port}`, timeoutMs)
-      : httpQuestion(filter, this.#asked, body, speaksHttp2(cluster.protocol, false));
-    const request = new SubRequest(context, head, this, ANSWER_BYTES_MAX + question.length);
-    this.#request = request;
-    request.start(cluster, source, timeoutMs);
-    if (question.length > 0) request.body(question, 0, question.length);
-    request.bodyEnd();
-  }
-
-  onAnswer(head: MessageHead): void {
-    this.#answerHead = readHead(head);
-    this.#grpcStatus = head.get(H.grpcStatus) ?? "";
-  }
-
-  onAnswerBody(bytes: Buffer, start: number, end: number, source: ByteStream): void {
-    source.credit(end - start);
-    this.#answerBytes += end - start;
-    if (this.#answerBytes <= ANSWER_BYTES_MAX) {
-      this.#answer.push(Buffer.from(bytes.subarray(start, end)));
-      return;
+    if (isPartial && !isPartialBodyShown) {
+      this.#exchange.answer(LOCAL_REPLIES.payloadTooLarge);
+      return undefined;
     }
-    this.#request!.cancel();
-    this.#settle(FAILED);
+    return { bytes: requestBody.waitingStart(bytesMax), isPartial: isPartial || !isDone };
   }
 
-  onAnswerEnd(trailers: Trailers): void {
-    const filter = this.#filters[this.#index]!;
-    const body = Buffer.concat(this.#answer);
-    if (filter.protocol === "GRPC") {
-      const grpcStatus = grpcStatusIn(trailers) ?? this.#grpcStatus;
-      this.#settle(grpcAnswer(this.#answerHead.status, grpcStatus, body));
-    } else this.#settle(httpAnswer(filter, this.#answerHead, body));
+  /** A client that holds its body back (`Expect: 100-continue`) must not hide it that way. */
+  #askForBody(): void {
+    const exchange = this.#exchange;
+    if (!this.#isBodyHeldBack || exchange.isBodyAskedFor) return;
+    exchange.isBodyAskedFor = true;
+    exchange.session.writeInterim(CONTINUE);
   }
 
-  onFailed(): void {
-    this.#settle(FAILED);
-  }
-
-  #settle(answer: AuthorizerAnswer): void {
+  onAuthorizerAnswer(answer: AuthorizerAnswer): void {
     const exchange = this.#exchange;
     // It may have been given up while the question was on its way.
     if (!exchange.isActive || exchange.check !== this) return;
-    this.#request = undefined;
-    this.#answer = [];
-    this.#answerBytes = 0;
-    if (answer.kind === "failed") exchange.answer(UNAUTHORIZED);
-    else if (answer.kind === "denied") exchange.answer(answer.reply);
-    else {
-      exchange.authChanges = [...exchange.authChanges, answer.changes];
-      this.#index++;
-      this.proceed();
+    this.#call = undefined;
+    const { authorizer, provider, verdict } = this.#questions[this.#index]!;
+    const isAllowed = answer.kind === "failed" ? authorizer.isFailOpen : answer.kind === "allowed";
+    if (provider !== undefined) exchange.noteProviderAnswer(provider, isAllowed);
+    if (!isAllowed) {
+      if (verdict !== undefined) exchange.verdict = verdict;
+      exchange.answer(
+        answer.kind === "denied" ? answer.reply : cannotAsk(authorizer.statusOnError),
+      );
+      return;
     }
+    if (answer.kind === "allowed") {
+      exchange.authChanges = [...exchange.authChanges, answer.changes];
+      if (authorizer.isRouteCacheCleared) exchange.isRoutedByChanges = true;
+    }
+    this.#index++;
+    this.proceed();
   }
 
   /** The request is over. */
   cancel(): void {
-    this.#request?.cancel();
-    this.#request = undefined;
+    this.#call?.cancel();
+    this.#call = undefined;
   }
 }

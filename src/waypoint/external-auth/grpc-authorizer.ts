@@ -4,7 +4,6 @@
  */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { ExternalAuthFilter } from "../../model/route.ts";
 import {
   CheckRequestSchema,
   type CheckResponse,
@@ -20,7 +19,9 @@ import {
   isPassedValue,
   passedName,
 } from "./answer.ts";
-import type { AskedRequest } from "./asked-request.ts";
+import { type AskedConnection, type AskedRequest, PARTIAL_BODY } from "./asked-request.ts";
+import type { Authorizer } from "./authorizer.ts";
+import type { ShownBody } from "./shown-body.ts";
 
 const PATH = "/envoy.service.auth.v3.Authorization/Check";
 const PREFIX_BYTES = 5;
@@ -36,9 +37,9 @@ export function grpcHead(authority: string, timeoutMs: number): SubRequestHead {
 
 /** The question, with its prefix. */
 export function grpcQuestion(
-  filter: ExternalAuthFilter,
-  asked: AskedRequest,
-  body: Buffer,
+  authorizer: Authorizer,
+  asked: AskedConnection | AskedRequest,
+  body: ShownBody,
 ): Buffer {
   const message = toBinary(
     CheckRequestSchema,
@@ -54,17 +55,7 @@ export function grpcQuestion(
         },
         request: {
           time: timestampFromMs(Date.now()),
-          http: {
-            id: asked.id,
-            method: asked.method,
-            headers: headersFor(filter, asked),
-            path: asked.target,
-            host: asked.authority,
-            scheme: "http",
-            size: BigInt(body.length > 0 ? body.length : -1),
-            protocol: asked.protocol,
-            body: body.toString("utf8"),
-          },
+          ...("method" in asked && { http: httpRequest(authorizer, asked, body) }),
         },
       },
     }),
@@ -76,13 +67,29 @@ export function grpcQuestion(
   return framed;
 }
 
+function httpRequest(authorizer: Authorizer, asked: AskedRequest, { bytes, isPartial }: ShownBody) {
+  const headers = headersFor(authorizer, asked);
+  if (bytes.length > 0) headers[PARTIAL_BODY] = String(isPartial);
+  const isRaw = authorizer.isBodyPackedAsBytes;
+  return {
+    id: asked.id,
+    method: asked.method,
+    headers,
+    path: asked.target,
+    host: asked.authority,
+    scheme: "http",
+    size: BigInt(bytes.length > 0 ? bytes.length : -1),
+    protocol: asked.protocol,
+    ...(isRaw ? { rawBody: bytes } : { body: bytes.toString("utf8") }),
+  };
+}
+
 function addressOf(address: string, portValue: number) {
   return { socketAddress: { address, portValue } };
 }
 
 /** Envoy's names for what HTTP/2 has before its headers are among them. */
-function headersFor(filter: ExternalAuthFilter, asked: AskedRequest): Record<string, string> {
-  const allowed = new Set(filter.allowedRequestHeaders);
+function headersFor({ shown }: Authorizer, asked: AskedRequest): Record<string, string> {
   const found = new Map([
     [":method", asked.method],
     [":path", asked.target],
@@ -90,7 +97,7 @@ function headersFor(filter: ExternalAuthFilter, asked: AskedRequest): Record<str
   ]);
   for (let i = 0; i < asked.fields.length; i += 2) {
     const [name, value] = [asked.fields[i]!, asked.fields[i + 1]!];
-    if (allowed.size > 0 && !allowed.has(name)) continue;
+    if (!shown.has(name)) continue;
     const before = found.get(name);
     found.set(name, before === undefined ? value : `${before},${value}`);
   }

@@ -3,30 +3,35 @@
  * and of its body what was asked for. 200 lets it pass; any other answer is the client's; a 5xx is
  * none (Gateway API, HTTPExternalAuthFilter; Envoy, ext_authz HTTP service).
  */
-import type { ExternalAuthFilter } from "../../model/route.ts";
 import type { MessageHead } from "../message-head.ts";
 import { fieldsOf } from "../request-heads.ts";
 import type { SubRequestHead } from "../sub-request.ts";
 import { type AuthorizerAnswer, denial, FAILED, isPassedValue, passedName } from "./answer.ts";
-import type { AskedRequest } from "./asked-request.ts";
+import { type AskedRequest, PARTIAL_BODY } from "./asked-request.ts";
+import type { Authorizer } from "./authorizer.ts";
+import type { ShownBody } from "./shown-body.ts";
 
 /** Sent whatever is allowed; Host, method, path and length are part of the request itself. */
 const ALWAYS_SENT = new Set(["authorization"]);
 
 export function httpQuestion(
-  filter: ExternalAuthFilter,
+  authorizer: Authorizer,
   asked: AskedRequest,
-  body: Buffer,
+  { bytes: body, isPartial }: ShownBody,
   isHttp2: boolean,
 ): SubRequestHead {
   const { method, authority } = asked;
-  const path = filter.pathPrefix.replace(/\/$/, "") + asked.target;
-  const allowed = new Set([...filter.allowedRequestHeaders, ...ALWAYS_SENT]);
+  const path = authorizer.pathPrefix.replace(/\/$/, "") + asked.target;
   const headers: string[] = [];
   for (let i = 0; i < asked.fields.length; i += 2) {
     const [name, value] = [asked.fields[i]!, asked.fields[i + 1]!];
-    if (allowed.has(name) && passedName(name) !== undefined) headers.push(name, value);
+    const isShown = ALWAYS_SENT.has(name) || authorizer.shown.has(name);
+    if (isShown && passedName(name) !== undefined) headers.push(name, value);
   }
+  for (const [name, value] of authorizer.added) {
+    if (passedName(name!) !== undefined && isPassedValue(value!)) headers.push(name!, value!);
+  }
+  if (body.length > 0) headers.push(PARTIAL_BODY, String(isPartial));
   headers.push("content-length", String(body.length));
   const shape = { method, isChunked: false, hasBody: body.length > 0 };
   if (isHttp2) {
@@ -49,25 +54,23 @@ export function readHead(head: MessageHead): HttpAnswerHead {
 }
 
 export function httpAnswer(
-  filter: ExternalAuthFilter,
+  { toUpstream, toClient, toDeniedClient }: Authorizer,
   { status, fields }: HttpAnswerHead,
   body: Buffer,
 ): AuthorizerAnswer {
   if (status >= 500) return FAILED;
   if (status !== 200) {
     const headers: string[] = [];
-    for (const [name, value] of passed(fields)) headers.push(name, value);
+    for (const [name, value] of passed(fields)) {
+      if (toDeniedClient.has(name)) headers.push(name, value);
+    }
     return { kind: "denied", reply: denial(status, body.toString("utf8"), headers) };
   }
-  const wanted = new Set(filter.allowedResponseHeaders);
-  // Its own length, type and date say nothing about the request.
-  const set = [...passed(fields)].filter(([name]) =>
-    wanted.size > 0 ? wanted.has(name) : !ABOUT_ITSELF.has(name),
-  );
-  return { kind: "allowed", changes: { set, append: [], remove: [], response: [] } };
+  const all = [...passed(fields)];
+  const set = all.filter(([name]) => toUpstream.has(name));
+  const response = all.filter(([name]) => toClient.has(name));
+  return { kind: "allowed", changes: { set, append: [], remove: [], response } };
 }
-
-const ABOUT_ITSELF = new Set(["content-type", "content-encoding", "date", "server", "vary"]);
 
 function* passed(fields: readonly string[]): Generator<readonly [string, string]> {
   for (let i = 0; i < fields.length; i += 2) {

@@ -4,12 +4,13 @@
  */
 import type {
   CorsFilter,
-  ExternalAuthFilter,
   MirrorFilter,
   RedirectFilter,
   RewriteFilter,
   RouteFilter,
 } from "../../model/route.ts";
+import { filterAuthorizer } from "../external-auth/authorizer.ts";
+import type { Question } from "../external-auth/check.ts";
 import { CorsRules } from "./cors.ts";
 import { HeaderChanges } from "./header-changes.ts";
 
@@ -20,7 +21,7 @@ export class RouteFilters {
   readonly rewrite: RewriteFilter | undefined;
   readonly cors: CorsRules | undefined;
   readonly mirrors: readonly MirrorFilter[];
-  readonly externalAuths: readonly ExternalAuthFilter[];
+  readonly externalAuths: readonly Question[];
 
   constructor(filters: readonly RouteFilter[]) {
     const of = <T extends RouteFilter["type"]>(type: T) =>
@@ -34,7 +35,9 @@ export class RouteFilters {
     this.rewrite = of("URLRewrite")[0];
     this.cors = cors && new CorsRules(cors);
     this.mirrors = of("RequestMirror");
-    this.externalAuths = of("ExternalAuth");
+    this.externalAuths = of("ExternalAuth").map((filter) => ({
+      authorizer: filterAuthorizer(filter),
+    }));
   }
 }
 

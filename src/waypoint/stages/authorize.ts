@@ -1,17 +1,41 @@
 /** May this identity do this here? 403 with Istio's words otherwise. */
+import type { Verdict } from "../../policy/verdict.ts";
 import type { Exchange } from "../exchange.ts";
+import { changedFields, NO_CHANGES } from "../external-auth/answer.ts";
+import { ExternalAuthCheck, questionsOf } from "../external-auth/check.ts";
 import { LOCAL_REPLIES } from "../local-replies.ts";
 
-export function authorize(exchange: Exchange): boolean {
+/** CUSTOM policies: the mesh's providers are asked, each once. */
+export function askProviders(exchange: Exchange): boolean {
   exchange.target.refresh(exchange.snapshot);
   if (!exchange.target.isServed) {
     // Bound elsewhere since the tunnel was opened.
     exchange.answer(LOCAL_REPLIES.notServed);
     return false;
   }
+  const asked = exchange.target.decider.questions(exchange);
+  if (asked.length === 0) return true;
+  const { questions, refused } = questionsOf(asked, exchange.snapshot.settings);
+  if (refused !== undefined) return deny(exchange, refused);
+  exchange.check = new ExternalAuthCheck(exchange, questions);
+  exchange.check.proceed();
+  return false;
+}
+
+/** DENY and ALLOW see the request as the providers have left it. */
+export function authorize(exchange: Exchange): boolean {
+  const { authChanges, decisionHeaders } = exchange;
+  exchange.seenChanges = authChanges;
+  if (authChanges.length > 0)
+    exchange.decisionHeaders = changedFields(decisionHeaders, authChanges);
   const verdict = exchange.target.decider.authorize(exchange);
   exchange.verdict = verdict;
-  if (verdict.isAllowed) return true;
+  if (!exchange.isRoutedByChanges) exchange.seenChanges = NO_CHANGES;
+  return verdict.isAllowed || deny(exchange, verdict);
+}
+
+function deny(exchange: Exchange, verdict: Verdict): false {
+  exchange.verdict = verdict;
   exchange.answer(LOCAL_REPLIES.denied, denialDetails(verdict.policy, verdict.rule));
   return false;
 }

@@ -6,12 +6,16 @@ import { H } from "../../net/http1/header-names.ts";
 import { normalizePath } from "../../net/path.ts";
 import type { Exchange } from "../exchange.ts";
 import { LOCAL_REPLIES } from "../local-replies.ts";
+import { fieldsOf } from "../request-heads.ts";
+
+const NO_FIELDS: readonly string[] = [];
 
 export function identify(exchange: Exchange): boolean {
   const { head } = exchange;
   const path = normalizePath(head.path, exchange.snapshot.settings.pathNormalization);
   exchange.path = path ?? head.path;
   exchange.decisionId = head.get(H.xWaystoneDecision) ?? "";
+  exchange.decisionHeaders = exchange.decisionId === "" ? NO_FIELDS : fieldsOf(head);
   if (exchange.context.accessLog.isOn) {
     exchange.userAgent = head.get(H.userAgent) ?? "";
     exchange.forwardedFor = head.get(H.xForwardedFor) ?? "";

@@ -188,6 +188,7 @@ function recordDecision(exchange: Exchange): void {
       query: exchange.query,
       authority: exchange.authority,
       headers: exchange.decisionHeaders,
+      providerAnswers: exchange.providerAnswers,
     },
     snapshot,
     payload: {

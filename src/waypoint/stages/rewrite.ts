@@ -48,6 +48,7 @@ export function rewrite(exchange: Exchange): boolean {
   // Who the client is was proven by its certificate; a claim in a header is not to be passed on.
   edits.remove(H.xForwardedClientCert);
   edits.remove(H.xWaystoneDecision);
+  if (exchange.isBodyAskedFor) edits.remove(H.expect);
   for (const changes of exchange.authChanges) applyChanges(changes, edits);
   if (ruleFilters !== null) {
     applyFilters(exchange, ruleFilters, edits);
