@@ -19,8 +19,8 @@ import { Waypoint } from "../../src/waypoint/waypoint.ts";
 import { idOf, TestMesh } from "./identities.ts";
 import { REVIEWS_HOST } from "./waypoint-session.ts";
 
-/** What an application does with the stream to it. */
-export type Application = (stream: Http2Stream) => void;
+/** What an application does with the stream to it; `authority`: the endpoint that was asked for. */
+export type Application = (stream: Http2Stream, authority: string) => void;
 
 export interface RealWaypoint {
   readonly waypoint: Waypoint;
@@ -56,9 +56,9 @@ export class RealMesh {
     const made = new RealMesh(mesh, snapshot, await mesh.identity("client"));
     const identity = await mesh.identity("reviews-0");
     const server = new TunnelServer(serverOptions(identity), {
-      onConnect(stream) {
+      onConnect(stream, { authority }) {
         stream.respond([":status", "200"], false);
-        application(stream);
+        application(stream, authority);
       },
     });
     await server.listen("127.0.0.1", 0);

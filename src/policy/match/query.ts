@@ -1,6 +1,6 @@
 /**
- * Query parameters: the first one of a name counts. Names and values are decoded as forms write
- * them (`+` and `%20` are a space); what is not valid UTF-8 in percent signs stays as it was sent.
+ * Query parameters: the first one of a name counts. Names and values are percent-decoded (RFC 3986
+ * §2.4); `+` is a plus, as in Envoy. What is not valid UTF-8 in percent signs stays as it was sent.
  */
 
 /** The value, decoded; undefined: there is no such parameter. `k` and `k=` both are "". */
@@ -22,21 +22,18 @@ export function queryParameter(query: string, name: string): string | undefined 
 function isNamed(query: string, start: number, end: number, name: string): boolean {
   if (end === start) return false;
   for (let i = start; i < end; i++) {
-    const code = query.charCodeAt(i);
-    if (code === PERCENT || code === PLUS) return decode(query.slice(start, end)) === name;
+    if (query.charCodeAt(i) === PERCENT) return decode(query.slice(start, end)) === name;
   }
   return end - start === name.length && query.startsWith(name, start);
 }
 
 const PERCENT = 0x25;
-const PLUS = 0x2b;
 
 function decode(text: string): string {
-  if (!text.includes("%") && !text.includes("+")) return text;
-  const spaced = text.replaceAll("+", " ");
+  if (!text.includes("%")) return text;
   try {
-    return decodeURIComponent(spaced);
+    return decodeURIComponent(text);
   } catch {
-    return spaced;
+    return text;
   }
 }

@@ -32,30 +32,21 @@ const requestEdits = new HeadEdits();
 const responseEditsKept = new HeadEdits();
 
 export function rewrite(exchange: Exchange): boolean {
-  const { head } = exchange;
   const edits = requestEdits;
-  edits.reset();
-  const { ruleFilters, backendFilters } = exchange;
-  if (exchange.path !== head.path || head.isAbsoluteTarget) {
-    edits.replaceTarget(withQuery(exchange.path, exchange));
+  const { head, ruleFilters, backendFilters } = exchange;
+  startEdits(exchange, edits);
+  if (ruleFilters !== null && ruleFilters.mirrors.length > 0) {
+    // Copies are changed as the rule says; what is meant for the backend alone is not theirs.
+    ruleFilters.request?.apply(edits);
+    changeTarget(exchange, ruleFilters, edits);
+    exchange.mirrors = startMirrors(exchange, ruleFilters.mirrors, edits);
+    startEdits(exchange, edits);
   }
-  exchange.requestId = head.get(H.xRequestId) ?? "";
-  if (exchange.requestId === "") {
-    exchange.requestId = newRequestId();
-    edits.set(H.xRequestId, exchange.requestId);
-  }
-  if (!head.has(H.xForwardedProto)) edits.set(H.xForwardedProto, "http");
-  // Who the client is was proven by its certificate; a claim in a header is not to be passed on.
-  edits.remove(H.xForwardedClientCert);
-  edits.remove(H.xWaystoneDecision);
-  if (exchange.isBodyAskedFor) edits.remove(H.expect);
-  for (const changes of exchange.authChanges) applyChanges(changes, edits);
-  if (ruleFilters !== null) {
-    applyFilters(exchange, ruleFilters, edits);
-    const { mirrors } = ruleFilters;
-    if (mirrors.length > 0) exchange.mirrors = startMirrors(exchange, mirrors, edits);
-  }
-  if (backendFilters !== null) applyFilters(exchange, backendFilters, edits);
+  // The rule's headers have the last word, as in Envoy.
+  backendFilters?.request?.apply(edits);
+  ruleFilters?.request?.apply(edits);
+  if (ruleFilters !== null) changeTarget(exchange, ruleFilters, edits);
+  if (backendFilters !== null) changeTarget(exchange, backendFilters, edits);
   const isHttp2 = isForHttp2(exchange);
   if (exchange.isUpgrade) exchange.webSocketKey = keyOf(head, isHttp2, edits);
   if (isHttp2) exchange.requestList = requestList(head, edits);
@@ -63,8 +54,25 @@ export function rewrite(exchange: Exchange): boolean {
   return true;
 }
 
-function applyFilters(exchange: Exchange, filters: RouteFilters, edits: HeadEdits): void {
-  filters.request?.apply(edits);
+/** What is changed whatever the route says. */
+function startEdits(exchange: Exchange, edits: HeadEdits): void {
+  const { head } = exchange;
+  edits.reset();
+  if (exchange.path !== head.path || head.isAbsoluteTarget) {
+    edits.replaceTarget(withQuery(exchange.path, exchange));
+  }
+  exchange.requestId ||= head.get(H.xRequestId) ?? "";
+  if (exchange.requestId === "") exchange.requestId = newRequestId();
+  if (!head.has(H.xRequestId)) edits.set(H.xRequestId, exchange.requestId);
+  if (!head.has(H.xForwardedProto)) edits.set(H.xForwardedProto, "http");
+  // Who the client is was proven by its certificate; a claim in a header is not to be passed on.
+  edits.remove(H.xForwardedClientCert);
+  edits.remove(H.xWaystoneDecision);
+  if (exchange.isBodyAskedFor) edits.remove(H.expect);
+  for (const changes of exchange.authChanges) applyChanges(changes, edits);
+}
+
+function changeTarget(exchange: Exchange, filters: RouteFilters, edits: HeadEdits): void {
   const { rewrite: change } = filters;
   if (change === undefined) return;
   if (change.hostname !== undefined) edits.replaceAuthority(change.hostname);
