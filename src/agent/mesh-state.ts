@@ -11,6 +11,7 @@
  */
 import { ShardedMap } from "../kit/sharded-map.ts";
 import { addressOwners, endpointsOf } from "../model/endpoints.ts";
+import type { RequestAuthentication } from "../model/request-authentication.ts";
 import type { AttachedRoute } from "../model/route.ts";
 import type { AuthorizationPolicy, L4Policy } from "../model/rule.ts";
 import type { Endpoint, Service } from "../model/service.ts";
@@ -22,6 +23,7 @@ import { type DecodedAddress, decodeAddress } from "../wire/address.ts";
 import { decodeAuthorization } from "../wire/authorization.ts";
 import { ResourceDigest } from "../wire/digest.ts";
 import {
+  decodeAuthentications,
   decodePolicies,
   decodeRoutes,
   decodeSettings,
@@ -37,7 +39,8 @@ import {
 } from "../wire/resource.ts";
 import { Buckets } from "./buckets.ts";
 
-const { address, authorization, waypoint, policies, routes, settings, revision } = RESOURCE_TYPES;
+const { address, authorization, waypoint, policies, authentications, routes, settings, revision } =
+  RESOURCE_TYPES;
 
 /** How each type is read; what they throw says what is wrong. */
 const DECODERS: { readonly [type: string]: (bytes: Uint8Array) => unknown } = {
@@ -45,6 +48,7 @@ const DECODERS: { readonly [type: string]: (bytes: Uint8Array) => unknown } = {
   [authorization]: decodeAuthorization,
   [waypoint]: decodeWaypoint,
   [policies]: decodePolicies,
+  [authentications]: decodeAuthentications,
   [routes]: decodeRoutes,
   [settings]: decodeSettings,
 };
@@ -56,6 +60,7 @@ interface Indexes {
   addresses: ShardedMap<AddressOwners>;
   waypoints: ShardedMap<Waypoint>;
   policies: ShardedMap<readonly AuthorizationPolicy[]>;
+  authentications: ShardedMap<readonly RequestAuthentication[]>;
   l4Policies: ShardedMap<L4Policy>;
   l4PoliciesByNamespace: ShardedMap<readonly L4Policy[]>;
   routes: ShardedMap<readonly AttachedRoute[]>;
@@ -64,7 +69,10 @@ interface Indexes {
 type MeshSnapshot = Snapshot & Readonly<Indexes>;
 
 export class MeshState implements ResourceSink, SnapshotSource {
-  readonly types = [authorization, settings, waypoint, policies, routes, address, revision];
+  readonly types = [
+    ...[authorization, settings, waypoint, policies, authentications, routes],
+    ...[address, revision],
+  ];
   readonly #versions = new Map<ResourceType, Map<string, string>>();
   /** Of what is held and staged together. */
   #digest = new ResourceDigest();
@@ -86,6 +94,7 @@ export class MeshState implements ResourceSink, SnapshotSource {
     addresses: ShardedMap.empty(),
     waypoints: ShardedMap.empty(),
     policies: ShardedMap.empty(),
+    authentications: ShardedMap.empty(),
     l4Policies: ShardedMap.empty(),
     l4PoliciesByNamespace: ShardedMap.empty(),
     routes: ShardedMap.empty(),
@@ -202,6 +211,7 @@ export class MeshState implements ResourceSink, SnapshotSource {
       l4PoliciesByNamespace: grouped(before.l4PoliciesByNamespace, this.#policiesByNamespace),
       waypoints: this.#edited(before.waypoints, waypoint),
       policies: this.#edited(before.policies, policies),
+      authentications: this.#edited(before.authentications, authentications),
       routes: this.#edited(before.routes, routes),
     };
   }
@@ -266,7 +276,8 @@ function decode(type: ResourceType, name: string, bytes: Uint8Array): unknown {
   const value = read(bytes);
   const own = ownName(type, value);
   if (own !== undefined && own !== name) throw new Error(`it calls itself ${own}`);
-  if ((type === routes || type === policies) && !TARGET.test(name)) {
+  const isTargeting = type === routes || type === policies || type === authentications;
+  if (isTargeting && !TARGET.test(name)) {
     throw new Error("that is no name of a target");
   }
   return value;

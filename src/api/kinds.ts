@@ -96,7 +96,7 @@ export const KINDS = {
   RequestAuthentication: kind(
     SECURITY,
     SECURITY_VERSIONS,
-    "later",
+    "acted",
     () => import("./schemas/request-authentication.ts"),
   ),
   DestinationRule: kind(

@@ -13,7 +13,9 @@ import { ShardedMap } from "../kit/sharded-map.ts";
 import { DEFAULT_SETTINGS, type MeshSettings } from "../model/settings.ts";
 import type { Index, Snapshot, SnapshotSource } from "../model/snapshot.ts";
 import type { ObjectStatus } from "../translate/findings.ts";
+import type { FetchedJwks } from "../translate/jwks.ts";
 import { compareText, keyOf, objectKey } from "../translate/object-names.ts";
+import type { JwksRequest } from "../translate/request-authentications.ts";
 import type { Enrolment } from "../translate/workloads.ts";
 import type { Collection } from "./collect/collection.ts";
 import { Graph } from "./collect/graph.ts";
@@ -38,6 +40,7 @@ const INDEXES = [
   "addresses",
   "waypoints",
   "policies",
+  "authentications",
   "l4Policies",
   "l4PoliciesByNamespace",
   "routes",
@@ -49,6 +52,8 @@ export class ControlPlane implements SnapshotSource {
   readonly #graph = new Graph();
   readonly #mesh: MeshCollections;
   readonly #listeners = new Set<(snapshot: Snapshot, previous: Snapshot) => void>();
+  readonly #jwksRequests = new Map<string, JwksRequest>();
+  readonly #jwksListeners = new Set<() => void>();
   #current: Snapshot;
   #conditions: ShardedMap<ObjectStatus> = ShardedMap.empty();
   #diagnostics: readonly Diagnostic[] | undefined;
@@ -75,14 +80,43 @@ export class ControlPlane implements SnapshotSource {
       sources.of(kind).delete(objectKey(KINDS[kind].isNamespaced ? namespace : "", name));
     }
     for (const object of change.upserted) sources.of(object.kind).set(keyOf(object), object);
+    this.#recompute();
+  }
+
+  /** Keys of an issuer have been fetched, or could not be (`jwksRequests`). */
+  applyJwks(key: string, fetched: FetchedJwks): void {
+    this.#mesh.sources.jwks.set(key, fetched);
+    this.#recompute();
+  }
+
+  #recompute(): void {
     this.#graph.commit();
+    const { jwksRequests } = this.#mesh;
+    const isOtherJwks = jwksRequests.changes.size > 0;
+    for (const [key, { after }] of jwksRequests.changes) {
+      if (after === undefined) this.#jwksRequests.delete(key);
+      else this.#jwksRequests.set(key, after);
+    }
     this.#conditions = edited(this.#conditions, this.#mesh.statuses);
     if (this.#mesh.statuses.changes.size > 0) this.#diagnostics = undefined;
     const previous = this.#current;
     this.#swap();
     this.#graph.forgetChanges();
-    if (this.#current === previous) return;
-    for (const listener of [...this.#listeners]) listener(this.#current, previous);
+    if (this.#current !== previous) {
+      for (const listener of [...this.#listeners]) listener(this.#current, previous);
+    }
+    if (isOtherJwks) for (const listener of [...this.#jwksListeners]) listener();
+  }
+
+  /** The keys of issuers that are to be fetched, by the key that `applyJwks()` takes. */
+  get jwksRequests(): ReadonlyMap<string, JwksRequest> {
+    return this.#jwksRequests;
+  }
+
+  /** Calls back when others are to be fetched. */
+  onJwksRequests(listener: () => void): () => void {
+    this.#jwksListeners.add(listener);
+    return () => this.#jwksListeners.delete(listener);
   }
 
   #swap(): void {

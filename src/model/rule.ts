@@ -35,7 +35,10 @@ export interface FieldMatch {
   readonly position: SourcePosition | undefined;
 }
 
-/** What a field looks at. `header:<lower-case name>` is `request.headers[name]`. */
+/**
+ * What a field looks at. `header:<lower-case name>` is `request.headers[name]`, and `claim:a][b` is
+ * `request.auth.claims[a][b]`.
+ */
 export type RuleField =
   | "principal"
   | "namespace"
@@ -50,6 +53,7 @@ export type RuleField =
   | "destinationIp"
   | "sni"
   | `header:${string}`
+  | `claim:${string}`
   /** A key that this version cannot evaluate: never true in an ALLOW, never narrows a DENY. */
   | `unsupported:${string}`;
 

@@ -5,6 +5,7 @@
  * successive snapshots share everything else. Values that did not change keep their identity
  * (`===`), which is what lets the proxies cache what they compile from them.
  */
+import type { RequestAuthentication } from "./request-authentication.ts";
 import type { AttachedRoute } from "./route.ts";
 import type { AuthorizationPolicy, L4Policy } from "./rule.ts";
 import type { Endpoint, Service } from "./service.ts";
@@ -36,6 +37,8 @@ export interface Snapshot {
   readonly waypoints: Index<Waypoint>;
   /** L7 policies in force for a target: key `Service/<service key>`, `Gateway/<waypoint key>`, or `GatewayClass/<class>`. */
   readonly policies: Index<readonly AuthorizationPolicy[]>;
+  /** By target, likewise. */
+  readonly authentications: Index<readonly RequestAuthentication[]>;
   /** L4 policies by `<ns>/<name>`. */
   readonly l4Policies: Index<L4Policy>;
   /** L4 policies that apply to a whole namespace, or (key "") to the mesh. */

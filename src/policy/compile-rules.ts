@@ -17,6 +17,7 @@ import type {
 import type { MeshSettings } from "../model/settings.ts";
 import type { ConnectionFacts, HttpFacts } from "./facts.ts";
 import {
+  ClaimMatcher,
   DestinationIpMatcher,
   HeaderMatcher,
   HostMatcher,
@@ -26,6 +27,7 @@ import {
   PathMatcher,
   PortMatcher,
   PrincipalMatcher,
+  RequestPrincipalMatcher,
   ServiceAccountMatcher,
   SourceIpMatcher,
 } from "./field-matchers.ts";
@@ -183,8 +185,12 @@ class RuleCompiler<F extends ConnectionFacts> {
         return new MethodMatcher(wanted, unwanted);
       case "path":
         return new PathMatcher(wanted, unwanted);
+      case "requestPrincipal":
+        return new RequestPrincipalMatcher(wanted, unwanted);
       default:
-        return new HeaderMatcher(field.field.slice("header:".length), wanted, unwanted);
+        return field.field.startsWith("claim:")
+          ? new ClaimMatcher(field.field.slice("claim:".length), wanted, unwanted)
+          : new HeaderMatcher(field.field.slice("header:".length), wanted, unwanted);
     }
   }
 

@@ -20,7 +20,8 @@ import { DefaultChoice } from "./compile-routes.ts";
 import { CompiledPolicy } from "./compile-rules.ts";
 import { CustomPolicies, type ProviderQuestion } from "./custom-policies.ts";
 import type { ConnectionFacts, HttpFacts } from "./facts.ts";
-import { eachOnce, l4PoliciesFor, policiesFor } from "./policy-sets.ts";
+import { Authenticator } from "./jwt/authenticator.ts";
+import { authenticationsFor, eachOnce, l4PoliciesFor, policiesFor } from "./policy-sets.ts";
 import { type PortPlans, plansOf } from "./port-plans.ts";
 import {
   type ConnectionChoice,
@@ -39,6 +40,8 @@ export interface L4Decider {
 }
 
 export interface HttpDecider {
+  /** Of the requests' tokens; undefined: nobody asks for any. */
+  readonly authenticator: Authenticator | undefined;
   /** What CUSTOM policies want to be asked before anything else. */
   questions(facts: HttpFacts): readonly ProviderQuestion[];
   tcpQuestions(facts: ConnectionFacts): readonly ProviderQuestion[];
@@ -104,7 +107,8 @@ const portPlans = new WeakMap<
 function inputsOf(snapshot: Snapshot, waypoint: string, service: string | undefined): unknown[] {
   const { own, shared } = routeSets(snapshot, waypoint, service ?? "");
   const sets = policiesFor(snapshot, waypoint, service);
-  return [snapshot.settings, own, shared, ...sets.map((set) => set.policies)];
+  const authentications = authenticationsFor(snapshot, waypoint, service);
+  return [snapshot.settings, own, shared, ...sets.map((set) => set.policies), ...authentications];
 }
 
 function isSameList(a: readonly unknown[], b: readonly unknown[]): boolean {
@@ -149,6 +153,7 @@ class CompiledL4Decider implements L4Decider {
 
 class CompiledHttpDecider implements HttpDecider {
   readonly inputs: readonly unknown[];
+  readonly authenticator: Authenticator | undefined;
   readonly #custom: CustomPolicies;
   readonly #deny: readonly CompiledPolicy[];
   readonly #allow: readonly CompiledPolicy[];
@@ -169,6 +174,9 @@ class CompiledHttpDecider implements HttpDecider {
       remember(cache, policy, () => new CompiledPolicy(policy, snapshot.settings));
     const of = (action: PolicyAction) =>
       policies.filter((policy) => policy.action === action && !policy.isDryRun).map(compile);
+    const authentications = authenticationsFor(snapshot, waypoint, service).flat();
+    this.authenticator =
+      authentications.length === 0 ? undefined : new Authenticator([...new Set(authentications)]);
     this.#custom = new CustomPolicies(policies, snapshot.settings, compile);
     this.#deny = of("DENY");
     this.#allow = of("ALLOW");
@@ -247,6 +255,7 @@ function planOf(snapshot: Snapshot, waypoint: string, service: string, port: num
 
 /** For what is not in the snapshot (any more): nothing is known of its policies. */
 const REFUSING: HttpDecider = {
+  authenticator: undefined,
   questions: () => [],
   tcpQuestions: () => [],
   authorize: () => UNKNOWN_TARGET,

@@ -19,7 +19,17 @@ export interface ConnectionFacts {
   readonly providerAnswers?: ProviderAnswers | undefined;
 }
 
+/** Of a verified token. */
+export interface JwtFacts {
+  /** `<issuer>/<subject>`; undefined when it lacks either. */
+  readonly principal: string | undefined;
+  /** The payload; claims that are lists written with spaces are lists. */
+  readonly claims: Readonly<Record<string, unknown>>;
+}
+
 export interface HttpFacts extends ConnectionFacts {
+  /** undefined: there was no token. */
+  readonly jwt?: JwtFacts | undefined;
   readonly method: string;
   /** Normalised, without query. */
   readonly path: string;

@@ -89,6 +89,50 @@ export class HeaderMatcher extends StringMatcher<HttpFacts> {
   }
 }
 
+export class RequestPrincipalMatcher extends StringMatcher<HttpFacts> {
+  look(facts: HttpFacts): string | undefined {
+    return facts.jwt?.principal;
+  }
+}
+
+/** Any of a claim's values, where it is a list. */
+export class ClaimMatcher implements Matcher<HttpFacts> {
+  readonly #path: readonly string[];
+  readonly #wanted: StringSet;
+  readonly #unwanted: StringSet;
+
+  /** `name`: as in `claim:<name>`. */
+  constructor(name: string, wanted: StringSet, unwanted: StringSet) {
+    this.#path = claimPath(name);
+    this.#wanted = wanted;
+    this.#unwanted = unwanted;
+  }
+
+  matches(facts: HttpFacts): boolean {
+    const values = claimValues(facts, this.#path);
+    if (!this.#wanted.isEmpty && !values.some((value) => this.#wanted.matches(value))) return false;
+    return !values.some((value) => this.#unwanted.matches(value));
+  }
+}
+
+/** `a][b` → `a`, `b`. */
+export function claimPath(name: string): readonly string[] {
+  return name.split("][");
+}
+
+const NO_VALUES: readonly string[] = [];
+
+/** Of what is a text, or a list of texts; nothing else can be compared (Envoy's metadata). */
+export function claimValues(facts: HttpFacts, path: readonly string[]): readonly string[] {
+  let at: unknown = facts.jwt?.claims;
+  for (const name of path) {
+    if (typeof at !== "object" || at === null || !Object.hasOwn(at, name)) return NO_VALUES;
+    at = (at as Record<string, unknown>)[name];
+  }
+  if (typeof at === "string") return [at];
+  return Array.isArray(at) ? at.filter((one) => typeof one === "string") : NO_VALUES;
+}
+
 /** A header, or what HTTP/2 has as a pseudo header: `request.headers[:method]`. */
 export function headerOf(facts: HttpFacts, name: string): string | undefined {
   switch (name) {

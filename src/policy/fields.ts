@@ -19,12 +19,12 @@ export function isRefusing(action: PolicyAction): boolean {
 }
 
 /**
- * Whether a field can be evaluated. A JWT principal cannot, since tokens are not verified yet; nor
- * can an address behind X-Forwarded-For, nor a server name that is not among the facts.
+ * Whether a field can be evaluated. An address behind X-Forwarded-For cannot, nor can a server name
+ * that is not among the facts.
  */
 export function isEvaluable(field: FieldMatch): boolean {
   const name = field.field;
-  if (name === "requestPrincipal" || name === "remoteIp" || name === "sni") return false;
+  if (name === "remoteIp" || name === "sni") return false;
   return !name.startsWith("unsupported:");
 }
 
@@ -37,7 +37,7 @@ export function isHttpOnly(field: FieldMatch): boolean {
     case "requestPrincipal":
       return true;
     default:
-      return /^(header:|unsupported:request\.|unsupported:requestPrincipal)/.test(field.field);
+      return /^(header:|claim:|unsupported:request\.)/.test(field.field);
   }
 }
 

@@ -3,6 +3,7 @@
  * together and none overriding another; at a ztunnel those of the mesh, of the workload's namespace
  * and those that the workload names.
  */
+import type { RequestAuthentication } from "../model/request-authentication.ts";
 import type { AuthorizationPolicy, L4Policy } from "../model/rule.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
@@ -21,14 +22,29 @@ export function policiesFor(
   waypoint: string,
   service: string | undefined,
 ): readonly PolicySet<AuthorizationPolicy>[] {
+  return targetsOf(snapshot, waypoint, service).map((target) => ({
+    attachedTo: target,
+    policies: snapshot.policies.get(target) ?? NONE,
+  }));
+}
+
+/** RequestAuthentications, by target: all together, likewise. */
+export function authenticationsFor(
+  snapshot: Snapshot,
+  waypoint: string,
+  service: string | undefined,
+): readonly (readonly RequestAuthentication[])[] {
+  return targetsOf(snapshot, waypoint, service).map(
+    (target) => snapshot.authentications.get(target) ?? NONE,
+  );
+}
+
+function targetsOf(snapshot: Snapshot, waypoint: string, service: string | undefined): string[] {
   const className = snapshot.waypoints.get(waypoint)?.className;
   const targets = [`Gateway/${waypoint}`];
   if (className !== undefined) targets.unshift(`GatewayClass/${className}`);
   if (service !== undefined) targets.push(`Service/${service}`);
-  return targets.map((target) => ({
-    attachedTo: target,
-    policies: snapshot.policies.get(target) ?? NONE,
-  }));
+  return targets;
 }
 
 export function l4PoliciesFor(

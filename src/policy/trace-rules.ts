@@ -7,7 +7,7 @@ import type { AuthorizationPolicy, FieldMatch, FieldSet, FieldValue, Rule } from
 import type { MeshSettings } from "../model/settings.ts";
 import { NO_PROVIDER } from "./custom-policies.ts";
 import { type ConnectionFacts, type HttpFacts, isHttp } from "./facts.ts";
-import { headerOf } from "./field-matchers.ts";
+import { claimPath, claimValues, headerOf } from "./field-matchers.ts";
 import {
   isEvaluable,
   isHttpOnly,
@@ -142,6 +142,7 @@ class RuleTracer {
   #matches(field: FieldMatch, value: FieldValue): boolean {
     const facts = this.#facts;
     if (value.type === "port") return facts.destinationPort === value.port;
+    if (field.field.startsWith("claim:")) return this.#claimMatches(field, value);
     const seen = this.#seen(field);
     if (value.type === "cidr") {
       const address = seen === undefined ? undefined : parseAddress(seen);
@@ -154,6 +155,11 @@ class RuleTracer {
     return matches.some((match) =>
       isHeader && match.type === "presence" ? seen !== undefined : matchesString(match, compared),
     );
+  }
+
+  #claimMatches(field: FieldMatch, value: FieldValue): boolean {
+    const seen = isHttp(this.#facts) ? claimSeen(field, this.#facts) : [];
+    return value.type === "string" && seen.some((one) => matchesString(value.match, one));
   }
 
   #seen(field: FieldMatch): string | undefined {
@@ -186,8 +192,18 @@ class RuleTracer {
   }
 }
 
+function claimSeen(field: FieldMatch, facts: HttpFacts): readonly string[] {
+  return claimValues(facts, claimPath(field.field.slice("claim:".length)));
+}
+
 function seenInRequest(field: FieldMatch, facts: HttpFacts): string | undefined {
+  if (field.field.startsWith("claim:")) {
+    const values = claimSeen(field, facts);
+    return values.length === 0 ? undefined : values.join(" ");
+  }
   switch (field.field) {
+    case "requestPrincipal":
+      return facts.jwt?.principal;
     case "host":
       return facts.authority;
     case "method":
@@ -200,5 +216,8 @@ function seenInRequest(field: FieldMatch, facts: HttpFacts): string | undefined 
 }
 
 function labelOf(field: FieldMatch): string {
-  return field.field.replace(/^header:/, "header ").replace(/^unsupported:/, "");
+  return field.field
+    .replace(/^header:/, "header ")
+    .replace(/^claim:(.*)$/, "request.auth.claims[$1]")
+    .replace(/^unsupported:/, "");
 }

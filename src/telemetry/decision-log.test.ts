@@ -15,6 +15,7 @@ function emptySnapshot(revision: number): Snapshot {
     addresses: empty,
     waypoints: empty,
     policies: empty,
+    authentications: empty,
     l4Policies: empty,
     l4PoliciesByNamespace: empty,
     routes: empty,

@@ -13,6 +13,11 @@ import { redactHeaders, redactQuery } from "./redact.ts";
 const CAPACITY_DEFAULT = 1024;
 const SNAPSHOTS_DEFAULT = 16;
 
+interface RecordedToken {
+  readonly principal: string | undefined;
+  readonly claims: Readonly<Record<string, unknown>>;
+}
+
 export interface RecordedFacts {
   /** What authorizers have said, by name. */
   readonly providerAnswers?: Readonly<Record<string, boolean>> | undefined;
@@ -25,6 +30,8 @@ export interface RecordedFacts {
   readonly path?: string;
   readonly query?: string;
   readonly authority?: string;
+  /** Of a verified token. */
+  readonly jwt?: RecordedToken | undefined;
   /** Flat: name, value, name, value. */
   readonly headers?: readonly string[];
 }

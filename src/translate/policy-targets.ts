@@ -5,8 +5,8 @@
  * from the root namespace the GatewayClass of waypoints; at most 16. A target that no waypoint
  * serves is kept, so that the policy is in force from the moment that one does.
  */
-import type { AuthorizationPolicy, PolicyTargetReference } from "../api/authorization-policy.ts";
-import type { FieldPath, ParsedObject } from "../api/object.ts";
+import type { PolicyTargetReference } from "../api/authorization-policy.ts";
+import type { FieldPath, KubeObject, ParsedObject } from "../api/object.ts";
 import { serviceKey } from "../model/service.ts";
 import type { Findings } from "./findings.ts";
 import { namespaceOf } from "./object-names.ts";
@@ -30,8 +30,16 @@ interface Resolved {
   readonly message: string;
 }
 
+/** An AuthorizationPolicy or a RequestAuthentication. */
+export interface TargetingObject extends KubeObject {
+  readonly spec?: {
+    readonly targetRef?: PolicyTargetReference;
+    readonly targetRefs?: readonly PolicyTargetReference[];
+  };
+}
+
 export function resolveTargets(
-  object: ParsedObject<AuthorizationPolicy>,
+  object: ParsedObject<TargetingObject>,
   near: TargetSurroundings,
   findings: Findings,
 ): readonly string[] {

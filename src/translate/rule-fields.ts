@@ -114,6 +114,8 @@ const KEYS: Readonly<Record<string, RuleField>> = {
   "source.serviceAccount": "serviceAccount",
   "source.principal": "principal",
   "request.auth.principal": "requestPrincipal",
+  "request.auth.audiences": "claim:aud",
+  "request.auth.presenter": "claim:azp",
   "destination.ip": "destinationIp",
   "destination.port": "port",
   "connection.sni": "sni",
@@ -122,6 +124,8 @@ const KEYS: Readonly<Record<string, RuleField>> = {
 function fieldOfKey(key: string): RuleField {
   const known = KEYS[key];
   if (known !== undefined) return known;
+  const claim = /^request\.auth\.claims\[(.+)\]$/.exec(key);
+  if (claim) return `claim:${claim[1]!}`;
   const header = /^request\.headers\[(.+)\]$/.exec(key);
   return header ? `header:${header[1]!.toLowerCase()}` : `unsupported:${key}`;
 }

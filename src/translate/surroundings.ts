@@ -8,6 +8,7 @@ import type { ParsedObject } from "../api/object.ts";
 import type { ReferenceGrant } from "../api/reference-grant.ts";
 import type { MeshSettings } from "../model/settings.ts";
 import type { Locality } from "../model/workload.ts";
+import type { FetchedJwks } from "./jwks.ts";
 import type { L4Facts } from "./l4-policies.ts";
 import type { Labels } from "./object-names.ts";
 import type { ConflictSurroundings } from "./route-conflicts.ts";
@@ -63,6 +64,8 @@ export interface Surroundings extends ConflictSurroundings {
   referenceGrants(namespace: string): readonly ParsedObject<ReferenceGrant>[];
   /** Of several ServiceEntries with one host in one namespace: the key of the one that counts. */
   entryWithHost(namespace: string, host: string): string | undefined;
+  /** Of an issuer, by `jwksKey()`; undefined: nobody has fetched them. */
+  jwks(key: string): FetchedJwks | undefined;
   /** The namespace of the Kubernetes Service with that host name. */
   kubernetesNamespaceOf(host: string): string | undefined;
 }

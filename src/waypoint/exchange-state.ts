@@ -8,7 +8,8 @@ import type { Snapshot } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
 import { NO_HEAD } from "../net/http1/head.ts";
 import type { RouteChoice, Verdict } from "../policy/decider.ts";
-import type { HttpFacts, ProviderAnswers } from "../policy/facts.ts";
+import type { HttpFacts, JwtFacts, ProviderAnswers } from "../policy/facts.ts";
+import type { PassedAuthentication } from "../policy/jwt/authenticator.ts";
 import { type PeerLabels, peerLabels } from "../telemetry/istio-metrics.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
@@ -68,6 +69,10 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   isRoutedByChanges = false;
   /** Those of the changes that what is judged now sees. */
   seenChanges: readonly AllowedChanges[] = NO_CHANGES;
+  /** Of a verified token. */
+  jwt: JwtFacts | undefined = undefined;
+  /** What becomes of the tokens; undefined: nobody has asked for any. */
+  authentication: PassedAuthentication | undefined = undefined;
   /** What the providers of CUSTOM policies have said, by name. */
   providerAnswers: ProviderAnswers | undefined = undefined;
   /** What the answer says to the page that asked. */
@@ -140,6 +145,8 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
     this.seenChanges = NO_CHANGES;
     this.isRoutedByChanges = false;
     this.providerAnswers = undefined;
+    this.jwt = undefined;
+    this.authentication = undefined;
     this.isBodyAskedFor = false;
     this.stage = 0;
     this.cluster = undefined;

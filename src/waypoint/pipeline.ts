@@ -4,6 +4,7 @@
  *     request head complete
  *       identify       400  the path cannot be normalised
  *       askProviders   403  CUSTOM: what the mesh's authorizers say
+ *       authenticate   401  a token that is not good; 403 one for somebody else
  *       authorize      403  DENY, ALLOW: who may do this?
  *       route          404  routes exist and none matches
  *       filter         500  a filter that cannot be acted on; 200 a CORS preflight
@@ -21,6 +22,7 @@
  * later (`Exchange.resume()`), or the answer will come from upstream. A new stage is a file in stages/ and a line here.
  */
 import type { Exchange } from "./exchange.ts";
+import { authenticate } from "./stages/authenticate.ts";
 import { askProviders, authorize } from "./stages/authorize.ts";
 import { authorizeForBackend, authorizeForRule } from "./stages/authorize-externally.ts";
 import { balance } from "./stages/balance.ts";
@@ -36,6 +38,7 @@ type Stage = (exchange: Exchange) => boolean;
 const STAGES: readonly Stage[] = [
   identify,
   askProviders,
+  authenticate,
   authorize,
   route,
   filter,

@@ -1,5 +1,6 @@
 /** Waystone's own resources: waypoints, routes, policies and settings, as JSON in a message. */
 import { fromBinary } from "@bufbuild/protobuf";
+import type { RequestAuthentication } from "../model/request-authentication.ts";
 import type { AttachedRoute, HttpRouteRule } from "../model/route.ts";
 import type { AuthorizationPolicy, FieldMatch, FieldSet, Rule } from "../model/rule.ts";
 import type { MeshSettings } from "../model/settings.ts";
@@ -7,6 +8,7 @@ import type { Waypoint } from "../model/waypoint.ts";
 import {
   AttachedRoutesSchema,
   MeshSettingsSchema,
+  TargetAuthenticationsSchema,
   TargetPoliciesSchema,
   WaypointSchema,
 } from "./gen/waystone/mesh_pb.ts";
@@ -166,6 +168,30 @@ const waypoint = record(
   { position },
 );
 
+const authentication = record(
+  {
+    key: text,
+    rules: list(
+      record(
+        {
+          issuer: text,
+          audiences: list(text),
+          fromHeaders: list(record({ name: text, prefix: text })),
+          fromParams: list(text),
+          fromCookies: list(text),
+          forwardOriginalToken: flag,
+          outputPayloadToHeader: text,
+          outputClaimToHeaders: list(record({ header: text, claim: text })),
+          spaceDelimitedClaims: list(text),
+        },
+        { jwks: text },
+      ),
+    ),
+    source: objectRef,
+  },
+  { position },
+);
+
 const settings = record({
   trustDomain: text,
   trustDomainAliases: list(text),
@@ -213,6 +239,7 @@ const ROUTES = new JsonReader<readonly AttachedRoute[]>(
   list(record({ route, ports: list(port) }, { consumer: text })),
 );
 const POLICIES = new JsonReader<readonly AuthorizationPolicy[]>(list(policy));
+const AUTHENTICATIONS = new JsonReader<readonly RequestAuthentication[]>(list(authentication));
 const SETTINGS = new JsonReader<MeshSettings>(settings);
 
 export function encodeWaypoint(value: Waypoint): Uint8Array {
@@ -280,12 +307,20 @@ const FIELDS: ReadonlySet<string> = new Set<FieldMatch["field"]>([
 
 /** One that only a newer control plane knows fails closed, as what nobody can evaluate does. */
 function isKnown(field: string): boolean {
-  return FIELDS.has(field) || /^(header|unsupported):/.test(field);
+  return FIELDS.has(field) || /^(header|claim|unsupported):/.test(field);
 }
 
 function checkRange(bytes: string, prefixLength: number): void {
   if (!/^(?:[0-9a-f]{8}|[0-9a-f]{32})$/.test(bytes)) throw new Error(`no address: ${bytes}`);
   if (prefixLength > bytes.length * 4) throw new Error(`a prefix of ${prefixLength} bits`);
+}
+
+export function encodeAuthentications(value: readonly RequestAuthentication[]): Uint8Array {
+  return jsonMessage(value);
+}
+
+export function decodeAuthentications(bytes: Uint8Array): readonly RequestAuthentication[] {
+  return AUTHENTICATIONS.read(fromBinary(TargetAuthenticationsSchema, bytes).json);
 }
 
 export function encodeSettings(value: MeshSettings): Uint8Array {

@@ -13,6 +13,7 @@ export const RESOURCE_TYPES = {
   waypoint: "type.googleapis.com/waystone.v1.Waypoint",
   routes: "type.googleapis.com/waystone.v1.AttachedRoutes",
   policies: "type.googleapis.com/waystone.v1.TargetPolicies",
+  authentications: "type.googleapis.com/waystone.v1.TargetAuthentications",
   settings: "type.googleapis.com/waystone.v1.MeshSettings",
   /** Always the last of a batch: what came before it is to be swapped in. */
   revision: "type.googleapis.com/waystone.v1.Revision",

@@ -8,12 +8,24 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
 import type { AuthorizationProvider } from "../../src/model/authorization-provider.ts";
+import type { RequestAuthentication } from "../../src/model/request-authentication.ts";
 import type { AuthorizationPolicy } from "../../src/model/rule.ts";
+import { DEFAULT_SETTINGS } from "../../src/model/settings.ts";
 import { decide } from "../../src/policy/decide.ts";
+import { httpDecider } from "../../src/policy/decider.ts";
 import { explain } from "../../src/policy/explain.ts";
-import type { ConnectionFacts, Hop, HttpFacts } from "../../src/policy/facts.ts";
+import { type ConnectionFacts, type Hop, type HttpFacts, isHttp } from "../../src/policy/facts.ts";
+import type { Authentication } from "../../src/policy/jwt/authenticator.ts";
 import { readProviders } from "../../src/translate/authorization-providers.ts";
-import { connection, request, SERVICE_VALUE, snapshotOf, WAYPOINT } from "../policy/mesh.ts";
+import { translateRequestAuthentication } from "../../src/translate/request-authentications.ts";
+import {
+  connection,
+  type MeshParts,
+  request,
+  SERVICE_VALUE,
+  snapshotOf,
+  WAYPOINT,
+} from "../policy/mesh.ts";
 import { asking, parsePolicies } from "./policy-parse.ts";
 
 const ROOT = join(process.env.WAYSTONE_CONFORMANCE ?? "", "authz-integration");
@@ -40,7 +52,12 @@ interface IntegrationCase {
     headers?: Record<string, string>;
     grpcMethod?: string;
   };
-  expect: { allowed?: true; denied?: true };
+  expect: {
+    allowed?: true;
+    denied?: true;
+    statusCodes?: number[];
+    backendRequest?: { headers?: Record<string, string>; absentHeaders?: string[] };
+  };
   notForWaypoint?: unknown;
 }
 
@@ -51,7 +68,6 @@ interface IntegrationSet {
 
 /** What cannot be judged yet, by the name of the test or the case. */
 const SKIPPED: [RegExp, string][] = [
-  [/^TestRequestAuthentication|^TestAuthz_JWT/, "JWT is not verified yet"],
   [/\/source-trust-domain|^TestAuthz_TrustDomain/, "trust domains are not a field yet"],
 ];
 
@@ -134,6 +150,7 @@ describe.skipIf(!isThere)("authz-integration, waypoint form", () => {
     test(set, () => {
       const yaml = fillIn(readFileSync(join(ROOT, set, "manifest-waypoint.yaml"), "utf8"));
       const policies = policiesByTarget(yaml, providers);
+      const authentications = authenticationsByTarget(yaml);
       for (const one of cases) {
         const why = one.notForWaypoint
           ? "it has no waypoint form"
@@ -143,7 +160,7 @@ describe.skipIf(!isThere)("authz-integration, waypoint form", () => {
           continue;
         }
         const key = serviceName(one.to.namespace, one.to.app);
-        const snapshot = inNamespace(one.to.namespace, policies, key);
+        const snapshot = inNamespace(one.to.namespace, { policies, authentications }, key);
         const waypoint = `${one.to.namespace}/waypoint`;
         const hop: Hop = {
           proxy: "waypoint",
@@ -151,8 +168,23 @@ describe.skipIf(!isThere)("authz-integration, waypoint form", () => {
           service: key,
           port: one.request.connect.port,
         };
-        const facts = { ...factsOf(one), providerAnswers: answersTo(one, providers) };
+        const asked = { ...factsOf(one), providerAnswers: answersTo(one, providers) };
+        const decider = httpDecider(snapshot, waypoint, hop, hop.port);
+        const tokens = isHttp(asked)
+          ? decider.authenticator?.authenticate(asked, Date.now())
+          : undefined;
+        if (tokens?.isPassed === false) {
+          expect(one.expect.allowed, `${one.name}: ${tokens.reason}`).toBeUndefined();
+          expect(one.expect.statusCodes, one.name).toContain(tokens.status);
+          judged++;
+          continue;
+        }
+        checkForwarded(one, tokens);
+        const facts = { ...asked, jwt: tokens?.jwt };
         const { verdict } = decide(snapshot, hop, facts, 0);
+        if (!verdict.isAllowed) {
+          expect(one.expect.statusCodes ?? [403], one.name).toContain(403);
+        }
         expect(verdict.isAllowed, `${one.name}: ${verdict.policy}`).toBe(
           one.expect.allowed === true,
         );
@@ -169,12 +201,57 @@ function answersTo({ request }: IntegrationCase, providers: readonly Authorizati
   return Object.fromEntries(providers.map(({ name }) => [name, isAllowed]));
 }
 
+/** What of the tokens and claims reaches the backend. */
+function checkForwarded(
+  { name, expect: wanted, request }: IntegrationCase,
+  tokens?: Authentication,
+) {
+  if (wanted.allowed !== true || !tokens?.isPassed) return;
+  const sent = Object.fromEntries(
+    Object.entries(request.headers ?? {}).map(([key, value]) => [key.toLowerCase(), value]),
+  );
+  for (const header of tokens.removedHeaders) delete sent[header];
+  for (const [header, value] of tokens.setHeaders) sent[header] = value;
+  for (const header of wanted.backendRequest?.absentHeaders ?? []) {
+    expect(sent[header.toLowerCase()], `${name}: ${header}`).toBeUndefined();
+  }
+  for (const [header, value] of Object.entries(wanted.backendRequest?.headers ?? {})) {
+    expect(sent[header.toLowerCase()], `${name}: ${header}`).toBe(value);
+  }
+}
+
+/** Nobody fetches keys here: what has only a URI has none. */
+function authenticationsByTarget(yaml: string): Record<string, RequestAuthentication[]> {
+  const byTarget: Record<string, RequestAuthentication[]> = {};
+  for (const document of parseAllDocuments(yaml).map((one) => one.toJS())) {
+    if (document?.kind !== "RequestAuthentication") continue;
+    const kind = "RequestAuthentication" as const;
+    const object = { kind, value: document, position: NOWHERE, positionOf: () => NOWHERE };
+    const near = { ...NOTHING_NEAR, settings: DEFAULT_SETTINGS };
+    const { facts } = translateRequestAuthentication(object as never, near as never);
+    for (const target of facts?.targets ?? []) {
+      byTarget[target] = [...(byTarget[target] ?? []), facts!.authentication];
+    }
+  }
+  return byTarget;
+}
+
+const NOWHERE = { file: "", line: 1, column: 1 };
+const NOTHING_NEAR = {
+  service: () => undefined,
+  servicesOfEntry: () => [],
+  hasEntry: () => false,
+  waypoint: () => undefined,
+  gatewayClass: () => undefined,
+  jwks: () => undefined,
+};
+
 function inNamespace(
   namespace: string,
-  policies: Record<string, AuthorizationPolicy[]>,
+  parts: Pick<MeshParts, "policies" | "authentications">,
   key: string,
 ) {
-  const snapshot = snapshotOf({ policies, services: [{ ...SERVICE_VALUE, key }] });
+  const snapshot = snapshotOf({ ...parts, services: [{ ...SERVICE_VALUE, key }] });
   const waypoint = snapshot.waypoints.get(WAYPOINT)!;
   return { ...snapshot, waypoints: new Map([[`${namespace}/waypoint`, waypoint]]) };
 }

@@ -63,6 +63,8 @@ const FIELDS: Record<string, RuleField> = {
   "source.serviceAccount": "serviceAccount",
   "remote.ip": "remoteIp",
   "request.auth.principal": "requestPrincipal",
+  "request.auth.audiences": "claim:aud",
+  "request.auth.presenter": "claim:azp",
   "destination.ip": "destinationIp",
   "destination.port": "port",
   "connection.sni": "sni",
@@ -90,6 +92,8 @@ function parsePolicy({ metadata, spec }: PolicyDocument): AuthorizationPolicy {
 }
 
 function fieldName(key: string): RuleField {
+  const claim = /^request\.auth\.claims\[(.*)\]$/.exec(key);
+  if (claim) return `claim:${claim[1]!}`;
   const header = /^request\.headers\[(.*)\]$/.exec(key);
   return header ? `header:${header[1]!.toLowerCase()}` : (FIELDS[key] ?? `unsupported:${key}`);
 }

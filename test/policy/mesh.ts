@@ -1,4 +1,6 @@
 /** Small snapshots and facts for the tests of `src/policy`. */
+
+import type { RequestAuthentication } from "../../src/model/request-authentication.ts";
 import type { AttachedRoute, HttpRoute, HttpRouteRule } from "../../src/model/route.ts";
 import type { AuthorizationPolicy, FieldMatch, L4Match, L4Policy } from "../../src/model/rule.ts";
 import type { Service } from "../../src/model/service.ts";
@@ -30,6 +32,7 @@ export const L4_HOP: Hop = { proxy: "ztunnel", workload: WORKLOAD };
 export interface MeshParts {
   /** By target: `Service/…`, `Gateway/…`, `GatewayClass/…`. */
   policies?: Record<string, readonly AuthorizationPolicy[]>;
+  authentications?: Record<string, readonly RequestAuthentication[]>;
   /** Applied to the mesh, to namespace `default` or by selector, as their scope says. */
   l4Policies?: readonly L4Policy[];
   routes?: Record<string, readonly AttachedRoute[]>;
@@ -52,6 +55,7 @@ export function snapshotOf(parts: MeshParts, revision = 1): Snapshot {
     addresses: new Map(),
     waypoints: new Map([[WAYPOINT, WAYPOINT_VALUE]]),
     policies: new Map(Object.entries(parts.policies ?? {})),
+    authentications: new Map(Object.entries(parts.authentications ?? {})),
     l4Policies: new Map(l4.map((policy) => [policy.key, policy])),
     l4PoliciesByNamespace: new Map([
       ["", byScope("GLOBAL")],

@@ -131,6 +131,7 @@ export function smallMesh(): Snapshot {
     addresses: indexOf({}),
     waypoints: indexOf({ "default/wp": waypoint }),
     policies: indexOf({}),
+    authentications: indexOf({}),
     l4Policies: indexOf({}),
     l4PoliciesByNamespace: indexOf({}),
     routes: indexOf({}),

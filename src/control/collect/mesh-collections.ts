@@ -13,9 +13,11 @@ import type { Service as CoreService, EndpointSlice, Pod } from "../../api/core.
 import type { Gateway } from "../../api/gateway.ts";
 import { KINDS, type Kind, type KindName } from "../../api/kinds.ts";
 import type { ParsedObject } from "../../api/object.ts";
+import type { RequestAuthentication as ApiAuthentication } from "../../api/request-authentication.ts";
 import type { ServiceEntry } from "../../api/service-entry.ts";
 import type { WorkloadEntry } from "../../api/workload-entry.ts";
 import { addressOwners, endpointsOf } from "../../model/endpoints.ts";
+import type { RequestAuthentication } from "../../model/request-authentication.ts";
 import type { AttachedRoute } from "../../model/route.ts";
 import type { AuthorizationPolicy, L4Policy } from "../../model/rule.ts";
 import type { Endpoint, Service } from "../../model/service.ts";
@@ -34,6 +36,12 @@ import { selectorKey } from "../../translate/labels.ts";
 import { keyOf, labelsOf, namespaceOf } from "../../translate/object-names.ts";
 import { identityOf, isTerminal } from "../../translate/pods.ts";
 import { hasTargets, translatePolicy } from "../../translate/policies.ts";
+import {
+  type JwksRequest,
+  jwksKey,
+  jwksRequests,
+  translateRequestAuthentication,
+} from "../../translate/request-authentications.ts";
 import {
   attachedRoutes,
   type TranslatedRoute,
@@ -69,6 +77,9 @@ export interface MeshCollections {
   readonly endpoints: Collection<readonly Endpoint[]>;
   readonly addresses: Collection<AddressOwners>;
   readonly policies: Collection<readonly AuthorizationPolicy[]>;
+  readonly authentications: Collection<readonly RequestAuthentication[]>;
+  /** Keys of issuers that RequestAuthentications need, by `jwksKey()`. */
+  readonly jwksRequests: Collection<JwksRequest>;
   readonly l4Policies: Collection<L4Policy>;
   readonly l4PoliciesByNamespace: Collection<readonly L4Policy[]>;
   readonly routes: Collection<readonly AttachedRoute[]>;
@@ -103,6 +114,8 @@ export function makeMeshCollections(graph: Graph, options: MeshOptions): MeshCol
     endpoints: builder.addEndpoints(models),
     addresses: builder.addAddresses(workloads, services),
     policies: builder.addPolicies(),
+    authentications: builder.addAuthentications(),
+    jwksRequests: builder.addJwksRequests(),
     l4Policies,
     l4PoliciesByNamespace: builder.addNamespacePolicies(l4Facts),
     routes: builder.addRoutes(),
@@ -324,6 +337,35 @@ class MeshBuilder {
     const keys = this.#graph.keys("policyTargets", [byTarget]);
     return this.#graph.derive("policies", keys, (context, key) => [
       [key, context.lookup(byTarget, key).map(({ policy }) => policy)],
+    ]);
+  }
+
+  /** RequestAuthentications, by target. */
+  addAuthentications(): Collection<readonly RequestAuthentication[]> {
+    const translated = this.#translations.translate(
+      "RequestAuthentication",
+      this.#sources.of<ApiAuthentication>("RequestAuthentication"),
+      translateRequestAuthentication,
+    );
+    const facts = this.#graph.select("authenticationFacts", translated, (t) => t.facts);
+    const byTarget = this.#graph.index("authenticationsByTarget", facts, (f) => f.targets);
+    const keys = this.#graph.keys("authenticationTargets", [byTarget]);
+    return this.#graph.derive("authentications", keys, (context, key) => [
+      [key, context.lookup(byTarget, key).map(({ authentication }) => authentication)],
+    ]);
+  }
+
+  addJwksRequests(): Collection<JwksRequest> {
+    const wanted = this.#graph.derive(
+      "wantedJwks",
+      this.#sources.of<ApiAuthentication>("RequestAuthentication"),
+      (_context, object, key) =>
+        jwksRequests(object).map((request, i) => [`${key} ${i}`, request] as const),
+    );
+    const byKey = this.#graph.index("jwksByKey", wanted, (request) => [jwksKey(request)]);
+    const keys = this.#graph.keys("jwksKeys", [byKey]);
+    return this.#graph.derive("jwksRequests", keys, (context, key) => [
+      [key, context.lookup(byKey, key)[0]!],
     ]);
   }
 

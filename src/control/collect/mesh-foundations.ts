@@ -1,6 +1,7 @@
 /**
  * What stands at the bottom of the graph: one source for each kind, and indexes over them.
  */
+
 import type { EndpointSlice, Pod, Service } from "../../api/core.ts";
 import type { Gateway, GatewayClass } from "../../api/gateway.ts";
 import type { RouteObject } from "../../api/http-route.ts";
@@ -11,6 +12,7 @@ import type { ServiceEntry } from "../../api/service-entry.ts";
 import type { MeshSettings } from "../../model/settings.ts";
 import type { Locality } from "../../model/workload.ts";
 import { canonicalAddress } from "../../translate/cidr.ts";
+import type { FetchedJwks } from "../../translate/jwks.ts";
 import { LABEL } from "../../translate/labels.ts";
 import { annotationsOf, labelsOf, nameOf, namespaceOf } from "../../translate/object-names.ts";
 import { addressKey, ownAddressesOf } from "../../translate/pods.ts";
@@ -23,8 +25,11 @@ import { type MeshReads, ONLY } from "./mesh-reads.ts";
 /** One source for each kind; the key is `<ns>/<name>`, or the name. */
 export class Sources {
   readonly #byKind = new Map<KindName, SourceCollection<ParsedObject>>();
+  /** Of issuers, by `jwksKey()`: not written by anybody, but fetched. */
+  readonly jwks: SourceCollection<FetchedJwks>;
 
   constructor(graph: Graph) {
+    this.jwks = graph.source<FetchedJwks>("jwks");
     for (const kind of Object.keys(KINDS) as KindName[]) {
       this.#byKind.set(kind, graph.source<ParsedObject>(kind));
     }
@@ -54,6 +59,7 @@ export function layFoundations(
       classFacts,
     ),
     localities: graph.select("localities", sources.of("Node"), localityOf),
+    jwks: sources.jwks,
     gateways,
     entries,
     podsByGateway: graph.index("podsByGateway", pods, (pod) => {

@@ -10,6 +10,7 @@ import type { ReferenceGrant } from "../../api/reference-grant.ts";
 import type { ServiceEntry } from "../../api/service-entry.ts";
 import type { MeshSettings } from "../../model/settings.ts";
 import type { Locality } from "../../model/workload.ts";
+import type { FetchedJwks } from "../../translate/jwks.ts";
 import type { L4Facts } from "../../translate/l4-policies.ts";
 import type { OverridingKind } from "../../translate/route-conflicts.ts";
 import type { ServiceFacts } from "../../translate/services.ts";
@@ -25,6 +26,7 @@ export interface MeshReads {
   readonly namespaces: Collection<NamespaceFacts>;
   readonly gatewayClasses: Collection<GatewayClassFacts>;
   readonly localities: Collection<Locality>;
+  readonly jwks: Collection<FetchedJwks>;
   readonly gateways: Collection<ParsedObject<Gateway>>;
   readonly entries: Collection<ParsedObject<ServiceEntry>>;
   readonly podsByGateway: CollectionIndex<ParsedObject<Pod>>;

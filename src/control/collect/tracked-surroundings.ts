@@ -11,6 +11,7 @@ import { serviceKey } from "../../model/service.ts";
 import type { MeshSettings } from "../../model/settings.ts";
 import type { Locality } from "../../model/workload.ts";
 import { canonicalAddress } from "../../translate/cidr.ts";
+import type { FetchedJwks } from "../../translate/jwks.ts";
 import type { L4Facts } from "../../translate/l4-policies.ts";
 import { LABEL, labelKeys, selects } from "../../translate/labels.ts";
 import {
@@ -65,6 +66,10 @@ export class TrackedSurroundings implements Surroundings {
 
   hasGateway(key: string): boolean {
     return this.#context.fetch(this.#reads.gateways, key) !== undefined;
+  }
+
+  jwks(key: string): FetchedJwks | undefined {
+    return this.#context.fetch(this.#reads.jwks, key);
   }
 
   gatewayPods(key: string): readonly ParsedObject<Pod>[] {

@@ -13,6 +13,7 @@ import { encodeServiceAddress, encodeWorkloadAddress } from "../../wire/address.
 import { encodeAuthorization } from "../../wire/authorization.ts";
 import { contentVersion, ResourceDigest } from "../../wire/digest.ts";
 import {
+  encodeAuthentications,
   encodePolicies,
   encodeRoutes,
   encodeSettings,
@@ -71,10 +72,17 @@ export class MeshResources implements ResourceSource {
     const before = previous && encodingOptions(previous);
     const isEncodedAnew =
       before?.network !== options.network || before.ignoresUnusable !== options.ignoresUnusable;
-    const { address, authorization, waypoint, policies, routes, settings } = RESOURCE_TYPES;
+    const { address, authorization, waypoint, policies, authentications, routes, settings } =
+      RESOURCE_TYPES;
     changes.take(authorization, previous?.l4Policies, now.l4Policies, encodeAuthorization);
     changes.take(waypoint, previous?.waypoints, now.waypoints, encodeWaypoint);
     changes.take(policies, previous?.policies, now.policies, encodePolicies);
+    changes.take(
+      authentications,
+      previous?.authentications,
+      now.authentications,
+      encodeAuthentications,
+    );
     changes.take(routes, previous?.routes, now.routes, encodeRoutes);
     const service = (value: Service) => encodeServiceAddress(value, options);
     const workload = (value: Workload) => encodeWorkloadAddress(value, options);

@@ -189,6 +189,7 @@ function recordDecision(exchange: Exchange): void {
       authority: exchange.authority,
       headers: exchange.decisionHeaders,
       providerAnswers: exchange.providerAnswers,
+      jwt: exchange.jwt,
     },
     snapshot,
     payload: {

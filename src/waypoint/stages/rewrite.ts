@@ -19,6 +19,7 @@ import { startMirrors } from "../mirrors.ts";
 import { speaksHttp2 } from "../request-heads.ts";
 import { continueSession } from "../session-persistence.ts";
 import { keyOf } from "../web-socket.ts";
+import { applyAuthentication } from "./authenticate.ts";
 
 /** Istio's dashboards and users know a waypoint by this name. */
 export const SERVER_NAME = "istio-envoy";
@@ -58,7 +59,8 @@ export function rewrite(exchange: Exchange): boolean {
 function startEdits(exchange: Exchange, edits: HeadEdits): void {
   const { head } = exchange;
   edits.reset();
-  if (exchange.path !== head.path || head.isAbsoluteTarget) {
+  const { path, query } = exchange;
+  if (path !== head.path || query !== head.query || head.isAbsoluteTarget) {
     edits.replaceTarget(withQuery(exchange.path, exchange));
   }
   exchange.requestId ||= head.get(H.xRequestId) ?? "";
@@ -70,6 +72,10 @@ function startEdits(exchange: Exchange, edits: HeadEdits): void {
   edits.remove(H.xWaystoneDecision);
   if (exchange.isBodyAskedFor) edits.remove(H.expect);
   for (const changes of exchange.authChanges) applyChanges(changes, edits);
+  const { authentication } = exchange;
+  if (authentication !== undefined) {
+    applyAuthentication(authentication, head.get(H.cookie), edits);
+  }
 }
 
 function changeTarget(exchange: Exchange, filters: RouteFilters, edits: HeadEdits): void {

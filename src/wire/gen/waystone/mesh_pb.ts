@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file waystone/mesh.proto.
  */
 export const file_waystone_mesh: GenFile = /*@__PURE__*/
-  fileDesc("ChN3YXlzdG9uZS9tZXNoLnByb3RvEgt3YXlzdG9uZS52MSIYCghXYXlwb2ludBIMCgRqc29uGAEgASgJIh4KDkF0dGFjaGVkUm91dGVzEgwKBGpzb24YASABKAkiHgoOVGFyZ2V0UG9saWNpZXMSDAoEanNvbhgBIAEoCSIcCgxNZXNoU2V0dGluZ3MSDAoEanNvbhgBIAEoCSIWCgZPcmlnaW4SDAoEanNvbhgBIAEoCWIGcHJvdG8z");
+  fileDesc("ChN3YXlzdG9uZS9tZXNoLnByb3RvEgt3YXlzdG9uZS52MSIYCghXYXlwb2ludBIMCgRqc29uGAEgASgJIh4KDkF0dGFjaGVkUm91dGVzEgwKBGpzb24YASABKAkiHgoOVGFyZ2V0UG9saWNpZXMSDAoEanNvbhgBIAEoCSIlChVUYXJnZXRBdXRoZW50aWNhdGlvbnMSDAoEanNvbhgBIAEoCSIcCgxNZXNoU2V0dGluZ3MSDAoEanNvbhgBIAEoCSIWCgZPcmlnaW4SDAoEanNvbhgBIAEoCWIGcHJvdG8z");
 
 /**
  * By `<namespace>/<name>` of the Gateway.
@@ -74,6 +74,25 @@ export const TargetPoliciesSchema: GenMessage<TargetPolicies> = /*@__PURE__*/
   messageDesc(file_waystone_mesh, 2);
 
 /**
+ * By what they target.
+ *
+ * @generated from message waystone.v1.TargetAuthentications
+ */
+export type TargetAuthentications = Message<"waystone.v1.TargetAuthentications"> & {
+  /**
+   * @generated from field: string json = 1;
+   */
+  json: string;
+};
+
+/**
+ * Describes the message waystone.v1.TargetAuthentications.
+ * Use `create(TargetAuthenticationsSchema)` to create a new message.
+ */
+export const TargetAuthenticationsSchema: GenMessage<TargetAuthentications> = /*@__PURE__*/
+  messageDesc(file_waystone_mesh, 3);
+
+/**
  * There is one: `mesh`.
  *
  * @generated from message waystone.v1.MeshSettings
@@ -90,7 +109,7 @@ export type MeshSettings = Message<"waystone.v1.MeshSettings"> & {
  * Use `create(MeshSettingsSchema)` to create a new message.
  */
 export const MeshSettingsSchema: GenMessage<MeshSettings> = /*@__PURE__*/
-  messageDesc(file_waystone_mesh, 3);
+  messageDesc(file_waystone_mesh, 4);
 
 /**
  * Beside a service, workload or policy of the workload API: what that has no field for.
@@ -109,5 +128,5 @@ export type Origin = Message<"waystone.v1.Origin"> & {
  * Use `create(OriginSchema)` to create a new message.
  */
 export const OriginSchema: GenMessage<Origin> = /*@__PURE__*/
-  messageDesc(file_waystone_mesh, 4);
+  messageDesc(file_waystone_mesh, 5);
 

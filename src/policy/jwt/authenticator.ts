@@ -1,0 +1,245 @@
+/**
+ * RequestAuthentication: every token that a request carries where a rule looks for one must be good,
+ * and a request without any passes, without a principal (policies say who may do that).
+ *
+ * Verified tokens are remembered until they expire, by their whole text and only as long as the
+ * rules are the same objects; what was refused is judged again each time.
+ */
+import type { JwtRule, RequestAuthentication } from "../../model/request-authentication.ts";
+import type { HttpFacts, JwtFacts } from "../facts.ts";
+import { KeySet } from "./key-set.ts";
+import { type FoundToken, findTokens } from "./places.ts";
+import { parseToken, type Token } from "./token.ts";
+
+/** What a request with good tokens, or none, goes on with. */
+export interface PassedAuthentication {
+  readonly isPassed: true;
+  /** undefined: there was no token. */
+  readonly jwt: JwtFacts | undefined;
+  /** Headers that only the waypoint may set. */
+  readonly removedHeaders: readonly string[];
+  readonly setHeaders: readonly (readonly [name: string, value: string])[];
+  readonly removedParameters: ReadonlySet<string>;
+  readonly removedCookies: ReadonlySet<string>;
+}
+
+/** The words are Envoy's: they stand in the answer and in the log. */
+export interface RefusedAuthentication {
+  readonly isPassed: false;
+  readonly status: 401 | 403;
+  readonly reason: string;
+}
+
+export type Authentication = PassedAuthentication | RefusedAuthentication;
+
+/** RFC 7519 §4.1.4 allows for clocks that differ; as much as Envoy does. */
+const LEEWAY_MS = 60_000;
+const REMEMBERED_MAX = 500;
+
+const refused = (reason: string, status: 401 | 403 = 401): RefusedAuthentication => ({
+  isPassed: false,
+  status,
+  reason,
+});
+
+const REFUSED = {
+  malformed: refused(
+    "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
+  ),
+  issuer: refused("Jwt issuer is not configured"),
+  expired: refused("Jwt is expired"),
+  notYet: refused("Jwt not yet valid"),
+  audience: refused("Audiences in Jwt are not allowed", 403),
+  noKeys: refused("Jwks remote fetch is failed"),
+  noKey: refused("Jwks doesn't have key to match kid or alg from Jwt"),
+  unknownAlgorithm: refused("Jwt header [alg] is not supported"),
+  invalid: refused("Jwt verification fails"),
+} as const;
+
+class CompiledRule {
+  readonly rule: JwtRule;
+  #keys: KeySet | undefined;
+
+  constructor(rule: JwtRule) {
+    this.rule = rule;
+  }
+
+  /** `undefined`: the token is good. */
+  refuses(token: Token, nowMs: number): RefusedAuthentication | undefined {
+    const { audiences, jwks } = this.rule;
+    const { exp, nbf, aud } = token.claims;
+    if (isTime(exp) && exp * 1000 + LEEWAY_MS < nowMs) return REFUSED.expired;
+    if (isTime(nbf) && nbf * 1000 - LEEWAY_MS > nowMs) return REFUSED.notYet;
+    if ((exp !== undefined && !isTime(exp)) || (nbf !== undefined && !isTime(nbf))) {
+      return REFUSED.malformed;
+    }
+    const given = Array.isArray(aud) ? aud : [aud];
+    if (audiences.length > 0 && !given.some((one) => isAudience(audiences, one))) {
+      return REFUSED.audience;
+    }
+    if (jwks === undefined) return REFUSED.noKeys;
+    this.#keys ??= new KeySet(jwks);
+    const verdict = this.#keys.verify(token);
+    return verdict === "valid" ? undefined : REFUSED[verdict];
+  }
+}
+
+function isTime(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value);
+}
+
+/** Envoy's `sanitizeAudience`: neither the scheme nor a slash at the end counts. */
+function isAudience(audiences: readonly string[], given: unknown): boolean {
+  if (typeof given !== "string") return false;
+  const plain = (text: string) => text.replace(/^https?:\/\//, "").replace(/\/$/, "");
+  return audiences.some((audience) => plain(audience) === plain(given));
+}
+
+interface Remembered {
+  readonly rule: JwtRule;
+  readonly token: Token;
+  /** Good until then; infinite for one without `exp`. */
+  readonly untilMs: number;
+  readonly jwt: JwtFacts;
+  /** What follows from it alone, by the place where it stood. */
+  readonly passed: Map<string, PassedAuthentication>;
+}
+
+export class Authenticator {
+  readonly #rules: readonly CompiledRule[];
+  /** What clients must not claim. */
+  readonly #ownHeaders: readonly string[];
+  readonly #none: PassedAuthentication;
+  readonly #remembered = new Map<string, Remembered>();
+
+  constructor(authentications: readonly RequestAuthentication[]) {
+    this.#rules = authentications.flatMap(({ rules }) => rules.map((r) => new CompiledRule(r)));
+    this.#ownHeaders = [...new Set(this.#rules.flatMap(({ rule }) => outputHeaders(rule)))];
+    this.#none = this.#passed([]);
+  }
+
+  authenticate(facts: HttpFacts, nowMs: number): Authentication {
+    // Browsers send no credentials with a preflight (Fetch standard).
+    if (facts.method === "OPTIONS" && isPreflight(facts)) return this.#none;
+    let single: Remembered | undefined;
+    let place = "";
+    let several: [Remembered, string][] | undefined;
+    for (const found of this.#find(facts)) {
+      const good = this.#judge(found, nowMs);
+      if ("isPassed" in good) return good;
+      if (single !== undefined) several ??= [[single, place]];
+      several?.push([good, found.place]);
+      [single, place] = [good, found.place];
+    }
+    if (several !== undefined) return this.#passed(several);
+    if (single === undefined) return this.#none;
+    return this.#passedAlone(single, place);
+  }
+
+  /** Each token once, with all rules that look where it stands. */
+  #find(facts: HttpFacts): readonly Found[] {
+    const all: Found[] = [];
+    for (const compiled of this.#rules) {
+      for (const found of findTokens(compiled.rule, facts)) {
+        const known = all.find((one) => one.place === found.place && one.text === found.text);
+        if (known === undefined) all.push({ ...found, rules: [compiled] });
+        else known.rules.push(compiled);
+      }
+    }
+    return all;
+  }
+
+  #judge({ text, rules }: Found, nowMs: number): Remembered | RefusedAuthentication {
+    const known = this.#remembered.get(text);
+    const isLookedFor = known !== undefined && rules.some(({ rule }) => rule === known.rule);
+    if (isLookedFor && nowMs < known.untilMs) return known;
+    const token = parseToken(text);
+    if (token === undefined) return REFUSED.malformed;
+    let reason: RefusedAuthentication = REFUSED.issuer;
+    for (const compiled of rules) {
+      if (compiled.rule.issuer !== token.claims.iss) continue;
+      const why = compiled.refuses(token, nowMs);
+      if (why === undefined) return this.#remember(text, token, compiled.rule);
+      reason = why;
+    }
+    return reason;
+  }
+
+  #remember(text: string, token: Token, rule: JwtRule): Remembered {
+    const { exp } = token.claims;
+    const untilMs = isTime(exp) ? exp * 1000 + LEEWAY_MS : Number.POSITIVE_INFINITY;
+    const remembered = { rule, token, untilMs, jwt: factsOf(token, rule), passed: new Map() };
+    if (this.#remembered.size >= REMEMBERED_MAX) {
+      this.#remembered.delete(this.#remembered.keys().next().value!);
+    }
+    this.#remembered.set(text, remembered);
+    return remembered;
+  }
+
+  #passedAlone(one: Remembered, place: string): PassedAuthentication {
+    const known = one.passed.get(place);
+    if (known !== undefined) return known;
+    const passed = this.#passed([[one, place]]);
+    one.passed.set(place, passed);
+    return passed;
+  }
+
+  #passed(tokens: readonly (readonly [Remembered, string])[]): PassedAuthentication {
+    const gone = tokens.flatMap(([{ rule }, place]) => (rule.forwardOriginalToken ? [] : [place]));
+    const of = (kind: string) =>
+      gone.flatMap((place) => (place.startsWith(kind) ? [place.slice(kind.length)] : []));
+    return {
+      isPassed: true,
+      // Of several the last speaks for the request, as in Envoy's metadata.
+      jwt: tokens.at(-1)?.[0].jwt,
+      removedHeaders: [...this.#ownHeaders, ...of("header ")],
+      setHeaders: tokens.flatMap(([{ rule, token }]) => outputOf(rule, token)),
+      removedParameters: new Set(of("parameter ")),
+      removedCookies: new Set(of("cookie ")),
+    };
+  }
+}
+
+interface Found extends FoundToken {
+  readonly rules: CompiledRule[];
+}
+
+function isPreflight(facts: HttpFacts): boolean {
+  return (
+    facts.header("origin") !== undefined &&
+    facts.header("access-control-request-method") !== undefined
+  );
+}
+
+function outputHeaders({ outputPayloadToHeader, outputClaimToHeaders }: JwtRule): string[] {
+  const names = outputClaimToHeaders.map(({ header }) => header);
+  return outputPayloadToHeader === "" ? names : [outputPayloadToHeader, ...names];
+}
+
+function outputOf(rule: JwtRule, token: Token): (readonly [string, string])[] {
+  const pairs = rule.outputClaimToHeaders.flatMap(({ header, claim }) => {
+    const value = claimAt(token.claims, claim.split("."));
+    const isScalar = ["string", "number", "boolean"].includes(typeof value);
+    return isScalar ? [[header, String(value)] as const] : [];
+  });
+  const { outputPayloadToHeader: header } = rule;
+  return header === "" ? pairs : [[header, token.payload] as const, ...pairs];
+}
+
+function claimAt(claims: unknown, path: readonly string[]): unknown {
+  return path.reduce<unknown>((at, name) => {
+    const isObject = typeof at === "object" && at !== null && Object.hasOwn(at, name);
+    return isObject ? (at as Record<string, unknown>)[name] : undefined;
+  }, claims);
+}
+
+function factsOf(token: Token, { spaceDelimitedClaims }: JwtRule): JwtFacts {
+  const { iss, sub } = token.claims;
+  const claims: Record<string, unknown> = { ...token.claims };
+  for (const name of spaceDelimitedClaims) {
+    const value = Object.hasOwn(claims, name) ? claims[name] : undefined;
+    if (typeof value === "string") claims[name] = value.split(" ").filter((part) => part !== "");
+  }
+  const isKnown = typeof iss === "string" && typeof sub === "string" && iss !== "" && sub !== "";
+  return { principal: isKnown ? `${iss}/${sub}` : undefined, claims };
+}
