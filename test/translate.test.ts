@@ -20,6 +20,7 @@ const SECTIONS = [
   "addresses",
   "routes",
   "policies",
+  "authentications",
   "l4Policies",
   "l4PoliciesByNamespace",
 ] as const;

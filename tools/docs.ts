@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { adsClientMetrics } from "../src/agent/ads-client.ts";
 import { certificateResults } from "../src/agent/certificates.ts";
 import { registerControlMetrics } from "../src/control/control-metrics.ts";
+import { jwksFetches } from "../src/control/jwks/jwks-fetcher.ts";
 import { adsMetrics } from "../src/control/serve/ads-server.ts";
 import { certificateRequests } from "../src/control/serve/certificate-service.ts";
 import { DIAGNOSTICS } from "../src/kit/diagnostic.ts";
@@ -113,6 +114,7 @@ function registerWaypointMetrics(registry: MetricRegistry): void {
 export function fullRegistry(): MetricRegistry {
   const registry = new MetricRegistry();
   registerWaypointMetrics(registry);
+  jwksFetches(registry);
   registerControlMetrics(registry, { recomputedObjects: 0, current: { revision: 0 } });
   new RequestMetrics(registry, "waypoint");
   new TcpMetrics(registry);

@@ -13,6 +13,6 @@ export interface DecisionPayload {
   readonly flags: string;
   /** Name of the workload that answered; empty when none did. */
   readonly servedBy: string;
-  /** Why there was no way to go; then no policy was asked. */
+  /** Why there was no way to go, or what was wrong with a token; then no policy was asked. */
   readonly refusal?: string;
 }

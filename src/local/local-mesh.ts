@@ -29,6 +29,7 @@ import { MeshCertificateAuthority } from "../control/certificate-authority.ts";
 import type { Configuration, ConfigurationEvent, Reload } from "../control/configuration.ts";
 import { registerControlMetrics } from "../control/control-metrics.ts";
 import type { ControlPlane } from "../control/control-plane.ts";
+import { JwksFetcher } from "../control/jwks/jwks-fetcher.ts";
 import { Drain } from "../kit/drain.ts";
 import { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
@@ -91,6 +92,7 @@ export class LocalMesh {
   readonly #addresses: AddressPlan;
   readonly #configuration: Configuration;
   readonly #control: ControlPlane;
+  readonly #jwks: JwksFetcher;
   readonly #certificates: Certificates;
   readonly #accessLog: AccessLog;
   readonly #ztunnel: Ztunnel;
@@ -144,6 +146,11 @@ export class LocalMesh {
       registry: this.#registry,
     });
     registerControlMetrics(this.#registry, control);
+    this.#jwks = new JwksFetcher({
+      control,
+      registry: this.#registry,
+      dialAddress: (address, port) => addresses.dialAddress(address, port),
+    });
     const { settings } = control.current;
     this.#accessLog = new AccessLog({
       file: settings.accessLogFile,
@@ -200,6 +207,7 @@ export class LocalMesh {
   /** D10: takes nothing new, finishes what it holds, cuts what is left at the deadline. */
   async stop(deadlineMs = this.#options.drainTimeoutMs): Promise<void> {
     this.#configuration.close();
+    this.#jwks.close();
     if (this.#run !== undefined) await removeRunFile(this.#options.stateDirectory);
     await this.#drain.start(deadlineMs);
     await this.#accessLog.flush();

@@ -10,6 +10,7 @@ import { configDump } from "../agent/config-dump.ts";
 import { MeshCertificateAuthority } from "../control/certificate-authority.ts";
 import { Configuration, type ConfigurationEvent } from "../control/configuration.ts";
 import { registerControlMetrics } from "../control/control-metrics.ts";
+import { JwksFetcher } from "../control/jwks/jwks-fetcher.ts";
 import { AdsServer } from "../control/serve/ads-server.ts";
 import { CertificateService } from "../control/serve/certificate-service.ts";
 import { GrpcServer } from "../control/serve/grpc-server.ts";
@@ -33,6 +34,7 @@ export class ControlPlaneProcess {
   readonly #options: ControlPlaneProcessOptions;
   readonly #host: ProcessHost;
   readonly #configuration: Configuration;
+  #jwks: JwksFetcher | undefined;
   #server: GrpcServer | undefined;
   #certificate: ServerCertificate | undefined;
   #diagnosticsTold = "";
@@ -69,6 +71,7 @@ export class ControlPlaneProcess {
       onEvent({ kind: "diagnostics", diagnostics }),
     );
     registerControlMetrics(registry, configuration.control);
+    this.#jwks = new JwksFetcher({ control: configuration.control, registry });
     this.#tellDiagnostics();
     configuration.onReload((reload) => {
       onEvent({ kind: "reloaded", ...reload });
@@ -142,6 +145,7 @@ export class ControlPlaneProcess {
   #end(isHasty: boolean): Promise<void> {
     return this.#host.stop(async () => {
       this.#configuration.close();
+      this.#jwks?.close();
       this.#certificate?.close();
     }, isHasty);
   }

@@ -149,8 +149,9 @@ function keysOf(
     return undefined;
   }
   const fetched = near.jwks(jwksKey(request));
-  if (fetched?.jwks === undefined) {
-    const why = fetched?.problem ?? "they have not been fetched yet";
+  // Nothing is to be said as long as nobody has tried.
+  if (fetched !== undefined && fetched.jwks === undefined) {
+    const why = fetched.problem;
     const at = request.isDiscovery ? "issuer" : "jwksUri";
     findings.report("WS0101", `no keys from ${request.url}: ${why}; ${NO_TOKEN}`, [...path, at]);
   }

@@ -71,6 +71,8 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   seenChanges: readonly AllowedChanges[] = NO_CHANGES;
   /** Of a verified token. */
   jwt: JwtFacts | undefined = undefined;
+  /** Why it was refused before any policy was asked. */
+  refusal: string | undefined = undefined;
   /** What becomes of the tokens; undefined: nobody has asked for any. */
   authentication: PassedAuthentication | undefined = undefined;
   /** What the providers of CUSTOM policies have said, by name. */
@@ -146,6 +148,7 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
     this.isRoutedByChanges = false;
     this.providerAnswers = undefined;
     this.jwt = undefined;
+    this.refusal = undefined;
     this.authentication = undefined;
     this.isBodyAskedFor = false;
     this.stage = 0;

@@ -13,6 +13,7 @@ export function authenticate(exchange: Exchange): boolean {
   exchange.seenChanges = exchange.authChanges;
   const result = authenticator.authenticate(exchange, Date.now());
   if (!result.isPassed) {
+    exchange.refusal = `${result.status} ${result.reason}`;
     exchange.answer(replyOf(exchange, result.status, result.reason));
     return false;
   }

@@ -198,6 +198,7 @@ function recordDecision(exchange: Exchange): void {
       status: exchange.status,
       flags: exchange.flags,
       servedBy: exchange.endpoint?.workload.name ?? "",
+      ...(exchange.refusal !== undefined && { refusal: exchange.refusal }),
     },
   });
 }
