@@ -90,7 +90,7 @@ export const KINDS = {
   PeerAuthentication: kind(
     SECURITY,
     SECURITY_VERSIONS,
-    "later",
+    "acted",
     () => import("./schemas/peer-authentication.ts"),
   ),
   RequestAuthentication: kind(

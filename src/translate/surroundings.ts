@@ -11,6 +11,7 @@ import type { Locality } from "../model/workload.ts";
 import type { FetchedJwks } from "./jwks.ts";
 import type { L4Facts } from "./l4-policies.ts";
 import type { Labels } from "./object-names.ts";
+import type { PeerFacts } from "./peer-authentications.ts";
 import type { ConflictSurroundings } from "./route-conflicts.ts";
 import type { ServiceFacts } from "./services.ts";
 import type { WaypointFacts } from "./waypoints.ts";
@@ -57,6 +58,8 @@ export interface Surroundings extends ConflictSurroundings {
   servicesSelecting(namespace: string, labels: Labels): readonly ServiceFacts[];
   /** L4 policies whose selector takes these labels. */
   l4PoliciesSelecting(namespace: string, labels: Labels): readonly L4Facts[];
+  /** Of the namespace. */
+  peerAuthentications(namespace: string): readonly PeerFacts[];
   /** EndpointSlices that name the Pod, or list its address (`addressKey`) and name nothing. */
   slicesOfPod(key: string): readonly ParsedObject<EndpointSlice>[];
   /** Whether a Pod of the namespace has the address to itself, by `addressKey`. */

@@ -8,6 +8,7 @@ import type { Workload } from "../model/workload.ts";
 import type { ObjectStatus } from "./findings.ts";
 import { LABEL } from "./labels.ts";
 import type { Labels } from "./object-names.ts";
+import { type PeerSurroundings, peerPolicyNames } from "./peer-authentications.ts";
 import type { PortTarget, ServiceFacts } from "./services.ts";
 import type { Surroundings } from "./surroundings.ts";
 import type { WaypointGuard } from "./waypoint-guards.ts";
@@ -86,8 +87,9 @@ export function policyNames(
   namespace: string,
   labels: Labels,
   guard: WaypointGuard | undefined,
-  near: Pick<Surroundings, "l4PoliciesSelecting">,
+  near: PeerSurroundings & Pick<Surroundings, "l4PoliciesSelecting">,
 ): readonly string[] {
   const names = near.l4PoliciesSelecting(namespace, labels).map(({ policy }) => policy.key);
-  return guard === undefined ? names.sort() : [...names.sort(), guard.key];
+  const peers = peerPolicyNames(namespace, labels, near);
+  return [...names.sort(), ...peers, ...(guard === undefined ? [] : [guard.key])];
 }

@@ -58,6 +58,7 @@ export type WorkloadSurroundings = Pick<
   | "hasPodAt"
   | "service"
   | "ingressIdentities"
+  | "peerAuthentications"
 >;
 
 export function translatePod(

@@ -1,19 +1,7 @@
-/**
- * From the objects of every kind to the parts of the Snapshot, as a graph of collections:
- *
- *     settings, namespaces, classes, nodes
- *       → waypoints → services → workloads → endpoints, addresses, guards
- *                   → routes, policies, L4 policies (before workloads, which name them)
- *       → statuses of them all
- *
- * Here stands only who follows from whom; how, is in `translate/`.
- */
-import type { AuthorizationPolicy as ApiPolicy } from "../../api/authorization-policy.ts";
 import type { Service as CoreService, EndpointSlice, Pod } from "../../api/core.ts";
 import type { Gateway } from "../../api/gateway.ts";
 import { KINDS, type Kind, type KindName } from "../../api/kinds.ts";
 import type { ParsedObject } from "../../api/object.ts";
-import type { RequestAuthentication as ApiAuthentication } from "../../api/request-authentication.ts";
 import type { ServiceEntry } from "../../api/service-entry.ts";
 import type { WorkloadEntry } from "../../api/workload-entry.ts";
 import { addressOwners, endpointsOf } from "../../model/endpoints.ts";
@@ -31,17 +19,10 @@ import {
   translateWorkloadEntry,
 } from "../../translate/entry-workloads.ts";
 import { Findings, type ObjectStatus } from "../../translate/findings.ts";
-import { translateL4Policy } from "../../translate/l4-policies.ts";
 import { selectorKey } from "../../translate/labels.ts";
 import { keyOf, labelsOf, namespaceOf } from "../../translate/object-names.ts";
 import { identityOf, isTerminal } from "../../translate/pods.ts";
-import { hasTargets, translatePolicy } from "../../translate/policies.ts";
-import {
-  type JwksRequest,
-  jwksKey,
-  jwksRequests,
-  translateRequestAuthentication,
-} from "../../translate/request-authentications.ts";
+import type { JwksRequest } from "../../translate/request-authentications.ts";
 import {
   attachedRoutes,
   type TranslatedRoute,
@@ -65,6 +46,7 @@ import type { Graph } from "./graph.ts";
 import { always, layFoundations, Sources } from "./mesh-foundations.ts";
 import { type MeshReads, ONLY } from "./mesh-reads.ts";
 import { meshSettings } from "./mesh-settings.ts";
+import { PolicyBuilder } from "./policy-collections.ts";
 import { Translations, type WithStatus } from "./translations.ts";
 
 /** The Snapshot's indexes as collections, and what is to be said about each object. */
@@ -100,10 +82,12 @@ export function makeMeshCollections(graph: Graph, options: MeshOptions): MeshCol
   const builder = new MeshBuilder(graph, sources, reads, statuses);
   const waypoints = builder.addWaypoints();
   const services = builder.addServices();
-  const l4Facts = builder.addL4Policies();
+  const policies = new PolicyBuilder(graph, sources, reads, builder.translations);
+  const l4Facts = policies.addL4Policies();
+  const peers = policies.addPeerAuthentications();
   const workloads = builder.addWorkloads(options.enrolment);
   const guards = builder.addGuards(workloads);
-  const l4Policies = graph.union("l4Policies", [l4Facts, guards]);
+  const l4Policies = graph.union("l4Policies", [l4Facts, peers, guards]);
   const models = graph.select("workloadModels", workloads, ({ workload }) => workload);
   return {
     sources,
@@ -113,11 +97,11 @@ export function makeMeshCollections(graph: Graph, options: MeshOptions): MeshCol
     workloads: models,
     endpoints: builder.addEndpoints(models),
     addresses: builder.addAddresses(workloads, services),
-    policies: builder.addPolicies(),
-    authentications: builder.addAuthentications(),
-    jwksRequests: builder.addJwksRequests(),
+    policies: policies.addPolicies(),
+    authentications: policies.addAuthentications(),
+    jwksRequests: policies.addJwksRequests(),
     l4Policies,
-    l4PoliciesByNamespace: builder.addNamespacePolicies(l4Facts),
+    l4PoliciesByNamespace: policies.addNamespacePolicies(l4Facts),
     routes: builder.addRoutes(),
     statuses: builder.addStatuses(),
   };
@@ -127,7 +111,7 @@ class MeshBuilder {
   readonly #graph: Graph;
   readonly #sources: Sources;
   readonly #reads: MeshReads;
-  readonly #translations: Translations;
+  readonly translations: Translations;
 
   constructor(
     graph: Graph,
@@ -138,12 +122,12 @@ class MeshBuilder {
     this.#graph = graph;
     this.#sources = sources;
     this.#reads = reads;
-    this.#translations = new Translations(graph, reads, settingsStatuses);
+    this.translations = new Translations(graph, reads, settingsStatuses);
   }
 
   addWaypoints(): Collection<Waypoint> {
     const gateways = this.#sources.of<Gateway>("Gateway");
-    const translated = this.#translations.translate("Gateway", gateways, translateWaypoint);
+    const translated = this.translations.translate("Gateway", gateways, translateWaypoint);
     const facts = this.#graph.select("waypointFacts", translated, (t) => t.facts);
     this.#reads.waypoints = facts;
     this.#reads.waypointsByService = this.#graph.index("waypointsByService", facts, (f) => [
@@ -165,7 +149,7 @@ class MeshBuilder {
     const identities = (from: readonly ParsedObject<Pod>[], near: Surroundings) =>
       from.filter((p) => !isTerminal(p)).map((p) => identityOf(p, near.settings.trustDomain));
     const gateways = this.#sources.of<Gateway>("Gateway");
-    const perGateway = this.#translations.derive(
+    const perGateway = this.translations.derive(
       "ingressGateways",
       gateways,
       (near, _gateway, key) => {
@@ -176,7 +160,7 @@ class MeshBuilder {
     );
     const all = this.#graph.index("allIngress", perGateway, () => [ONLY]);
     this.#reads.ingress = this.#graph.derive("ingress", always(this.#graph), (context) => {
-      const near = this.#translations.near(context);
+      const near = this.translations.near(context);
       const root = context.lookup(classic, near.settings.rootNamespace);
       const found = [...context.lookup(all, ONLY).flat(), ...identities(root, near)];
       return [[ONLY, [...new Set(found)].sort()]];
@@ -188,7 +172,7 @@ class MeshBuilder {
     const core = this.#sources.of<CoreService>("Service");
     const kubernetes = this.#flatten(
       "kubernetesServices",
-      this.#translations.translate("Service", core, translateService),
+      this.translations.translate("Service", core, translateService),
     );
     this.#reads.kubernetesServicesByHostname = graph.index(
       "kubernetesServicesByHostname",
@@ -198,7 +182,7 @@ class MeshBuilder {
     const entries = this.#sources.of<ServiceEntry>("ServiceEntry");
     const ofEntries = this.#flatten(
       "entryServices",
-      this.#translations.translate("ServiceEntry", entries, translateServiceEntry),
+      this.translations.translate("ServiceEntry", entries, translateServiceEntry),
     );
     const facts = graph.union("serviceFacts", [kubernetes, ofEntries]);
     this.#reads.services = facts;
@@ -220,45 +204,17 @@ class MeshBuilder {
     );
   }
 
-  /** The policies without targets. */
-  addL4Policies(): Collection<L4Policy> {
-    const policies = this.#graph.select(
-      "policiesWithoutTargets",
-      this.#sources.of<ApiPolicy>("AuthorizationPolicy"),
-      (policy) => (hasTargets(policy) ? undefined : policy),
-    );
-    const translated = this.#translations.translate(
-      "AuthorizationPolicy",
-      policies,
-      (policy, near) => translateL4Policy(policy, near.settings),
-    );
-    const facts = this.#graph.select("l4Facts", translated, (t) => t.facts);
-    this.#reads.l4PoliciesBySelector = this.#graph.index("l4PoliciesBySelector", facts, (f) =>
-      f.selector === undefined
-        ? []
-        : [selectorKey(f.isMeshWide ? "*" : f.policy.namespace, f.selector)],
-    );
-    return this.#graph.select("l4PolicyModels", facts, ({ policy }) => policy);
-  }
-
-  addNamespacePolicies(policies: Collection<L4Policy>): Collection<readonly L4Policy[]> {
-    return this.#translations.group("l4PoliciesByNamespace", policies, ({ scope, namespace }) => {
-      if (scope === "WORKLOAD_SELECTOR") return [];
-      return [scope === "GLOBAL" ? "" : namespace];
-    });
-  }
-
   addWorkloads(enrolment: Enrolment): Collection<WorkloadFacts> {
-    const pods = this.#translations.translate("Pod", this.#sources.of<Pod>("Pod"), (pod, near) =>
+    const pods = this.translations.translate("Pod", this.#sources.of<Pod>("Pod"), (pod, near) =>
       translatePod(pod, enrolment, near),
     );
-    const workloadEntries = this.#translations.translate(
+    const workloadEntries = this.translations.translate(
       "WorkloadEntry",
       this.#sources.of<WorkloadEntry>("WorkloadEntry"),
       translateWorkloadEntry,
     );
     const entries = this.#sources.of<ServiceEntry>("ServiceEntry");
-    const endpoints = this.#translations.translate(
+    const endpoints = this.translations.translate(
       "ServiceEntry",
       entries,
       (entry, near) => translateEntryEndpoints(entry, near.servicesOfEntry(keyOf(entry)), near),
@@ -272,7 +228,7 @@ class MeshBuilder {
       graph.derive("pods", pods, (_context, { facts }) => byUid(facts)),
       graph.derive("workloadEntries", workloadEntries, (_context, { facts }) => byUid(facts)),
       graph.derive("entryEndpoints", endpoints, (_context, { facts }) => facts.flatMap(byUid)),
-      this.#translations.derive("slices", slices, (near, slice) =>
+      this.translations.derive("slices", slices, (near, slice) =>
         translateSlice(slice, near).flatMap(byUid),
       ),
     ]);
@@ -288,7 +244,7 @@ class MeshBuilder {
       const guard = context.lookup(byGuard, key)[0]?.guard;
       return guard === undefined
         ? []
-        : [[key, translateGuard(guard, this.#translations.near(context))]];
+        : [[key, translateGuard(guard, this.translations.near(context))]];
     });
   }
 
@@ -320,55 +276,6 @@ class MeshBuilder {
     });
   }
 
-  /** The policies with targets, by target. */
-  addPolicies(): Collection<readonly AuthorizationPolicy[]> {
-    const targeted = this.#graph.select(
-      "policiesWithTargets",
-      this.#sources.of<ApiPolicy>("AuthorizationPolicy"),
-      (policy) => (hasTargets(policy) ? policy : undefined),
-    );
-    const translated = this.#translations.translate(
-      "AuthorizationPolicy",
-      targeted,
-      translatePolicy,
-    );
-    const facts = this.#graph.select("policyFacts", translated, (t) => t.facts);
-    const byTarget = this.#graph.index("policiesByTarget", facts, (f) => f.targets);
-    const keys = this.#graph.keys("policyTargets", [byTarget]);
-    return this.#graph.derive("policies", keys, (context, key) => [
-      [key, context.lookup(byTarget, key).map(({ policy }) => policy)],
-    ]);
-  }
-
-  /** RequestAuthentications, by target. */
-  addAuthentications(): Collection<readonly RequestAuthentication[]> {
-    const translated = this.#translations.translate(
-      "RequestAuthentication",
-      this.#sources.of<ApiAuthentication>("RequestAuthentication"),
-      translateRequestAuthentication,
-    );
-    const facts = this.#graph.select("authenticationFacts", translated, (t) => t.facts);
-    const byTarget = this.#graph.index("authenticationsByTarget", facts, (f) => f.targets);
-    const keys = this.#graph.keys("authenticationTargets", [byTarget]);
-    return this.#graph.derive("authentications", keys, (context, key) => [
-      [key, context.lookup(byTarget, key).map(({ authentication }) => authentication)],
-    ]);
-  }
-
-  addJwksRequests(): Collection<JwksRequest> {
-    const wanted = this.#graph.derive(
-      "wantedJwks",
-      this.#sources.of<ApiAuthentication>("RequestAuthentication"),
-      (_context, object, key) =>
-        jwksRequests(object).map((request, i) => [`${key} ${i}`, request] as const),
-    );
-    const byKey = this.#graph.index("jwksByKey", wanted, (request) => [jwksKey(request)]);
-    const keys = this.#graph.keys("jwksKeys", [byKey]);
-    return this.#graph.derive("jwksRequests", keys, (context, key) => [
-      [key, context.lookup(byKey, key)[0]!],
-    ]);
-  }
-
   addRoutes(): Collection<readonly AttachedRoute[]> {
     const of = <T>(
       kind: KindName,
@@ -377,7 +284,7 @@ class MeshBuilder {
       // Routes of different kinds may have one name.
       this.#graph.derive(
         `${kind} facts`,
-        this.#translations.translate(kind, this.#sources.of<T>(kind), translate),
+        this.translations.translate(kind, this.#sources.of<T>(kind), translate),
         (_context, { facts }, key) =>
           facts === undefined ? [] : [[`${kind}/${key}`, facts] as const],
       );
@@ -399,9 +306,9 @@ class MeshBuilder {
   addStatuses(): Collection<ObjectStatus> {
     for (const kind of Object.keys(KINDS) as KindName[]) {
       const entry: Kind = KINDS[kind];
-      if (entry.use === "later") this.#translations.translate(kind, this.#sources.of(kind), notYet);
+      if (entry.use === "later") this.translations.translate(kind, this.#sources.of(kind), notYet);
     }
-    return this.#translations.statuses();
+    return this.translations.statuses();
   }
 }
 

@@ -12,6 +12,7 @@ import type { MeshSettings } from "../../model/settings.ts";
 import type { Locality } from "../../model/workload.ts";
 import type { FetchedJwks } from "../../translate/jwks.ts";
 import type { L4Facts } from "../../translate/l4-policies.ts";
+import type { PeerFacts } from "../../translate/peer-authentications.ts";
 import type { OverridingKind } from "../../translate/route-conflicts.ts";
 import type { ServiceFacts } from "../../translate/services.ts";
 import type { GatewayClassFacts, NamespaceFacts } from "../../translate/surroundings.ts";
@@ -46,5 +47,6 @@ export interface MeshReads {
   servicesBySelector?: CollectionIndex<ServiceFacts>;
   servicesByHostname?: CollectionIndex<ServiceFacts>;
   servicesByEntry?: CollectionIndex<ServiceFacts>;
+  peersByNamespace?: CollectionIndex<PeerFacts>;
   l4PoliciesBySelector?: CollectionIndex<L4Facts>;
 }

@@ -21,6 +21,7 @@ import {
   type Labels,
   nameOf,
 } from "../../translate/object-names.ts";
+import type { PeerFacts } from "../../translate/peer-authentications.ts";
 import type { OverridingKind } from "../../translate/route-conflicts.ts";
 import type { ServiceFacts } from "../../translate/services.ts";
 import type {
@@ -121,6 +122,11 @@ export class TrackedSurroundings implements Surroundings {
     return [...labelKeys(namespace, labels), ...labelKeys(EVERYWHERE, labels)].flatMap((key) =>
       this.#context.lookup(index, key).filter(({ selector }) => selects(selector!, labels)),
     );
+  }
+
+  peerAuthentications(namespace: string): readonly PeerFacts[] {
+    const index = must(this.#reads.peersByNamespace, "peersByNamespace");
+    return this.#context.lookup(index, namespace);
   }
 
   slicesOfPod(key: string): readonly ParsedObject<EndpointSlice>[] {
