@@ -41,6 +41,7 @@ export interface FieldMatch {
  */
 export type RuleField =
   | "principal"
+  | "trustDomain"
   | "namespace"
   | "serviceAccount"
   | "sourceIp"

@@ -21,6 +21,8 @@ export interface MeshSettings {
   readonly pathNormalization: "NONE" | "BASE" | "MERGE_SLASHES" | "DECODE_AND_MERGE_SLASHES";
   /** `defaultHttpRetryPolicy.attempts`; 0 turns retries off. */
   readonly retryAttempts: number;
+  /** Of X-Forwarded-For, so many entries from the right are of proxies that are trusted. */
+  readonly numTrustedProxies: number;
   /** By name, in the order of `extensionProviders`. */
   readonly authorizationProviders: readonly AuthorizationProvider[];
   /** `istio`: Istio's behaviour, bug for bug, where ours differs (D4). */
@@ -42,6 +44,7 @@ export const DEFAULT_SETTINGS: MeshSettings = {
   protocolDetectionTimeoutMs: 0,
   pathNormalization: "BASE",
   retryAttempts: 2,
+  numTrustedProxies: 0,
   authorizationProviders: [],
   compatibility: "waystone",
 };

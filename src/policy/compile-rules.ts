@@ -27,9 +27,12 @@ import {
   PathMatcher,
   PortMatcher,
   PrincipalMatcher,
+  RemoteIpMatcher,
   RequestPrincipalMatcher,
+  ServerNameMatcher,
   ServiceAccountMatcher,
   SourceIpMatcher,
+  TrustDomainMatcher,
 } from "./field-matchers.ts";
 import { isEvaluable, isHttpOnly, isRefusing, isUnusable, stringMatches } from "./fields.ts";
 import { StringSet } from "./match/string.ts";
@@ -165,6 +168,8 @@ class RuleCompiler<F extends ConnectionFacts> {
     switch (field.field) {
       case "sourceIp":
         return new SourceIpMatcher(field);
+      case "remoteIp":
+        return new RemoteIpMatcher(field);
       case "destinationIp":
         return new DestinationIpMatcher(field);
       case "port":
@@ -175,6 +180,10 @@ class RuleCompiler<F extends ConnectionFacts> {
     switch (field.field) {
       case "principal":
         return new PrincipalMatcher(wanted, unwanted);
+      case "trustDomain":
+        return new TrustDomainMatcher(wanted, unwanted);
+      case "sni":
+        return new ServerNameMatcher(wanted, unwanted);
       case "namespace":
         return new NamespaceMatcher(wanted, unwanted);
       case "serviceAccount":

@@ -15,6 +15,8 @@ export interface ConnectionFacts {
   readonly destinationAddress: string;
   /** At a waypoint the service port, at a ztunnel the port of the workload. */
   readonly destinationPort: number;
+  /** Of a TLS client's hello, where it was looked into; undefined: there is none. */
+  readonly serverName?: string | undefined;
   /** To the questions of CUSTOM policies; absent, or without a name: not asked. */
   readonly providerAnswers?: ProviderAnswers | undefined;
 }
@@ -28,6 +30,8 @@ export interface JwtFacts {
 }
 
 export interface HttpFacts extends ConnectionFacts {
+  /** Whom the client is said to be by those who forwarded for it; undefined: the source. */
+  readonly remoteAddress?: string | undefined;
   /** undefined: there was no token. */
   readonly jwt?: JwtFacts | undefined;
   readonly method: string;

@@ -38,6 +38,18 @@ export class PrincipalMatcher extends StringMatcher<ConnectionFacts> {
   }
 }
 
+export class TrustDomainMatcher extends StringMatcher<ConnectionFacts> {
+  look(facts: ConnectionFacts): string | undefined {
+    return peerOf(facts.sourceIdentity).trustDomain;
+  }
+}
+
+export class ServerNameMatcher extends StringMatcher<ConnectionFacts> {
+  look(facts: ConnectionFacts): string | undefined {
+    return facts.serverName;
+  }
+}
+
 export class NamespaceMatcher extends StringMatcher<ConnectionFacts> {
   look(facts: ConnectionFacts): string | undefined {
     return peerOf(facts.sourceIdentity).namespace;
@@ -170,6 +182,17 @@ export class SourceIpMatcher extends AddressMatcher {
   look(facts: ConnectionFacts): string {
     return facts.sourceAddress;
   }
+}
+
+export class RemoteIpMatcher extends AddressMatcher {
+  look(facts: ConnectionFacts): string {
+    return remoteAddressOf(facts);
+  }
+}
+
+/** Nobody forwards for a connection. */
+export function remoteAddressOf(facts: ConnectionFacts | HttpFacts): string {
+  return ("remoteAddress" in facts ? facts.remoteAddress : undefined) ?? facts.sourceAddress;
 }
 
 export class DestinationIpMatcher extends AddressMatcher {

@@ -18,14 +18,9 @@ export function isRefusing(action: PolicyAction): boolean {
   return action === "DENY" || action === "CUSTOM";
 }
 
-/**
- * Whether a field can be evaluated. An address behind X-Forwarded-For cannot, nor can a server name
- * that is not among the facts.
- */
+/** Whether this version knows what the field looks at. */
 export function isEvaluable(field: FieldMatch): boolean {
-  const name = field.field;
-  if (name === "remoteIp" || name === "sni") return false;
-  return !name.startsWith("unsupported:");
+  return !field.field.startsWith("unsupported:");
 }
 
 /** Whether it looks at a request, and so cannot be asked of a TCP connection. */
@@ -49,7 +44,7 @@ export function usable(field: FieldMatch, values: readonly FieldValue[]): readon
 
 function valueTypeOf(field: RuleField): FieldValue["type"] {
   if (field === "port") return "port";
-  return field === "sourceIp" || field === "destinationIp" ? "cidr" : "string";
+  return field.endsWith("Ip") ? "cidr" : "string";
 }
 
 /**

@@ -7,7 +7,7 @@ import type { AuthorizationPolicy, FieldMatch, FieldSet, FieldValue, Rule } from
 import type { MeshSettings } from "../model/settings.ts";
 import { NO_PROVIDER } from "./custom-policies.ts";
 import { type ConnectionFacts, type HttpFacts, isHttp } from "./facts.ts";
-import { claimPath, claimValues, headerOf } from "./field-matchers.ts";
+import { claimPath, claimValues, headerOf, remoteAddressOf } from "./field-matchers.ts";
 import {
   isEvaluable,
   isHttpOnly,
@@ -174,6 +174,12 @@ class RuleTracer {
         return peer.serviceAccount;
       case "sourceIp":
         return facts.sourceAddress;
+      case "trustDomain":
+        return peer.trustDomain;
+      case "sni":
+        return facts.serverName;
+      case "remoteIp":
+        return remoteAddressOf(facts);
       case "destinationIp":
         return facts.destinationAddress;
       case "port":

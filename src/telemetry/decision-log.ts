@@ -30,6 +30,8 @@ export interface RecordedFacts {
   readonly path?: string;
   readonly query?: string;
   readonly authority?: string;
+  /** As X-Forwarded-For says. */
+  readonly remoteAddress?: string | undefined;
   /** Of a verified token. */
   readonly jwt?: RecordedToken | undefined;
   /** Flat: name, value, name, value. */

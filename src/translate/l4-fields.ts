@@ -31,7 +31,7 @@ const L4_FIELDS: ReadonlySet<RuleField> = new Set<RuleField>([
 export function isL4Field(field: FieldMatch, isCondition: boolean, context: L4Context): boolean {
   if (context.isIstio && isCondition && field.field === "serviceAccount") return false;
   // Istio loses these without a word, and so neither drops nor reports anything for them.
-  if (context.isIstio && field.field === "unsupported:trustDomains") return true;
+  if (context.isIstio && field.field === "trustDomain") return true;
   return L4_FIELDS.has(field.field);
 }
 

@@ -139,6 +139,7 @@ function l7Fields(rule: Rule, context: L4Context): readonly string[] {
 
 /** The condition's key, from the field it became. */
 function keyOf({ field }: FieldMatch): string {
+  if (field.startsWith("claim:")) return `request.auth.claims[${field.slice("claim:".length)}]`;
   if (field.startsWith("header:")) return `request.headers[${field.slice("header:".length)}]`;
   if (field.startsWith("unsupported:")) return field.slice("unsupported:".length);
   const keys: Readonly<Record<string, string>> = {
@@ -146,6 +147,7 @@ function keyOf({ field }: FieldMatch): string {
     requestPrincipal: "request.auth.principal",
     sni: "connection.sni",
     serviceAccount: "source.serviceAccount",
+    trustDomain: "source.trustDomain",
   };
   return keys[field] ?? field;
 }

@@ -91,6 +91,18 @@ const retries: Reader = (value, patch) => {
   return undefined;
 };
 
+/** Of ProxyConfig the one field that says something about requests. */
+const proxyConfig: Reader = (value, patch) => {
+  const { gatewayTopology } = (value ?? {}) as { gatewayTopology?: unknown };
+  const { numTrustedProxies: count } = (gatewayTopology ?? {}) as { numTrustedProxies?: unknown };
+  if (count === undefined) return undefined;
+  if (!Number.isInteger(count) || Number(count) < 0 || Number(count) > 100) {
+    return "gatewayTopology.numTrustedProxies: expected a whole number from 0 to 100";
+  }
+  patch.numTrustedProxies = Number(count);
+  return undefined;
+};
+
 const providers: Reader = (value, patch, ignore) => {
   const read = readProviders(value);
   if (read === undefined) return "expected a list of providers";
@@ -114,6 +126,7 @@ const MESH_FIELDS: Readonly<Record<string, Reader>> = {
     p.connectTimeoutMs = ms;
   }),
   defaultHttpRetryPolicy: retries,
+  defaultConfig: proxyConfig,
   extensionProviders: providers,
   hboneIdleTimeout: duration(1, (p, ms) => {
     p.hboneIdleTimeoutMs = ms;
@@ -136,7 +149,7 @@ const KNOWN_ELSEWHERE = new Set(
   (
     "proxyListenPort proxyInboundListenPort proxyHttpPort tcpKeepalive ingressClass ingressService " +
     "ingressControllerMode ingressSelector enableTracing accessLogFormat enableEnvoyAccessLogService " +
-    "disableEnvoyListenerLog defaultConfig outboundTrafficPolicy inboundTrafficPolicy configSources " +
+    "disableEnvoyListenerLog outboundTrafficPolicy inboundTrafficPolicy configSources " +
     "enableAutoMtls caCertificates defaultServiceExportTo defaultVirtualServiceExportTo " +
     "defaultDestinationRuleExportTo localityLbSetting dnsRefreshRate h2UpgradePolicy " +
     "inboundClusterStatName outboundClusterStatName certificates serviceSettings " +

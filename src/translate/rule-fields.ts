@@ -44,7 +44,7 @@ const SOURCE_FIELDS = [
   ["serviceAccounts", "notServiceAccounts", "serviceAccount"],
   ["ipBlocks", "notIpBlocks", "sourceIp"],
   ["remoteIpBlocks", "notRemoteIpBlocks", "remoteIp"],
-  ["trustDomains", "notTrustDomains", "unsupported:trustDomains"],
+  ["trustDomains", "notTrustDomains", "trustDomain"],
 ] as const;
 
 const OPERATION_FIELDS = [
@@ -113,6 +113,7 @@ const KEYS: Readonly<Record<string, RuleField>> = {
   "source.namespace": "namespace",
   "source.serviceAccount": "serviceAccount",
   "source.principal": "principal",
+  "source.trustDomain": "trustDomain",
   "request.auth.principal": "requestPrincipal",
   "request.auth.audiences": "claim:aud",
   "request.auth.presenter": "claim:azp",

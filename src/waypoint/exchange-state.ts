@@ -17,6 +17,7 @@ import type { DownstreamSession } from "./downstream-session.ts";
 import { type AllowedChanges, changedValue, NO_CHANGES } from "./external-auth/answer.ts";
 import type { HeaderPairs } from "./filters/cors.ts";
 import type { RouteFilters } from "./filters/route-filters.ts";
+import { forwardedAddress } from "./forwarded-for.ts";
 import type { MessageHead } from "./message-head.ts";
 import type { StickyRequest } from "./session-persistence.ts";
 import { sourceOf } from "./source-labels.ts";
@@ -131,6 +132,12 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   header(name: string): string | undefined {
     const value = this.head.getByName(name);
     return this.seenChanges.length === 0 ? value : changedValue(value, name, this.seenChanges);
+  }
+
+  /** Asked for by `remoteIpBlocks` alone. */
+  get remoteAddress(): string | undefined {
+    const { numTrustedProxies } = this.snapshot.settings;
+    return forwardedAddress(this.header("x-forwarded-for"), numTrustedProxies);
   }
 
   abstract onDeadline(): void;

@@ -137,6 +137,10 @@ export class TcpSession
     this.#fail(flags, 403);
   }
 
+  get serverName(): string | undefined {
+    return this.#serverName;
+  }
+
   /** By TLSRoute or TCPRoute. `undefined`: it has failed. */
   #route(): Cluster | undefined {
     const choice = this.#target.decider.chooseConnection(this, this.#serverName);

@@ -207,6 +207,7 @@ const settings = record({
   protocolDetectionTimeoutMs: count,
   pathNormalization: oneOf("NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"),
   retryAttempts: count,
+  numTrustedProxies: count,
   authorizationProviders: list(
     record(
       {
@@ -301,7 +302,7 @@ function checkFields(fields: FieldSet): FieldSet {
 }
 
 const FIELDS: ReadonlySet<string> = new Set<FieldMatch["field"]>([
-  ...(["principal", "namespace", "serviceAccount", "sourceIp", "remoteIp"] as const),
+  ...(["principal", "trustDomain", "namespace", "serviceAccount", "sourceIp", "remoteIp"] as const),
   ...(["requestPrincipal", "host", "port", "method", "path", "destinationIp", "sni"] as const),
 ]);
 

@@ -84,13 +84,18 @@ const FIELDS: Record<string, readonly FieldValue[]> = {
   method: strings(METHODS),
   path: strings(PATHS),
   "header:x-user": strings(HEADERS),
-  requestPrincipal: strings([presence]),
+  trustDomain: strings([exact("td"), exact("old"), prefix("f"), suffix("d"), presence]),
   remoteIp: CIDRS.map((value) => ({ type: "cidr", cidr: value, text: value.text })),
-  sni: strings([presence]),
-  "unsupported:request.auth.claims[x]": strings([presence]),
-  "unsupported:source.trustDomain": strings([presence]),
+  requestPrincipal: strings([exact("me/you"), prefix("me/"), suffix("/x"), presence]),
+  "claim:group": strings([exact("a"), exact("b"), prefix("a"), presence]),
+  "claim:at][group": strings([exact("a"), suffix("b"), presence]),
+  sni: strings([exact("a.example.com"), suffix(".example.com"), presence]),
+  "unsupported:request.moon": strings([presence]),
+  "unsupported:source.moon": strings([presence]),
 };
-export const EVALUABLE_FIELDS = Object.keys(FIELDS).slice(0, 10);
+/** Of connections that are not looked into alone. */
+export const SERVER_NAME_FIELD = "sni";
+export const EVALUABLE_FIELDS = Object.keys(FIELDS).slice(0, 15);
 
 function strings(matches: readonly StringMatch[]): readonly FieldValue[] {
   return matches.map((match) => ({ type: "string", match, text: JSON.stringify(match) }));
@@ -181,8 +186,18 @@ const connectionParts = {
   sourceAddress: fc.constantFrom(...ADDRESSES),
   destinationAddress: fc.constantFrom(...ADDRESSES),
   destinationPort: fc.constantFrom(80, 8080, 9090),
+  serverName: fc.constantFrom(undefined, "a.example.com", "b.example.com", "c"),
   providerAnswers,
 };
+
+const claim = fc.constantFrom("a", "b", "ab", ["a", "b"], ["c"], [], 7, { group: "a" });
+const jwt = fc.option(
+  fc.record({
+    principal: fc.constantFrom("me/you", "me/x", "other/x", undefined),
+    claims: fc.record({ group: claim, at: fc.record({ group: claim }) }, { requiredKeys: [] }),
+  }),
+  { nil: undefined, freq: 3 },
+);
 
 export const connections: fc.Arbitrary<ConnectionFacts> = fc.record(connectionParts);
 
@@ -191,6 +206,8 @@ const QUERIES = ["", "v=1", "v=2&v=1", "w=x%20y", "v=1&w=x+y", "V=1", "%76=2"];
 export const requests: fc.Arbitrary<HttpFacts> = fc
   .record({
     ...connectionParts,
+    jwt,
+    remoteAddress: fc.constantFrom(undefined, ...ADDRESSES),
     method: fc.constantFrom("GET", "POST", "PUT"),
     path: fc.constantFrom("/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/d/c", "/ab/c", "/a/bc"),
     query: fc.constantFrom(...QUERIES),

@@ -74,11 +74,17 @@ function inCidr(cidr: Cidr, text: string): boolean {
 function identity(facts: ConnectionFacts) {
   const found = /^spiffe:\/\/(([^/]+)\/ns\/([^/]+)\/sa\/([^/]+))$/.exec(facts.sourceIdentity ?? "");
   if (!found) return undefined;
-  return { principal: found[1]!, namespace: found[3]!, account: `${found[3]}/${found[4]}` };
+  return {
+    principal: found[1]!,
+    trustDomain: found[2]!,
+    namespace: found[3]!,
+    account: `${found[3]}/${found[4]}`,
+  };
 }
 
-const HTTP_FIELDS = /^(host|method|path|header:.*|requestPrincipal|unsupported:request.*)$/;
-const UNKNOWN_FIELDS = /^(requestPrincipal|remoteIp|sni|unsupported:.*)$/;
+const HTTP_FIELDS =
+  /^(host|method|path|header:.*|claim:.*|requestPrincipal|unsupported:request.*)$/;
+const UNKNOWN_FIELDS = /^unsupported:.*$/;
 
 function principalVariants(match: StringMatch, settings: MeshSettings): StringMatch[] {
   if (match.type === "presence" || match.type === "template") return [match];
@@ -87,6 +93,15 @@ function principalVariants(match: StringMatch, settings: MeshSettings): StringMa
   const isWhole = match.value.split("/").length === 5 && match.type !== "suffix";
   if (own === undefined || !isWhole) return [match];
   return names.map((name) => ({ ...match, value: name + match.value.slice(own.length) }));
+}
+
+/** Texts, and the texts of a list; `claim:a][b` is claim `b` of claim `a`. */
+function claims(facts: Partial<HttpFacts>, name: string): string[] {
+  let at: unknown = facts.jwt?.claims;
+  for (const part of name.slice("claim:".length).split("][")) {
+    at = (at as Record<string, unknown> | undefined)?.[part];
+  }
+  return [at].flat().filter((value) => typeof value === "string");
 }
 
 function valueHolds(
@@ -100,13 +115,19 @@ function valueHolds(
   const name = field.field;
   if (value.type === "port") return value.port === facts.destinationPort;
   if (value.type === "cidr") {
-    return inCidr(value.cidr, name === "sourceIp" ? facts.sourceAddress : facts.destinationAddress);
+    const { sourceAddress, destinationAddress, remoteAddress = sourceAddress } = facts;
+    const seen = { sourceIp: sourceAddress, remoteIp: remoteAddress }[name as string];
+    return inCidr(value.cidr, seen ?? destinationAddress);
   }
   const { match } = value;
   const test = (seen: string | undefined) => seen !== undefined && pattern(match).test(seen);
   if (name === "principal") {
     return !!id && principalVariants(match, settings).some((m) => pattern(m).test(id.principal));
   }
+  if (name === "trustDomain") return test(id?.trustDomain);
+  if (name === "sni") return test(facts.serverName);
+  if (name === "requestPrincipal") return test(facts.jwt?.principal);
+  if (name.startsWith("claim:")) return claims(facts, name).some(test);
   if (name === "namespace") return test(id?.namespace);
   if (name === "serviceAccount") {
     const full =

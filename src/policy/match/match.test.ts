@@ -189,6 +189,7 @@ test.each([
 test("peerOf() splits the identity; plaintext and strangers have parts missing", () => {
   expect(peerOf("spiffe://td/ns/a/sa/b")).toEqual({
     principal: "td/ns/a/sa/b",
+    trustDomain: "td",
     namespace: "a",
     serviceAccount: "a/b",
   });

@@ -5,6 +5,7 @@ import { Memo } from "./memo.ts";
 export interface Peer {
   /** The SPIFFE id without `spiffe://`. */
   readonly principal: string | undefined;
+  readonly trustDomain: string | undefined;
   /** undefined: the id is not one of a workload. */
   readonly namespace: string | undefined;
   /** `<namespace>/<service account>`, as policies write it. */
@@ -12,12 +13,18 @@ export interface Peer {
 }
 
 /** Nobody proven: positive matches fail, negative ones hold (ztunnel; Istio at the waypoint). */
-const PLAINTEXT: Peer = { principal: undefined, namespace: undefined, serviceAccount: undefined };
+const PLAINTEXT: Peer = {
+  principal: undefined,
+  trustDomain: undefined,
+  namespace: undefined,
+  serviceAccount: undefined,
+};
 
 const peers = new Memo<Peer>((spiffeId) => {
   const identity = parseIdentity(spiffeId);
   return {
     principal: principalOf(spiffeId),
+    trustDomain: identity?.trustDomain,
     namespace: identity?.namespace,
     serviceAccount: identity && `${identity.namespace}/${identity.serviceAccount}`,
   };

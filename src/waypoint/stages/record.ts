@@ -190,6 +190,7 @@ function recordDecision(exchange: Exchange): void {
       headers: exchange.decisionHeaders,
       providerAnswers: exchange.providerAnswers,
       jwt: exchange.jwt,
+      remoteAddress: exchange.remoteAddress,
     },
     snapshot,
     payload: {
