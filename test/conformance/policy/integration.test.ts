@@ -7,17 +7,22 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
-import type { AuthorizationProvider } from "../../src/model/authorization-provider.ts";
-import type { RequestAuthentication } from "../../src/model/request-authentication.ts";
-import type { AuthorizationPolicy } from "../../src/model/rule.ts";
-import { DEFAULT_SETTINGS } from "../../src/model/settings.ts";
-import { decide } from "../../src/policy/decide.ts";
-import { httpDecider } from "../../src/policy/decider.ts";
-import { explain } from "../../src/policy/explain.ts";
-import { type ConnectionFacts, type Hop, type HttpFacts, isHttp } from "../../src/policy/facts.ts";
-import type { Authentication } from "../../src/policy/jwt/authenticator.ts";
-import { readProviders } from "../../src/translate/authorization-providers.ts";
-import { translateRequestAuthentication } from "../../src/translate/request-authentications.ts";
+import type { AuthorizationProvider } from "../../../src/model/authorization-provider.ts";
+import type { RequestAuthentication } from "../../../src/model/request-authentication.ts";
+import type { AuthorizationPolicy } from "../../../src/model/rule.ts";
+import { DEFAULT_SETTINGS } from "../../../src/model/settings.ts";
+import { decide } from "../../../src/policy/decide.ts";
+import { httpDecider } from "../../../src/policy/decider.ts";
+import { explain } from "../../../src/policy/explain.ts";
+import {
+  type ConnectionFacts,
+  type Hop,
+  type HttpFacts,
+  isHttp,
+} from "../../../src/policy/facts.ts";
+import type { Authentication } from "../../../src/policy/jwt/authenticator.ts";
+import { readProviders } from "../../../src/translate/authorization-providers.ts";
+import { translateRequestAuthentication } from "../../../src/translate/request-authentications.ts";
 import {
   connection,
   type MeshParts,
@@ -25,8 +30,8 @@ import {
   SERVICE_VALUE,
   snapshotOf,
   WAYPOINT,
-} from "../policy/mesh.ts";
-import { asking, parsePolicies } from "./policy-parse.ts";
+} from "../../policy/mesh.ts";
+import { asking, parsePolicies } from "./parse.ts";
 
 const ROOT = join(process.env.WAYSTONE_CONFORMANCE ?? "", "authz-integration");
 const isThere = process.env.WAYSTONE_CONFORMANCE !== undefined && existsSync(ROOT);

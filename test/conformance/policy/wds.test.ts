@@ -13,22 +13,22 @@ import { join } from "node:path";
 import { type DescMessage, fromBinary, fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { afterAll, describe, expect, type TestContext, test } from "vitest";
 import { parse } from "yaml";
-import { MeshState } from "../../src/agent/mesh-state.ts";
-import { KINDS, type Kind, type KindName } from "../../src/api/kinds.ts";
-import { readObjects } from "../../src/api/read-objects.ts";
-import { ControlPlane } from "../../src/control/control-plane.ts";
-import { MeshResources } from "../../src/control/serve/mesh-resources.ts";
-import { serviceKey } from "../../src/model/service.ts";
-import { AuthorizationSchema } from "../../src/wire/gen/istio/authorization_pb.ts";
+import { MeshState } from "../../../src/agent/mesh-state.ts";
+import { KINDS, type Kind, type KindName } from "../../../src/api/kinds.ts";
+import { readObjects } from "../../../src/api/read-objects.ts";
+import { ControlPlane } from "../../../src/control/control-plane.ts";
+import { MeshResources } from "../../../src/control/serve/mesh-resources.ts";
+import { serviceKey } from "../../../src/model/service.ts";
+import { AuthorizationSchema } from "../../../src/wire/gen/istio/authorization_pb.ts";
 import {
   AddressSchema,
   ServiceSchema,
   WorkloadSchema,
-} from "../../src/wire/gen/istio/workload_pb.ts";
-import { ipBytes } from "../../src/wire/ip.ts";
-import { RESOURCE_TYPES } from "../../src/wire/resource.ts";
-import { conformanceJson, conformancePath } from "../support/conformance.ts";
-import { contents, feed, whole } from "../support/over-the-wire.ts";
+} from "../../../src/wire/gen/istio/workload_pb.ts";
+import { ipBytes } from "../../../src/wire/ip.ts";
+import { RESOURCE_TYPES } from "../../../src/wire/resource.ts";
+import { conformanceJson, conformancePath } from "../../support/conformance.ts";
+import { contents, feed, whole } from "../../support/over-the-wire.ts";
 
 const DOMAIN = "domain.suffix";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { normalizePath, type PathNormalization } from "../../src/net/path.ts";
-import { conformanceJson } from "../support/conformance.ts";
+import { normalizePath, type PathNormalization } from "../../../src/net/path.ts";
+import { conformanceJson } from "../../support/conformance.ts";
 
 interface Case {
   group: string;

@@ -5,13 +5,13 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { decide } from "../../src/policy/decide.ts";
-import { explain } from "../../src/policy/explain.ts";
-import type { ConnectionFacts, HttpFacts } from "../../src/policy/facts.ts";
-import { matchesString } from "../../src/policy/match/string.ts";
-import type { Trace } from "../../src/policy/trace.ts";
-import type { Verdict } from "../../src/policy/verdict.ts";
-import { readProviders } from "../../src/translate/authorization-providers.ts";
+import { decide } from "../../../src/policy/decide.ts";
+import { explain } from "../../../src/policy/explain.ts";
+import type { ConnectionFacts, HttpFacts } from "../../../src/policy/facts.ts";
+import { matchesString } from "../../../src/policy/match/string.ts";
+import type { Trace } from "../../../src/policy/trace.ts";
+import type { Verdict } from "../../../src/policy/verdict.ts";
+import { readProviders } from "../../../src/translate/authorization-providers.ts";
 import {
   connection,
   HTTP_HOP,
@@ -20,14 +20,14 @@ import {
   SERVICE,
   snapshotOf,
   workloadOf,
-} from "../policy/mesh.ts";
+} from "../../policy/mesh.ts";
 import {
   asking,
   type JsonAuthorization,
   parseAuthorization,
   parsePolicies,
   parseStringMatch,
-} from "./policy-parse.ts";
+} from "./parse.ts";
 
 const ROOT = process.env.WAYSTONE_CONFORMANCE;
 const isThere = ROOT !== undefined && existsSync(ROOT);

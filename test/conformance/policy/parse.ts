@@ -3,7 +3,7 @@
  * for judging `src/policy` by itself: it knows no diagnostics, positions or selectors.
  */
 import { parseAllDocuments } from "yaml";
-import type { AuthorizationProvider } from "../../src/model/authorization-provider.ts";
+import type { AuthorizationProvider } from "../../../src/model/authorization-provider.ts";
 import type {
   AuthorizationPolicy,
   Cidr,
@@ -14,10 +14,10 @@ import type {
   PolicyAction,
   RuleField,
   StringMatch,
-} from "../../src/model/rule.ts";
-import { parseAddress } from "../../src/policy/match/cidr.ts";
-import { isPathTemplate } from "../../src/policy/match/path-template.ts";
-import { EMPTY_L4_MATCH, l4PolicyOf, policyOf } from "../policy/mesh.ts";
+} from "../../../src/model/rule.ts";
+import { parseAddress } from "../../../src/policy/match/cidr.ts";
+import { isPathTemplate } from "../../../src/policy/match/path-template.ts";
+import { EMPTY_L4_MATCH, l4PolicyOf, policyOf } from "../../policy/mesh.ts";
 
 type Lists = Record<string, readonly string[]>;
 
