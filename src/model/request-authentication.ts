@@ -6,7 +6,7 @@ export interface JwtRule {
   readonly issuer: string;
   /** Any of them must be among the token's; none: any will do. */
   readonly audiences: readonly string[];
-  /** A JSON Web Key Set (RFC 7517), as text; undefined: it could not be had, and no token is valid. */
+  /** A JSON Web Key Set (RFC 7517), as text; undefined: there is none, and no token is valid. */
   readonly jwks: string | undefined;
   /** Where tokens stand. The places of one rule; never all three empty. */
   readonly fromHeaders: readonly { readonly name: string; readonly prefix: string }[];

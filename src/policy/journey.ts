@@ -46,7 +46,7 @@ export interface Journey {
   readonly first: NextHop;
   readonly steps: readonly JourneyStep[];
   readonly isAllowed: boolean;
-  /** What the client gets from a proxy in a backend's place; undefined: the backend's own answer. */
+  /** What a proxy answers in a backend's place; undefined: the answer is the backend's own. */
   readonly status: number | undefined;
   /** Why it does not arrive, where no decision says so. */
   readonly because: string | undefined;

@@ -93,8 +93,6 @@ const FIELDS: Record<string, readonly FieldValue[]> = {
   "unsupported:request.moon": strings([presence]),
   "unsupported:source.moon": strings([presence]),
 };
-/** Of connections that are not looked into alone. */
-export const SERVER_NAME_FIELD = "sni";
 export const EVALUABLE_FIELDS = Object.keys(FIELDS).slice(0, 15);
 
 function strings(matches: readonly StringMatch[]): readonly FieldValue[] {

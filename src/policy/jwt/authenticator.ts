@@ -1,6 +1,6 @@
 /**
- * RequestAuthentication: every token that a request carries where a rule looks for one must be good,
- * and a request without any passes, without a principal (policies say who may do that).
+ * RequestAuthentication: every token that a request carries where a rule looks for one must be
+ * good, and a request without any passes, without a principal (policies say who may do that).
  *
  * Verified tokens are remembered until they expire, by their whole text and only as long as the
  * rules are the same objects; what was refused is judged again each time.
