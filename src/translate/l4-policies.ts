@@ -122,7 +122,7 @@ function translateClause(
   return matches.length > 0 ? matches : "never";
 }
 
-function l7Fields(rule: Rule, context: L4Context): readonly string[] {
+export function l7Fields(rule: Rule, context: L4Context): readonly string[] {
   const names: string[] = [];
   for (const set of [...rule.from, ...rule.to]) {
     for (const field of set) {
@@ -172,7 +172,21 @@ function reportL7(
   const effect = context.action === "ALLOW" ? ALLOW_EFFECT : hasEffect ? DENY_EFFECT : NO_EFFECT;
   const message = `ztunnel does not support HTTP attributes (found: ${found.join(", ")}). In ambient mode you must use a waypoint proxy to enforce HTTP rules. ${effect}`;
   findings.condition("ZtunnelAccepted", true, "UnsupportedValue", message);
-  findings.report("WS0104", message, ["spec", "rules"]);
+  const isBare =
+    context.action === "DENY" &&
+    (context.isIstio ? !hasEffect : rules.some((rule) => isHttpAlone(rule, context)));
+  const diagnosed = isBare ? bareDeny(found.join(", "), context.isIstio) : message;
+  findings.report(isBare ? "WS0112" : "WS0111", diagnosed, ["spec", "rules"]);
+}
+
+/** Whether a ztunnel has nothing left to ask of all that the rule asks. */
+function isHttpAlone(rule: Rule, context: L4Context): boolean {
+  return l7Fields(rule, context).length > 0 && translateRule(rule, context)?.clauses.length === 0;
+}
+
+function bareDeny(found: string, isIstio: boolean): string {
+  const effect = isIstio ? "no connection at all" : "every connection";
+  return `ztunnel does not support HTTP attributes (found: ${found}), and this DENY asks for nothing else: it denies ${effect}`;
 }
 
 function canHold(clause: L4Clause): boolean {
