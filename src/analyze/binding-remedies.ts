@@ -1,6 +1,6 @@
 /**
- * Remedies for what keeps a Service from its waypoint: no label, a label that names none, a waypoint
- * that does not let it in or is for other traffic. Where no waypoint could serve, one is created.
+ * Remedies for what keeps a Service from its waypoint: no label, one that names no waypoint, a waypoint
+ * that does not let it in or is for other traffic. Where none could serve, one is created.
  */
 import type { Gateway } from "../api/gateway.ts";
 import type { ParsedObject } from "../api/object.ts";

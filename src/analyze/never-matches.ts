@@ -19,7 +19,8 @@ export function neverMatching(policy: Policy, mesh: MeshView): readonly Diagnost
   const ports = portsAt(policy, mesh);
   for (const { name, isNegative, values, path } of valueLists(policy)) {
     values.forEach((text, index) => {
-      const wrong = examine(name, text, ports);
+      // To except a port that nobody has is no mistake: it may be there one day.
+      const wrong = examine(name, text, isNegative ? undefined : ports);
       if (wrong === undefined) return;
       const effect = isNegative ? "it excepts nothing" : "no request matches it";
       const at = [...path, index];

@@ -10,7 +10,8 @@ import { labelOf } from "./mesh-view.ts";
 /** The diagnostic with a remedy at its end. */
 export function withRemedy(found: Diagnostic, remedy: Remedy | undefined): Diagnostic {
   if (remedy === undefined || remedy.length === 0) return found;
-  const message = `${found.message}: ${remedyText(remedy, found.object)}`;
+  const problem = found.message.replace(/\.$/, "");
+  const message = `${problem}; remedy: ${remedyText(remedy, found.object)}`;
   return { ...found, message, remedy };
 }
 

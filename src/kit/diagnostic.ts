@@ -184,7 +184,7 @@ export interface Diagnostic {
   readonly level: DiagnosticLevel;
   /** One sentence; what to do stands in it. */
   readonly message: string;
-  /** The same as the end of the message, for programs; absent: the message alone says what to do. */
+  /** What the end of the message says, for programs; absent: words alone say what to do. */
   readonly remedy?: Remedy | undefined;
   /** `Kind ns/name`; absent when no object could be read. */
   readonly object?: string | undefined;

@@ -186,7 +186,7 @@ function isHttpAlone(rule: Rule, context: L4Context): boolean {
 
 function bareDeny(found: string, isIstio: boolean): string {
   const effect = isIstio ? "no connection at all" : "every connection";
-  return `ztunnel does not support HTTP attributes (found: ${found}), and this DENY asks for nothing else: it denies ${effect}`;
+  return `ztunnel does not support HTTP attributes (found: ${found}), and without them nothing of this DENY is left: it denies ${effect}`;
 }
 
 function canHold(clause: L4Clause): boolean {
