@@ -50,16 +50,18 @@ function ambient(namespace: string) {
   return setLabel(labelOfKey("Namespace", "", namespace), LABEL.dataplaneMode, "ambient");
 }
 
-/** About the namespaces that a policy lets in. */
+/** About the namespaces whose clients a policy names. */
 export function unmeshedClients(policy: Policy, mesh: MeshView): readonly Diagnostic[] {
-  if ((policy.value.spec?.action ?? "ALLOW") !== "ALLOW") return [];
+  const { action = "ALLOW" } = policy.value.spec ?? {};
+  if (action !== "ALLOW" && action !== "DENY") return [];
+  const effect = action === "ALLOW" ? "lets none of them in" : "denies none of them";
   const found: Diagnostic[] = [];
   for (const { name, isNegative, values, path } of valueLists(policy)) {
     if (isNegative) continue;
     values.forEach((text, index) => {
       const namespace = namespaceNamed(name, text, policy);
       if (namespace === undefined || !isOutside(namespace, mesh)) return;
-      const message = `namespace ${namespace} is not in the mesh, so its clients have no identity and "${text}" lets none of them in`;
+      const message = `namespace ${namespace} is not in the mesh, so its clients have no identity and "${text}" ${effect}`;
       found.push(finding(policy, "WS0116", message, [...path, index], [ambient(namespace)]));
     });
   }

@@ -6,7 +6,7 @@
  * It runs when diagnostics are asked for, and not with every change.
  */
 import type { AuthorizationPolicy } from "../api/authorization-policy.ts";
-import type { Diagnostic } from "../kit/diagnostic.ts";
+import type { Diagnostic, Remedy } from "../kit/diagnostic.ts";
 import { hasTargets } from "../translate/policies.ts";
 import { unmeshedClients, unmeshedNamespaces } from "./ambience.ts";
 import { bindingRemedy } from "./binding-remedies.ts";
@@ -16,8 +16,8 @@ import { type AnalyzedMesh, MeshView } from "./mesh-view.ts";
 import { neverMatching } from "./never-matches.ts";
 import { movedToWaypoint, type Policy } from "./policy-reach.ts";
 import { aboutPrincipals } from "./principals.ts";
-import { withRemedy } from "./remedy-text.ts";
-import { aboutSelector } from "./selectors.ts";
+import { removeField, withRemedy } from "./remedy-text.ts";
+import { aboutSelector, selectsWaypointsAlone } from "./selectors.ts";
 import { aboutTarget } from "./target-remedies.ts";
 
 export type { AnalyzedMesh } from "./mesh-view.ts";
@@ -27,26 +27,35 @@ export function analyze(mesh: AnalyzedMesh, found: readonly Diagnostic[]): reado
   const view = new MeshView(mesh);
   const policies = view.objects<AuthorizationPolicy>("AuthorizationPolicy");
   return [
-    ...found.map((diagnostic) => remedied(diagnostic, view)),
+    ...found.flatMap((diagnostic) => remedied(diagnostic, view)),
     ...policies.flatMap((policy) => aboutPolicy(policy, view)),
     ...lockedOut(view),
     ...unmeshedNamespaces(view, policies),
   ];
 }
 
-function remedied(found: Diagnostic, mesh: MeshView): Diagnostic {
+/** None: a mistake behind it is told instead. */
+function remedied(found: Diagnostic, mesh: MeshView): readonly Diagnostic[] {
   const object = found.object === undefined ? undefined : mesh.named(found.object);
-  if (object === undefined) return found;
-  if (found.code === "WS0103") return withRemedy(found, bindingRemedy(object, mesh));
-  if (object.kind !== "AuthorizationPolicy") return found;
+  if (object === undefined) return [found];
+  if (found.code === "WS0103") return [withRemedy(found, bindingRemedy(object, mesh))];
+  if (object.kind !== "AuthorizationPolicy") return [found];
   const policy = object as unknown as Policy;
   switch (found.code) {
     case "WS0111":
     case "WS0112":
-      return withRemedy(found, movedToWaypoint(policy, mesh));
+      if (selectsWaypointsAlone(policy, mesh)) return [];
+      return [withRemedy(found, movedToWaypoint(policy, mesh))];
+    case "WS0107":
+      return [withRemedy(found, withoutField(policy, found.path))];
     default:
-      return aboutTarget(found, policy, mesh);
+      return [aboutTarget(found, policy, mesh)];
   }
+}
+
+function withoutField(policy: Policy, path: string | undefined): Remedy | undefined {
+  if (path !== "spec.selector" && path !== "spec.provider") return undefined;
+  return [removeField(policy, path.split("."))];
 }
 
 function aboutPolicy(policy: Policy, mesh: MeshView): readonly Diagnostic[] {

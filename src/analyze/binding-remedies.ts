@@ -1,6 +1,6 @@
 /**
- * Remedies for what keeps a Service from its waypoint: no label, one that names no waypoint, a waypoint
- * that does not let it in or is for other traffic. Where none could serve, one is created.
+ * Remedies for what keeps a Service from its waypoint: no label, one that names no waypoint, a
+ * waypoint that does not let it in or is for other traffic. Where none could serve, one is created.
  */
 import type { Gateway } from "../api/gateway.ts";
 import type { ParsedObject } from "../api/object.ts";
@@ -47,7 +47,7 @@ function wantedBy(labels: Labels, namespace: string): string | undefined {
 export function useWaypoint(object: string, namespace: string, mesh: MeshView): Remedy {
   const [waypoint] = mesh.waypointsFor(namespace);
   if (waypoint !== undefined) return labels(object, namespace, waypoint);
-  const name = freeName(namespace, mesh);
+  const name = mesh.freeName("Gateway", namespace, "waypoint");
   return [createWaypoint(namespace, name, mesh), setLabel(object, LABEL.useWaypoint, name)];
 }
 
@@ -55,12 +55,6 @@ function labels(object: string, namespace: string, waypoint: Waypoint): Remedy {
   const label = setLabel(object, LABEL.useWaypoint, waypoint.name);
   if (waypoint.namespace === namespace) return [label];
   return [label, setLabel(object, LABEL.useWaypointNamespace, waypoint.namespace)];
-}
-
-/** The name is a Gateway's that is no waypoint, or nobody's. */
-function freeName(namespace: string, mesh: MeshView): string {
-  const isTaken = (name: string) => mesh.object("Gateway", `${namespace}/${name}`) !== undefined;
-  return isTaken("waypoint") ? "service-waypoint" : "waypoint";
 }
 
 export function createWaypoint(namespace: string, name: string, mesh: MeshView): Edit {

@@ -7,6 +7,7 @@
  * remedy lets the waypoint in and has the clients judged there, by the same rules, unless the
  * waypoint has policies of its own that do.
  */
+import type { AuthorizationRule } from "../api/authorization-policy.ts";
 import type { FieldPath } from "../api/object.ts";
 import type { Diagnostic, Edit, Remedy } from "../kit/diagnostic.ts";
 import { principalOf } from "../model/identity.ts";
@@ -19,7 +20,7 @@ import { l4PoliciesFor, policiesFor } from "../policy/policy-sets.ts";
 import type { Verdict } from "../policy/verdict.ts";
 import { namespaceOf } from "../translate/object-names.ts";
 import { isMeshed, labelOfKey, type MeshView } from "./mesh-view.ts";
-import { copyAtWaypoint, type Policy } from "./policy-reach.ts";
+import { copyAtWaypoint, movedToWaypoint, type Policy } from "./policy-reach.ts";
 import { appendTo, finding } from "./remedy-text.ts";
 
 /** What one policy, or set of them, keeps a waypoint from. */
@@ -35,10 +36,14 @@ interface Refusal {
 
 export function lockedOut(mesh: MeshView): readonly Diagnostic[] {
   const refusals = new Map<string, Refusal>();
+  const seen = new Set<string>();
   for (const workload of mesh.snapshot.workloads.values()) {
     if (!isMeshed(workload)) continue;
     const policies = enforced(workload, mesh);
     if (policies.length === 0) continue;
+    const alike = likeness(workload);
+    if (seen.has(alike)) continue;
+    seen.add(alike);
     for (const refusal of refusalsOf(workload, policies, mesh)) {
       const key = `${refusal.policy.key} ${refusal.waypoint.key}`;
       const known = refusals.get(key);
@@ -47,6 +52,12 @@ export function lockedOut(mesh: MeshView): readonly Diagnostic[] {
     }
   }
   return [...refusals.values()].flatMap((refusal) => report(refusal, mesh));
+}
+
+/** Replicas fare alike: one of them is asked. */
+function likeness({ namespace, services, authorizationPolicies }: Workload): string {
+  const behind = [...services].map(([key, ports]) => `${key} ${[...ports.values()].join()}`);
+  return JSON.stringify([namespace, behind, authorizationPolicies]);
 }
 
 /** Those that people wrote, the most particular last. */
@@ -105,17 +116,31 @@ function report(refusal: Refusal, mesh: MeshView): readonly Diagnostic[] {
   const { policy, waypoint, verdict, services } = refusal;
   const object = mesh.object<Policy["value"]>("AuthorizationPolicy", policy.key);
   if (object === undefined) return [];
-  const isDeny = policy.action === "DENY";
   const identity = waypoint.identities.map(principalOf).join(", ");
   const names = [...services].map((service) => service.source.name).sort();
   const what = `waypoint ${waypoint.key} (${identity}) is not let in, so nothing reaches ${names.join(", ")} through it`;
-  if (!isDeny)
+  if (policy.action === "ALLOW") {
+    if (isLockdown(refusal, mesh)) return [];
     return [finding(object, "WS0113", what, ["spec"], allowRemedy(object, refusal, mesh))];
+  }
   const index = ruleIndex(object, policy.rules[verdict.rule ?? 0]);
-  const remedy = denyRemedy(object, index, refusal, mesh);
+  const excepted = exceptions(object, index, refusal);
   // One that denies whoever comes means the waypoint too.
-  if (remedy === undefined) return [];
+  if (excepted === undefined) return [];
+  const copy = copyAtWaypoint(object, [...services], mesh);
+  const isWhole = copy !== undefined && isOwn(object, services);
+  const remedy = isWhole ? [...excepted, copy] : movedToWaypoint(object, mesh);
   return [finding(object, "WS0113", what, ["spec", "rules", index], remedy)];
+}
+
+/** Nobody is let in, neither here nor at the waypoint: as it was meant. */
+function isLockdown(refusal: Refusal, mesh: MeshView): boolean {
+  const isEmpty = ({ key }: L4Policy) => rulesOf(key, mesh).length === 0;
+  return refusal.allows.every(isEmpty) && unjudged(refusal, mesh).length === refusal.services.size;
+}
+
+function rulesOf(key: string, mesh: MeshView): readonly AuthorizationRule[] {
+  return mesh.object<Policy["value"]>("AuthorizationPolicy", key)?.value.spec?.rules ?? [];
 }
 
 /** A ztunnel counts the rules that it got: some may have been left out. */
@@ -127,14 +152,22 @@ function ruleIndex(object: Policy, rule: L4Rule | undefined): number {
   });
 }
 
-function allowRemedy(object: Policy, refusal: Refusal, mesh: MeshView): Remedy {
-  const { waypoint, workload, policy, allows } = refusal;
+/**
+ * Lets the waypoint in where its clients are judged by the same rules, or by its own; else the
+ * policy goes to the waypoint, for otherwise everybody would come in through it.
+ */
+function allowRemedy(object: Policy, refusal: Refusal, mesh: MeshView): Remedy | undefined {
+  const { waypoint, workload, policy } = refusal;
+  const made = copies(refusal, mesh);
+  if (made === undefined) return movedToWaypoint(object, mesh);
   const rule = { from: [{ source: { principals: waypoint.identities.map(principalOf) } }] };
-  const letIn =
-    policy.scope === "WORKLOAD_SELECTOR" && policy.rules.length > 0
-      ? appendTo(object, ["spec", "rules"], rule)
-      : newPolicy(`allow-${waypoint.name}`, workload.namespace, rule);
-  return [letIn, ...copies(allows, refusal, mesh)];
+  const { namespace } = workload;
+  const hasRules = (object.value.spec?.rules ?? []).length > 0;
+  if (policy.scope === "WORKLOAD_SELECTOR" && hasRules) {
+    return [appendTo(object, ["spec", "rules"], rule), ...made];
+  }
+  const name = mesh.freeName("AuthorizationPolicy", namespace, `allow-${waypoint.name}`);
+  return [newPolicy(name, namespace, rule), ...made];
 }
 
 function newPolicy(name: string, namespace: string, rule: object): Edit {
@@ -147,23 +180,35 @@ function newPolicy(name: string, namespace: string, rule: object): Edit {
   return { op: "create", object: labelOfKey("AuthorizationPolicy", namespace, name), value };
 }
 
-/** All of the policies at the waypoint, or none: a part of them would be another policy. */
-function copies(policies: readonly L4Policy[], refusal: Refusal, mesh: MeshView): Remedy {
-  const services = [...refusal.services];
-  const [{ action }] = [refusal.policy];
-  const isJudged = services.some((service) =>
-    policiesFor(mesh.snapshot, refusal.waypoint.key, service.key).some((set) =>
-      set.policies.some((policy) => policy.action === action),
+/**
+ * The ALLOW policies once more, for the Services whose waypoint has none; `undefined`: they cannot
+ * all be said there, and a part of them would be another policy.
+ */
+function copies(refusal: Refusal, mesh: MeshView): Remedy | undefined {
+  const services = unjudged(refusal, mesh);
+  if (services.length === 0) return [];
+  const edits: Edit[] = [];
+  for (const { key } of refusal.allows) {
+    if (rulesOf(key, mesh).length === 0) continue;
+    const object = mesh.object<Policy["value"]>("AuthorizationPolicy", key);
+    const edit = object && copyAtWaypoint(object, services, mesh);
+    if (edit === undefined) return undefined;
+    edits.push(edit);
+  }
+  return edits.length > 0 ? edits : undefined;
+}
+
+/** Services for which no ALLOW policy stands at the waypoint. */
+function unjudged({ services, waypoint }: Refusal, mesh: MeshView): readonly Service[] {
+  return [...services].filter((service) =>
+    policiesFor(mesh.snapshot, waypoint.key, service.key).every((set) =>
+      set.policies.every((policy) => policy.action !== "ALLOW" || policy.isDryRun),
     ),
   );
-  if (isJudged) return [];
-  const made = policies
-    .filter((policy) => policy.rules.length > 0)
-    .map((policy) => {
-      const object = mesh.object<Policy["value"]>("AuthorizationPolicy", policy.key);
-      return object && copyAtWaypoint(object, services);
-    });
-  return made.every((edit) => edit !== undefined) ? made : [];
+}
+
+function isOwn(object: Policy, services: ReadonlySet<Service>): boolean {
+  return [...services].every((service) => service.namespace === namespaceOf(object));
 }
 
 const EXCEPTIONS = {
@@ -173,12 +218,7 @@ const EXCEPTIONS = {
 } as const;
 
 /** The waypoint among those whom a DENY excepts; `undefined`: it excepts nobody. */
-function denyRemedy(
-  object: Policy,
-  index: number,
-  refusal: Refusal,
-  mesh: MeshView,
-): Remedy | undefined {
+function exceptions(object: Policy, index: number, refusal: Refusal): Remedy | undefined {
   const rule = (object.value.spec?.rules ?? [])[index];
   const identities = refusal.waypoint.identities.map(principalOf);
   const edits = (rule?.from ?? []).flatMap(({ source = {} }, i) =>
@@ -190,7 +230,5 @@ function denyRemedy(
       return missing.map((value) => appendTo(object, path, value));
     }),
   );
-  if (edits.length === 0) return undefined;
-  const isOwn = [...refusal.services].every((s) => s.namespace === namespaceOf(object));
-  return [...edits, ...(isOwn ? copies([refusal.policy], refusal, mesh) : [])];
+  return edits.length === 0 ? undefined : edits;
 }

@@ -58,7 +58,6 @@ export class MeshView {
     return { name, labels: { ...labels, [LABEL.namespaceName]: name }, annotations: {} };
   }
 
-  /** Waypoints aside: they are no ztunnel's. */
   workloadsOf(namespace: string): readonly Workload[] {
     this.#workloadsByNamespace ??= byNamespace(this.snapshot.workloads.values());
     return this.#workloadsByNamespace.get(namespace) ?? [];
@@ -90,6 +89,14 @@ export class MeshView {
     const rank = (waypoint: Waypoint) =>
       (waypoint.namespace === namespace ? 0 : 2) + (waypoint.isReady ? 0 : 1);
     return usable.sort((a, b) => rank(a) - rank(b) || compareText(a.key, b.key));
+  }
+
+  /** A name for a new object: the one given, or with a number behind it. */
+  freeName(kind: KindName, namespace: string, name: string): string {
+    for (let count = 1; ; count++) {
+      const free = count === 1 ? name : `${name}-${count}`;
+      if (this.object(kind, `${namespace}/${free}`) === undefined) return free;
+    }
   }
 
   admits(waypoint: Waypoint, namespace: NamespaceFacts): boolean {

@@ -22,7 +22,7 @@ export function neverMatching(policy: Policy, mesh: MeshView): readonly Diagnost
       // To except a port that nobody has is no mistake: it may be there one day.
       const wrong = examine(name, text, isNegative ? undefined : ports);
       if (wrong === undefined) return;
-      const effect = isNegative ? "it excepts nothing" : "no request matches it";
+      const effect = wrong.effect ?? (isNegative ? "it excepts nothing" : "no request matches it");
       const at = [...path, index];
       const remedy = wrong.instead === undefined ? [] : [setField(policy, at, wrong.instead)];
       found.push(finding(policy, "WS0114", `${wrong.message}, so ${effect}`, at, remedy));
@@ -34,6 +34,8 @@ export function neverMatching(policy: Policy, mesh: MeshView): readonly Diagnost
 
 interface Wrong {
   readonly message: string;
+  /** Where that is not nothing. */
+  readonly effect?: string;
   /** undefined: there is no telling what was meant. */
   readonly instead: string | undefined;
 }
@@ -82,7 +84,8 @@ function aboutStars(text: string): Wrong | undefined {
   const last = segments.length - 1;
   const template = segments.map((s, i) => (s !== "*" ? s : i === last ? "{**}" : "{*}")).join("/");
   const message = `path "${text}" has a star that is no wildcard where it stands`;
-  return { message, instead: isWhole ? template : undefined };
+  const effect = "only a star matches it";
+  return { message, effect, instead: isWhole ? template : undefined };
 }
 
 const METHODS = new Set("GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE".split(" "));

@@ -93,7 +93,7 @@ function ofNamespace(
 ): Place | undefined {
   const [waypoint] = mesh.waypointsFor(namespace);
   if (waypoint !== undefined && waypoint.namespace !== namespace) return ofServices(services, mesh);
-  const name = waypoint?.name ?? "waypoint";
+  const name = waypoint?.name ?? mesh.freeName("Gateway", namespace, "waypoint");
   const targetRefs = [{ group: GATEWAY_API, kind: "Gateway", name }];
   const isUnbound = services.some((service) => service.waypoint === undefined);
   const label = labelOfKey("Namespace", "", namespace);
@@ -185,14 +185,18 @@ export function asksIdentityAlone({ from = [], to = [], when = [] }: Authorizati
 }
 
 /** A second policy that says the same at the waypoints of Services of one namespace. */
-export function copyAtWaypoint(policy: Policy, services: readonly Service[]): Edit | undefined {
+export function copyAtWaypoint(
+  policy: Policy,
+  services: readonly Service[],
+  mesh: MeshView,
+): Edit | undefined {
   const { rules = [], action } = policy.value.spec ?? {};
   if (rules.length === 0 || !rules.every(asksIdentityAlone)) return undefined;
   if (services.length === 0 || services.length > TARGETS_MAX) return undefined;
   const namespace = services[0]!.namespace;
   const isElsewhere = namespace !== namespaceOf(policy);
   if (isElsewhere && /"(notS|s)erviceAccounts":/.test(JSON.stringify(rules))) return undefined;
-  const name = `${nameOf(policy)}-at-waypoint`;
+  const name = mesh.freeName("AuthorizationPolicy", namespace, `${nameOf(policy)}-at-waypoint`);
   const value = {
     apiVersion: policy.value.apiVersion,
     kind: policy.value.kind,

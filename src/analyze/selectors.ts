@@ -6,6 +6,7 @@ import type { AuthorizationRule } from "../api/authorization-policy.ts";
 import type { FieldPath } from "../api/object.ts";
 import type { Diagnostic } from "../kit/diagnostic.ts";
 import type { Service } from "../model/service.ts";
+import type { Workload } from "../model/workload.ts";
 import { nameOf, namespaceOf } from "../translate/object-names.ts";
 import type { MeshView } from "./mesh-view.ts";
 import {
@@ -22,8 +23,9 @@ export function aboutSelector(policy: Policy, mesh: MeshView): readonly Diagnost
   const { selector, action } = policy.value.spec ?? {};
   const workloads = selectedWorkloads(policy, mesh);
   if (Object.keys(selector?.matchLabels ?? {}).length > 0) {
-    const waypoints = new Set(workloads.flatMap((w) => w.waypointInstanceOf ?? []));
-    if (waypoints.size > 0) return [takesWaypoint(policy, [...waypoints].sort())];
+    const waypoints = selectedWaypoints(workloads);
+    const isAlone = workloads.every((w) => w.waypointInstanceOf !== undefined);
+    if (waypoints.length > 0) return [takesWaypoint(policy, waypoints, isAlone)];
   }
   if (action !== "DENY") return [];
   const bound = servicesBehind(workloads, mesh).filter((s) => s.waypoint?.state === "bound");
@@ -31,10 +33,21 @@ export function aboutSelector(policy: Policy, mesh: MeshView): readonly Diagnost
   const rules = policy.value.spec?.rules ?? [];
   const index = rules.findIndex((rule) => asksIdentityAlone(rule) && namesClients(rule));
   if (index < 0 || own.length === 0 || own.every((s) => isJudged(policy, s, mesh))) return [];
-  return [hasHiddenClients(policy, index, own)];
+  return [hasHiddenClients(policy, index, own, mesh)];
 }
 
-function takesWaypoint(policy: Policy, waypoints: readonly string[]): Diagnostic {
+/** Whether the pods of waypoints are all that the policy selects. */
+export function selectsWaypointsAlone(policy: Policy, mesh: MeshView): boolean {
+  if (policy.value.spec?.selector === undefined) return false;
+  const workloads = selectedWorkloads(policy, mesh);
+  return workloads.length > 0 && workloads.every((w) => w.waypointInstanceOf !== undefined);
+}
+
+function selectedWaypoints(workloads: readonly Workload[]): readonly string[] {
+  return [...new Set(workloads.flatMap((w) => w.waypointInstanceOf ?? []))].sort();
+}
+
+function takesWaypoint(policy: Policy, waypoints: readonly string[], isAlone: boolean): Diagnostic {
   const prefix = `${namespaceOf(policy)}/`;
   const isOwn = waypoints.every((key) => key.startsWith(prefix));
   const targetRefs = waypoints.map((key) => {
@@ -48,7 +61,7 @@ function takesWaypoint(policy: Policy, waypoints: readonly string[]): Diagnostic
     "WS0108",
     message,
     path,
-    isOwn
+    isOwn && isAlone
       ? [removeField(policy, path), setField(policy, ["spec", "targetRefs"], targetRefs)]
       : undefined,
   );
@@ -74,9 +87,14 @@ function isJudged(policy: Policy, service: Service, mesh: MeshView): boolean {
   );
 }
 
-function hasHiddenClients(policy: Policy, rule: number, services: readonly Service[]): Diagnostic {
+function hasHiddenClients(
+  policy: Policy,
+  rule: number,
+  services: readonly Service[],
+  mesh: MeshView,
+): Diagnostic {
   const names = services.map((service) => service.source.name).join(", ");
   const message = `clients of ${names} come through a waypoint, and a ztunnel sees its identity instead of theirs: ${nameOf(policy)} does not deny them`;
-  const copy = copyAtWaypoint(policy, services);
+  const copy = copyAtWaypoint(policy, services, mesh);
   return finding(policy, "WS0108", message, ["spec", "rules", rule], copy && [copy]);
 }

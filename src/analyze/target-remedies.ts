@@ -35,9 +35,7 @@ export function aboutTarget(found: Diagnostic, policy: Policy, mesh: MeshView): 
   if (target === undefined) return found;
   switch (found.code) {
     case "WS0109":
-      return withRemedy(found, [
-        setField(policy, [...target.path, "group"], TARGET_GROUPS[target.ref.kind]),
-      ]);
+      return wrongGroup(found, policy, target);
     case "WS0110":
       return withRemedy(found, moved(policy, target.ref.namespace!, mesh));
     case "WS0102":
@@ -53,6 +51,12 @@ export function aboutTarget(found: Diagnostic, policy: Policy, mesh: MeshView): 
 
 function pathText(path: FieldPath): string {
   return path.length === 2 ? "spec.targetRef" : `spec.targetRefs[${path[2]}]`;
+}
+
+function wrongGroup(found: Diagnostic, policy: Policy, { ref, path }: Target): Diagnostic {
+  const message = `targetRef ${ref.name} has group "${ref.group}", which is not that of a ${ref.kind}: the policy does nothing there`;
+  const edit = setField(policy, [...path, "group"], TARGET_GROUPS[ref.kind]);
+  return withRemedy({ ...found, message }, [edit]);
 }
 
 function otherKind(policy: Policy, { ref, path }: Target): Remedy | undefined {

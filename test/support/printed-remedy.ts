@@ -48,7 +48,12 @@ function readEdit(text: string, about: string): readonly [Edit, string] {
   if (!append) throw new Error(`not an edit: ${text}`);
   const [value, left] = readJson(after(text, append));
   const place = /^ to (\S+?)(?: of (\w+ [\w./-]+))?(?=,|$)/.exec(left)!;
-  const edit = { op: "append", object: place[2] ?? about, path: readPath(place[1]!), value } as const;
+  const edit = {
+    op: "append",
+    object: place[2] ?? about,
+    path: readPath(place[1]!),
+    value,
+  } as const;
   return [edit, after(left, place)];
 }
 

@@ -2,8 +2,9 @@
  * What would become of a request, by the proxies' own decisions along its way and without any
  * network: the client's ztunnel, the waypoint if there is one, the ztunnel of the workload.
  */
-import type { Snapshot } from "../../src/model/snapshot.ts";
+
 import { serviceKey } from "../../src/model/service.ts";
+import type { Snapshot } from "../../src/model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../../src/model/workload.ts";
 import { decide } from "../../src/policy/decide.ts";
 import type { HttpFacts } from "../../src/policy/facts.ts";
