@@ -6,6 +6,8 @@
  * It runs when diagnostics are asked for, and not with every change.
  */
 import type { AuthorizationPolicy } from "../api/authorization-policy.ts";
+import type { ParsedObject } from "../api/object.ts";
+import type { RequestAuthentication } from "../api/request-authentication.ts";
 import type { Diagnostic, Remedy } from "../kit/diagnostic.ts";
 import { hasTargets } from "../translate/policies.ts";
 import { unmeshedClients, unmeshedNamespaces } from "./ambience.ts";
@@ -39,6 +41,13 @@ function remedied(found: Diagnostic, mesh: MeshView): readonly Diagnostic[] {
   const object = found.object === undefined ? undefined : mesh.named(found.object);
   if (object === undefined) return [found];
   if (found.code === "WS0103") return [withRemedy(found, bindingRemedy(object, mesh))];
+  if (object.kind === "RequestAuthentication") {
+    const authentication = object as unknown as ParsedObject<RequestAuthentication>;
+    if (found.code !== "WS0106" || hasTargets(authentication)) {
+      return [aboutTarget(found, authentication, mesh)];
+    }
+    return [withRemedy(found, movedToWaypoint(authentication, mesh))];
+  }
   if (object.kind !== "AuthorizationPolicy") return [found];
   const policy = object as unknown as Policy;
   switch (found.code) {

@@ -3,23 +3,18 @@
  * ALLOW lets nobody in by them.
  */
 import type { PolicyTargetReference } from "../api/authorization-policy.ts";
-import type { KubeObject, ParsedObject } from "../api/object.ts";
+import type { ParsedObject } from "../api/object.ts";
+import type { RequestAuthentication } from "../api/request-authentication.ts";
 import type { Diagnostic, Remedy } from "../kit/diagnostic.ts";
 import { nameOf, namespaceOf } from "../translate/object-names.ts";
 import { labelOfKey, type MeshView } from "./mesh-view.ts";
 import { type ValueList, valueLists } from "./policy-fields.ts";
-import { placeOf, placesOf } from "./policy-places.ts";
+import { placesOf } from "./policy-places.ts";
 import type { Policy } from "./policy-reach.ts";
 import { appendTo, finding, removeField, setField } from "./remedy-text.ts";
 import { targetsOf } from "./target-remedies.ts";
 
-interface Authentication extends KubeObject {
-  readonly spec?: {
-    readonly selector?: object;
-    readonly targetRef?: PolicyTargetReference;
-    readonly targetRefs?: readonly PolicyTargetReference[];
-  };
-}
+type Authentication = ParsedObject<RequestAuthentication>;
 
 /** Of a policy with targets: at a ztunnel there are no tokens anyway. */
 export function unverifiedTokens(policy: Policy, mesh: MeshView): readonly Diagnostic[] {
@@ -27,17 +22,19 @@ export function unverifiedTokens(policy: Policy, mesh: MeshView): readonly Diagn
   const [first] = lists;
   if (first === undefined) return [];
   const namespace = namespaceOf(policy);
-  const known = mesh.objects<Authentication>("RequestAuthentication");
-  const covered = new Set(
-    known.flatMap((object) => refsOf(object).map((ref) => placeOf(ref, namespaceOf(object)))),
-  );
+  const { authentications } = mesh.snapshot;
   const bare = targetsOf(policy)
     .map(({ ref }) => ref)
-    .filter((ref) => !placesOf(ref, namespace, mesh).some((place) => covered.has(place)));
+    .filter((ref) => {
+      const places = placesOf(ref, namespace, mesh);
+      return places.length > 0 && places.every((place) => authentications.get(place) === undefined);
+    });
   if (bare.length === 0) return [];
-  const where = bare.map((ref) => placeOf(ref, namespace)).join(", ");
+  const where = bare.map((ref) => `${ref.kind} ${ref.name}`).join(", ");
   const message = `${first.name} asks about a token, and no RequestAuthentication verifies tokens at ${where}`;
-  const own = known.filter((object) => namespaceOf(object) === namespace);
+  const own = mesh
+    .objects<RequestAuthentication>("RequestAuthentication")
+    .filter((object) => namespaceOf(object) === namespace);
   const remedy = remedyFrom(own, bare) ?? authentication(policy, lists, bare);
   const hint = remedy === undefined ? `${message}: attach one` : message;
   return [finding(policy, "WS0117", hint, first.path, remedy)];
@@ -47,26 +44,24 @@ function isAboutToken({ name, values }: ValueList): boolean {
   return values.length > 0 && (name === "requestPrincipals" || name.startsWith("request.auth."));
 }
 
-function refsOf(object: ParsedObject<Authentication>): readonly PolicyTargetReference[] {
-  const { targetRef, targetRefs = [] } = object.value.spec ?? {};
-  return targetRefs.length > 0 || targetRef === undefined ? targetRefs : [targetRef];
-}
-
 /** The only one of the namespace is the one that was meant, if it is attached to something else. */
 function remedyFrom(
-  own: readonly ParsedObject<Authentication>[],
+  own: readonly Authentication[],
   bare: readonly PolicyTargetReference[],
 ): Remedy | undefined {
   const [object] = own;
   if (object === undefined || own.length > 1) return undefined;
-  if (refsOf(object).length > 0 && object.value.spec?.targetRef === undefined) {
-    return bare.map((ref) => appendTo(object, ["spec", "targetRefs"], ref));
+  const { selector, targetRef, targetRefs = [] } = object.value.spec ?? {};
+  const path = ["spec", "targetRefs"];
+  if (targetRefs.length > 0) return bare.map((ref) => appendTo(object, path, ref));
+  if (targetRef !== undefined) {
+    return [
+      removeField(object, ["spec", "targetRef"]),
+      setField(object, path, [targetRef, ...bare]),
+    ];
   }
-  if (object.value.spec?.targetRef !== undefined) return undefined;
-  const targets = setField(object, ["spec", "targetRefs"], bare);
-  return object.value.spec?.selector === undefined
-    ? [targets]
-    : [removeField(object, ["spec", "selector"]), targets];
+  const targets = setField(object, path, bare);
+  return selector === undefined ? [targets] : [removeField(object, ["spec", "selector"]), targets];
 }
 
 /** With the issuer that the rules name: its keys are found by OpenID discovery. */

@@ -27,28 +27,24 @@ function servicesOf(
 }
 
 /**
- * What else than the target itself reaches the same requests: `Service ns/name`,
- * `Gateway ns/name`, `GatewayClass name`.
+ * The target, and what else reaches the same requests, as keys of the snapshot's indexes; none: it
+ * is not there.
  */
 export function placesOf(
   ref: PolicyTargetReference,
   namespace: string,
   mesh: MeshView,
 ): readonly string[] {
+  if (ref.kind === "GatewayClass") return [`GatewayClass/${ref.name}`];
+  const services = servicesOf(ref, namespace, mesh);
   const waypoints =
     ref.kind === "Gateway"
       ? [`${namespace}/${ref.name}`]
-      : servicesOf(ref, namespace, mesh).flatMap(({ waypoint }) => waypoint?.waypoint ?? []);
-  const classes = waypoints.flatMap((key) => mesh.snapshot.waypoints.get(key)?.className ?? []);
+      : services.flatMap(({ waypoint }) => waypoint?.waypoint ?? []);
+  const known = waypoints.flatMap((key) => mesh.snapshot.waypoints.get(key) ?? []);
   return [
-    placeOf(ref, namespace),
-    ...waypoints.map((key) => `Gateway ${key}`),
-    ...classes.map((name) => `GatewayClass ${name}`),
+    ...services.map(({ key }) => `Service/${key}`),
+    ...known.map(({ key }) => `Gateway/${key}`),
+    ...known.map(({ className }) => `GatewayClass/${className}`),
   ];
-}
-
-export function placeOf(ref: PolicyTargetReference, namespace: string): string {
-  return ref.kind === "GatewayClass"
-    ? `GatewayClass ${ref.name}`
-    : `${ref.kind} ${namespace}/${ref.name}`;
 }

@@ -6,31 +6,52 @@
  * that is certain.
  */
 import type { AuthorizationPolicy, AuthorizationRule } from "../api/authorization-policy.ts";
+import type { KindName } from "../api/kinds.ts";
 import type { ParsedObject } from "../api/object.ts";
 import type { Edit, Remedy } from "../kit/diagnostic.ts";
 import type { Service } from "../model/service.ts";
 import type { Workload } from "../model/workload.ts";
-import { LABEL } from "../translate/labels.ts";
-import { compareText, keyOf, nameOf, namespaceOf } from "../translate/object-names.ts";
+import { LABEL, selects } from "../translate/labels.ts";
+import {
+  compareText,
+  type Labels,
+  labelsOf,
+  nameOf,
+  namespaceOf,
+} from "../translate/object-names.ts";
+import type { TargetingObject } from "../translate/policy-targets.ts";
 import { bindingRemedy, createWaypoint, useWaypoint } from "./binding-remedies.ts";
 import { isMeshed, labelOfKey, type MeshView } from "./mesh-view.ts";
 import { removeField, setField, setLabel } from "./remedy-text.ts";
 
 export type Policy = ParsedObject<AuthorizationPolicy>;
 
+/** A policy, or a RequestAuthentication, which has no rules. */
+type Guarding = ParsedObject<
+  TargetingObject & {
+    readonly spec?: {
+      readonly selector?: { readonly matchLabels?: Labels };
+      readonly rules?: readonly AuthorizationRule[];
+    };
+  }
+>;
+
 const TARGETS_MAX = 16;
 const GATEWAY_API = "gateway.networking.k8s.io";
 
 /** A policy without targets: the workloads it is for, waypoints' own included. */
-export function selectedWorkloads(policy: Policy, mesh: MeshView): readonly Workload[] {
+export function selectedWorkloads(policy: Guarding, mesh: MeshView): readonly Workload[] {
   const namespace = namespaceOf(policy);
   const isMeshWide = namespace === mesh.snapshot.settings.rootNamespace;
   const candidates = isMeshWide
     ? [...mesh.snapshot.workloads.values()]
     : mesh.workloadsOf(namespace);
-  if (policy.value.spec?.selector === undefined) return candidates;
-  const key = keyOf(policy);
-  return candidates.filter(({ authorizationPolicies }) => authorizationPolicies.includes(key));
+  const { selector } = policy.value.spec ?? {};
+  if (selector === undefined) return candidates;
+  return candidates.filter(({ source }) => {
+    const object = mesh.object(source.kind as KindName, `${source.namespace}/${source.name}`);
+    return object !== undefined && selects(selector.matchLabels ?? {}, labelsOf(object));
+  });
 }
 
 /** Services that people call: those with a virtual IP that a waypoint could serve. */
@@ -47,7 +68,7 @@ export function servicesBehind(workloads: readonly Workload[], mesh: MeshView): 
 }
 
 /** The same policy at the waypoints, instead of at ztunnels. */
-export function movedToWaypoint(policy: Policy, mesh: MeshView): Remedy | undefined {
+export function movedToWaypoint(policy: Guarding, mesh: MeshView): Remedy | undefined {
   const namespace = namespaceOf(policy);
   const hasSelector = policy.value.spec?.selector !== undefined;
   const isMeshWide = namespace === mesh.snapshot.settings.rootNamespace;
@@ -147,7 +168,7 @@ function servicePort(
 }
 
 function portEdits(
-  policy: Policy,
+  policy: Guarding,
   services: readonly Service[],
   workloads: readonly Workload[],
 ): Remedy {

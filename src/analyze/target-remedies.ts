@@ -2,18 +2,19 @@
  * Remedies for `targetRefs` that come to nothing: another API group, another namespace, a name that
  * nobody has, a target that no waypoint serves.
  */
-import type { AuthorizationPolicy, PolicyTargetReference } from "../api/authorization-policy.ts";
+import type { PolicyTargetReference } from "../api/authorization-policy.ts";
 import type { KindName } from "../api/kinds.ts";
 import type { FieldPath, ParsedObject } from "../api/object.ts";
 import type { Diagnostic, Remedy } from "../kit/diagnostic.ts";
 import { nearest } from "../kit/nearest.ts";
 import { nameOf, namespaceOf } from "../translate/object-names.ts";
-import { TARGET_GROUPS } from "../translate/policy-targets.ts";
+import { TARGET_GROUPS, type TargetingObject } from "../translate/policy-targets.ts";
 import { bindingRemedy } from "./binding-remedies.ts";
 import { labelOfKey, type MeshView } from "./mesh-view.ts";
 import { removeField, setField, withRemedy } from "./remedy-text.ts";
 
-type Policy = ParsedObject<AuthorizationPolicy>;
+/** An AuthorizationPolicy or a RequestAuthentication. */
+type Policy = ParsedObject<TargetingObject>;
 
 interface Target {
   readonly ref: PolicyTargetReference;

@@ -7,6 +7,7 @@ import { serviceKey } from "../../src/model/service.ts";
 import type { Snapshot } from "../../src/model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../../src/model/workload.ts";
 import { decide } from "../../src/policy/decide.ts";
+import { httpDecider } from "../../src/policy/decider.ts";
 import type { HttpFacts } from "../../src/policy/facts.ts";
 import { nextHop } from "../../src/policy/next-hop.ts";
 import { pickEndpoint } from "../../src/policy/pick-endpoint.ts";
@@ -57,7 +58,13 @@ export function simulate(snapshot: Snapshot, request: SimulatedRequest): Outcome
     authority: `${target[1]}:${port}`,
     header: (name) => request.headers?.[name],
   };
-  const { verdict, status, backend } = decide(snapshot, waypoint, facts, 0);
+  const { authenticator } = httpDecider(snapshot, hop.waypoint, waypoint, port);
+  const authentication = authenticator?.authenticate(facts, Date.now());
+  if (authentication?.isPassed === false) {
+    return { isAllowed: false, at: `waypoint: ${authentication.status} ${authentication.reason}` };
+  }
+  const known = { ...facts, jwt: authentication?.jwt };
+  const { verdict, status, backend } = decide(snapshot, waypoint, known, 0);
   if (!verdict.isAllowed || status !== undefined) {
     return { isAllowed: false, at: `waypoint: ${status} ${verdict.policy ?? verdict.because}` };
   }
