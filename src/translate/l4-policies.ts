@@ -142,12 +142,17 @@ function keyOf({ field }: FieldMatch): string {
   if (field.startsWith("header:")) return `request.headers[${field.slice("header:".length)}]`;
   if (field.startsWith("unsupported:")) return field.slice("unsupported:".length);
   const keys: Readonly<Record<string, string>> = {
+    "claim:aud": "request.auth.audiences",
+    "claim:azp": "request.auth.presenter",
     remoteIp: "remote.ip",
     requestPrincipal: "request.auth.principal",
     sni: "connection.sni",
     serviceAccount: "source.serviceAccount",
   };
-  return keys[field] ?? field;
+  const known = keys[field] ?? field;
+  return known.startsWith("claim:")
+    ? `request.auth.claims[${known.slice("claim:".length)}]`
+    : known;
 }
 
 const ALLOW_EFFECT =
