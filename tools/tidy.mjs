@@ -19,8 +19,9 @@ export const LAYERS = {
   translate: ["kit", "model", "api"],
   telemetry: ["kit", "model"],
   wire: ["kit", "model"],
+  analyze: ["kit", "model", "api", "policy", "translate"],
   agent: ["kit", "model", "net", "policy", "telemetry", "wire"],
-  control: ["kit", "model", "api", "net", "translate", "telemetry", "wire", "agent"],
+  control: ["kit", "model", "api", "net", "translate", "telemetry", "wire", "agent", "analyze"],
   ztunnel: ["kit", "model", "net", "policy", "telemetry", "agent"],
   waypoint: ["kit", "model", "net", "policy", "telemetry", "agent", "wire"],
   local: [

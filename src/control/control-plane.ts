@@ -6,6 +6,7 @@
  * wrong with the objects, and the conditions they would show in Kubernetes, can be asked for at
  * any time.
  */
+import { type AnalyzedMesh, analyze } from "../analyze/analyze.ts";
 import { KINDS } from "../api/kinds.ts";
 import type { ObjectChange } from "../api/object.ts";
 import type { Diagnostic } from "../kit/diagnostic.ts";
@@ -98,7 +99,7 @@ export class ControlPlane implements SnapshotSource {
       else this.#jwksRequests.set(key, after);
     }
     this.#conditions = edited(this.#conditions, this.#mesh.statuses);
-    if (this.#mesh.statuses.changes.size > 0) this.#diagnostics = undefined;
+    this.#diagnostics = undefined;
     const previous = this.#current;
     this.#swap();
     this.#graph.forgetChanges();
@@ -143,10 +144,20 @@ export class ControlPlane implements SnapshotSource {
 
   /** All that is wrong at present, sorted by file and line. */
   get diagnostics(): readonly Diagnostic[] {
-    this.#diagnostics ??= [...this.#conditions.values()]
-      .flatMap((status) => status.diagnostics)
-      .sort(compareDiagnostics);
+    if (this.#diagnostics === undefined) {
+      const found = [...this.#conditions.values()].flatMap((status) => status.diagnostics);
+      this.#diagnostics = analyze(this.#analyzed(), found).toSorted(compareDiagnostics);
+    }
     return this.#diagnostics;
+  }
+
+  #analyzed(): AnalyzedMesh {
+    const { sources } = this.#mesh;
+    return {
+      snapshot: this.#current,
+      objects: (kind) => sources.of<never>(kind).entries(),
+      object: (kind, key) => sources.of<never>(kind).get(key),
+    };
   }
 
   /**

@@ -91,15 +91,101 @@ export const DIAGNOSTICS = {
     level: "warning",
     description: "A field has no effect where it stands.",
   },
+  WS0108: {
+    name: "SelectorMissesWaypoint",
+    level: "warning",
+    description:
+      "A policy's selector takes a waypoint's pods, or it denies clients by who they are where only their waypoint is seen. Selectors are for ztunnels: name the Service or the Gateway in targetRefs.",
+  },
+  WS0109: {
+    name: "WrongTargetGroup",
+    level: "error",
+    description:
+      "A targetRef names a kind of another API group. The policy does nothing there. Set the group named.",
+  },
+  WS0110: {
+    name: "PolicyInOtherNamespace",
+    level: "error",
+    description:
+      "A policy's target stands in another namespace, which no policy may name. Move the policy there.",
+  },
+  WS0111: {
+    name: "HttpAttributesAtZtunnel",
+    level: "warning",
+    description:
+      "A policy for ztunnels asks about HTTP, which they do not see: an ALLOW leaves such rules out, a DENY denies without asking. Name targets that a waypoint serves.",
+  },
+  WS0112: {
+    name: "HttpDenyAtZtunnel",
+    level: "warning",
+    description:
+      "A DENY for ztunnels asks about HTTP and nothing else: every connection is denied (with compatibility: istio none is). Name targets that a waypoint serves.",
+  },
+  WS0113: {
+    name: "WaypointLockedOut",
+    level: "warning",
+    description:
+      "Policies at a ztunnel do not let in the waypoint of a Service, so nothing that the waypoint forwards arrives. Let its identity in, and judge clients at the waypoint.",
+  },
+  WS0114: {
+    name: "RuleNeverMatches",
+    level: "warning",
+    description: "No request can satisfy a rule. Correct the field named.",
+  },
+  WS0115: {
+    name: "PrincipalNeverMatches",
+    level: "warning",
+    description:
+      "A principal is not written as <trust domain>/ns/<namespace>/sa/<service account>, or its trust domain is not the mesh's: no client has it.",
+  },
+  WS0116: {
+    name: "NamespaceNotAmbient",
+    level: "warning",
+    description:
+      "A policy, or a use-waypoint label, needs a namespace in the mesh that is not: no ztunnel guards its workloads, and its clients have no identity. Add the label istio.io/dataplane-mode: ambient.",
+  },
+  WS0117: {
+    name: "JwtConditionWithoutAuthentication",
+    level: "warning",
+    description:
+      "A rule asks about a token that no RequestAuthentication verifies where the policy applies, so it sees none. Attach one to the same target.",
+  },
 } as const satisfies Record<string, DiagnosticKind>;
 
 export type DiagnosticCode = keyof typeof DIAGNOSTICS;
+
+/** Steps from an object's root to a part of it: `["spec", "rules", 0]`. */
+type Steps = readonly (string | number)[];
+
+/** One change to one object (`Kind ns/name`), as a person makes it in a file. */
+export type Edit =
+  | {
+      readonly op: "set";
+      readonly object: string;
+      readonly path: Steps;
+      readonly value: unknown;
+    }
+  /** To the end of a list, which is made when it is not there. */
+  | {
+      readonly op: "append";
+      readonly object: string;
+      readonly path: Steps;
+      readonly value: unknown;
+    }
+  | { readonly op: "remove"; readonly object: string; readonly path: Steps }
+  /** A new object, whole. */
+  | { readonly op: "create"; readonly object: string; readonly value: object };
+
+/** All of its edits together put it right. */
+export type Remedy = readonly Edit[];
 
 export interface Diagnostic {
   readonly code: DiagnosticCode;
   readonly level: DiagnosticLevel;
   /** One sentence; what to do stands in it. */
   readonly message: string;
+  /** What the end of the message says, for programs; absent: words alone say what to do. */
+  readonly remedy?: Remedy | undefined;
   /** `Kind ns/name`; absent when no object could be read. */
   readonly object?: string | undefined;
   /** The field: `spec.rules[0].to[0].operation.ports[0]`. */

@@ -122,7 +122,7 @@ function translateClause(
   return matches.length > 0 ? matches : "never";
 }
 
-function l7Fields(rule: Rule, context: L4Context): readonly string[] {
+export function l7Fields(rule: Rule, context: L4Context): readonly string[] {
   const names: string[] = [];
   for (const set of [...rule.from, ...rule.to]) {
     for (const field of set) {
@@ -143,13 +143,18 @@ function keyOf({ field }: FieldMatch): string {
   if (field.startsWith("header:")) return `request.headers[${field.slice("header:".length)}]`;
   if (field.startsWith("unsupported:")) return field.slice("unsupported:".length);
   const keys: Readonly<Record<string, string>> = {
+    "claim:aud": "request.auth.audiences",
+    "claim:azp": "request.auth.presenter",
     remoteIp: "remote.ip",
     requestPrincipal: "request.auth.principal",
     sni: "connection.sni",
     serviceAccount: "source.serviceAccount",
     trustDomain: "source.trustDomain",
   };
-  return keys[field] ?? field;
+  const known = keys[field] ?? field;
+  return known.startsWith("claim:")
+    ? `request.auth.claims[${known.slice("claim:".length)}]`
+    : known;
 }
 
 const ALLOW_EFFECT =
@@ -174,7 +179,21 @@ function reportL7(
   const effect = context.action === "ALLOW" ? ALLOW_EFFECT : hasEffect ? DENY_EFFECT : NO_EFFECT;
   const message = `ztunnel does not support HTTP attributes (found: ${found.join(", ")}). In ambient mode you must use a waypoint proxy to enforce HTTP rules. ${effect}`;
   findings.condition("ZtunnelAccepted", true, "UnsupportedValue", message);
-  findings.report("WS0104", message, ["spec", "rules"]);
+  const isBare =
+    context.action === "DENY" &&
+    (context.isIstio ? !hasEffect : rules.some((rule) => isHttpAlone(rule, context)));
+  const diagnosed = isBare ? bareDeny(found.join(", "), context.isIstio) : message;
+  findings.report(isBare ? "WS0112" : "WS0111", diagnosed, ["spec", "rules"]);
+}
+
+/** Whether a ztunnel has nothing left to ask of all that the rule asks. */
+function isHttpAlone(rule: Rule, context: L4Context): boolean {
+  return l7Fields(rule, context).length > 0 && translateRule(rule, context)?.clauses.length === 0;
+}
+
+function bareDeny(found: string, isIstio: boolean): string {
+  const effect = isIstio ? "no connection at all" : "every connection";
+  return `ztunnel does not support HTTP attributes (found: ${found}), and without them nothing of this DENY is left: it denies ${effect}`;
 }
 
 function canHold(clause: L4Clause): boolean {

@@ -11,7 +11,7 @@ import { Findings, type ObjectStatus } from "./findings.ts";
 import { ANNOTATION } from "./labels.ts";
 import { annotationsOf, keyOf, refOf } from "./object-names.ts";
 import { type ProviderSurroundings, resolveProvider } from "./policy-provider.ts";
-import { resolveTargets, type TargetSurroundings } from "./policy-targets.ts";
+import { resolveTargets, type TargetingObject, type TargetSurroundings } from "./policy-targets.ts";
 import { conditionField, type FieldContext, operationFields, sourceFields } from "./rule-fields.ts";
 
 interface PolicyFacts {
@@ -25,7 +25,7 @@ export interface TranslatedPolicy {
   readonly status: ObjectStatus | undefined;
 }
 
-export function hasTargets(object: ParsedObject<ApiPolicy>): boolean {
+export function hasTargets(object: ParsedObject<TargetingObject>): boolean {
   const spec = object.value.spec ?? {};
   return spec.targetRef !== undefined || (spec.targetRefs ?? []).length > 0;
 }

@@ -7,6 +7,7 @@
  */
 import type { PolicyTargetReference } from "../api/authorization-policy.ts";
 import type { FieldPath, KubeObject, ParsedObject } from "../api/object.ts";
+import type { DiagnosticCode } from "../kit/diagnostic.ts";
 import { serviceKey } from "../model/service.ts";
 import type { Findings } from "./findings.ts";
 import { namespaceOf } from "./object-names.ts";
@@ -22,8 +23,18 @@ export type TargetSurroundings = Pick<
   "settings" | "service" | "servicesOfEntry" | "waypoint" | "gatewayClass" | "hasEntry"
 >;
 
+/** The API groups of the kinds that a policy may name. */
+export const TARGET_GROUPS: Readonly<Record<string, string>> = {
+  Service: "",
+  ServiceEntry: NETWORKING,
+  Gateway: GATEWAY_API,
+  GatewayClass: GATEWAY_API,
+};
+
 /** What one reference came to. Without `keys` the policy does nothing there. */
 interface Resolved {
+  /** Of what is Invalid. */
+  readonly code?: DiagnosticCode;
   readonly keys: readonly string[];
   readonly isAccepted: boolean;
   readonly reason: "Accepted" | "TargetNotFound" | "AncestorNotBound" | "Invalid";
@@ -60,7 +71,7 @@ export function resolveTargets(
   return [...new Set(resolved.flatMap(({ result }) => result.keys))];
 }
 
-function report({ reason, message }: Resolved, path: FieldPath, findings: Findings): void {
+function report({ reason, message, code }: Resolved, path: FieldPath, findings: Findings): void {
   switch (reason) {
     case "TargetNotFound":
       findings.report("WS0101", `${message}: the policy does nothing there`, path);
@@ -69,7 +80,7 @@ function report({ reason, message }: Resolved, path: FieldPath, findings: Findin
       findings.report("WS0106", `${message}: nothing enforces the policy there`, path);
       break;
     case "Invalid":
-      findings.report("WS0102", message, path);
+      findings.report(code ?? "WS0102", message, path);
       break;
   }
 }
@@ -81,7 +92,8 @@ function resolve(
 ): Resolved {
   const group = ref.group === undefined || ref.group === "core" ? "" : ref.group;
   if (ref.namespace !== undefined && ref.namespace !== "" && ref.namespace !== namespace) {
-    return invalid(`targetRef ${ref.kind} ${ref.name} names another namespace, which none may`);
+    const message = `targetRef ${ref.kind} ${ref.name} names another namespace, which none may`;
+    return { ...invalid(message), code: "WS0110" };
   }
   switch (`${group}/${ref.kind}`) {
     case "/Service":
@@ -92,10 +104,11 @@ function resolve(
       return resolveGateway(ref, namespace, near);
     case `${GATEWAY_API}/GatewayClass`:
       return resolveClass(ref, namespace, near);
-    default:
-      return invalid(
-        `targetRef of kind ${group === "" ? ref.kind : `${group}/${ref.kind}`} is not known`,
-      );
+    default: {
+      const message = `targetRef of kind ${group === "" ? ref.kind : `${group}/${ref.kind}`} is not known`;
+      if (TARGET_GROUPS[ref.kind] === undefined) return invalid(message);
+      return { ...invalid(message), code: "WS0109" };
+    }
   }
 }
 

@@ -129,13 +129,16 @@ function frontService(gateway: ParsedObject<Gateway>, near: WaypointSurroundings
   return serviceKey(namespace, nameOf(gateway), near.settings.clusterDomain);
 }
 
-function allowedNamespaces(listeners: readonly Listener[]): AllowedNamespaces {
+export function allowedNamespaces(listeners: readonly Listener[]): AllowedNamespaces {
   const namespaces = listeners.find(isHbone)?.allowedRoutes?.namespaces;
   return { from: namespaces?.from ?? "Same", selector: namespaces?.selector ?? {} };
 }
 
 /** Whether objects of a namespace may use the waypoint. */
-export function admits(facts: WaypointFacts, namespace: NamespaceFacts): boolean {
+export function admits(
+  facts: Pick<WaypointFacts, "allowed"> & { readonly waypoint: Pick<Waypoint, "namespace"> },
+  namespace: NamespaceFacts,
+): boolean {
   switch (facts.allowed.from) {
     case "All":
       return true;
