@@ -43,6 +43,22 @@ export const OPTIONS = {
       "--from <workload>",
       "the workload that asks: name or namespace/name",
     ).makeOptionMandatory(),
+  client: () =>
+    new Option("--from <client>", "who asks: namespace/serviceaccount, a workload, or an address"),
+  target: () => new Option("--to <target>", "whom: service[.namespace][:port], or address:port"),
+  method: () => new Option("-X, --method <method>", "the request's method").default("GET"),
+  path: () => new Option("--path <path>", "the request's path, with its query").default("/"),
+  tcp: () => new Option("--tcp", "a connection that is not HTTP"),
+  jwt: () => new Option("--jwt <file>", "a token, sent as 'Authorization: Bearer'"),
+  answer: () =>
+    new Option(
+      "--answer <provider=allow|deny>",
+      "what an authorizer of CUSTOM policies says (repeatable); one that is not named allows",
+    ).argParser(collectAnswers),
+  draw: () =>
+    new Option("--draw <number>", "where weighted choices fall, from 0 to 1")
+      .argParser(parseShare)
+      .default(0),
   as: () =>
     new Option(
       "--as <workload>",
@@ -145,6 +161,21 @@ export function parseHeader(text: string): readonly [string, string] {
 }
 
 type Headers = readonly (readonly [string, string])[];
+
+function collectAnswers(
+  text: string,
+  before: readonly (readonly [string, boolean])[] = [],
+): readonly (readonly [string, boolean])[] {
+  const [, name, answer] = /^(.+)=(allow|deny)$/.exec(text) ?? [];
+  if (name === undefined) throw new InvalidArgumentError("Write PROVIDER=allow or PROVIDER=deny.");
+  return [...before, [name, answer === "allow"]];
+}
+
+function parseShare(text: string): number {
+  const share = Number(text);
+  if (text !== "" && share >= 0 && share < 1) return share;
+  throw new InvalidArgumentError("Expected a number from 0 up to, but not including, 1.");
+}
 
 function collectHeaders(text: string, previous: Headers | undefined): Headers {
   return [...(previous ?? []), parseHeader(text)];

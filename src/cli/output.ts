@@ -2,6 +2,8 @@
  * What commands say and how: data on stdout, talk on stderr; tables with upper-case headers,
  * columns padded with spaces, no borders and no colour.
  */
+import { stringify } from "yaml";
+
 export interface Output {
   /** Data: to stdout. */
   print(text: string): void;
@@ -34,6 +36,10 @@ export function table(headers: readonly string[], rows: readonly (readonly strin
     .map((line) => line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(GAP))
     .map((line) => line.trimEnd())
     .join("\n");
+}
+
+export function yaml(value: unknown): string {
+  return stringify(JSON.parse(JSON.stringify(value)), { lineWidth: 0 }).trimEnd();
 }
 
 /** A stable interface for programs. */

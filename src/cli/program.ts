@@ -45,6 +45,7 @@ function buildProgram(output: Output, end: End): Command {
     .enablePositionalOptions();
   addUp(program, output, end);
   addRequest(program, output, end);
+  addExplain(program, output, end);
   addExec(program, output, end);
   addValidate(program, output, end);
   addStatus(program, output, end);
@@ -113,6 +114,29 @@ function addRequest(program: Command, output: Output, end: End): void {
     .action(async (first: string | undefined, second: string | undefined, options) => {
       const { request } = await import("./commands/request.ts");
       end(await request({ first, second, ...options }, output));
+    });
+}
+
+function addExplain(program: Command, output: Output, end: End): void {
+  program
+    .command("explain")
+    .description("say what would become of a request, and why; exit code 1 when it is denied")
+    .argument("[decision]", "the id of a decision that the running mesh has recorded")
+    .addOption(OPTIONS.client())
+    .addOption(OPTIONS.target())
+    .addOption(OPTIONS.method())
+    .addOption(OPTIONS.path())
+    .addOption(OPTIONS.tcp())
+    .addOption(OPTIONS.header())
+    .addOption(OPTIONS.jwt())
+    .addOption(OPTIONS.answer())
+    .addOption(OPTIONS.draw())
+    .addOption(OPTIONS.file().makeOptionMandatory(false))
+    .addOption(OPTIONS.state())
+    .addOption(OPTIONS.output().choices(["text", "json", "yaml"]))
+    .action(async (decision: string | undefined, options) => {
+      const { explain } = await import("./commands/explain.ts");
+      end(await explain({ decision, ...options }, output));
     });
 }
 

@@ -5,6 +5,8 @@
 
 import type { DecisionReport } from "../agent/decision-report.ts";
 import { nearest } from "../kit/nearest.ts";
+import type { JourneyReport, RequestQuestion } from "../local/explained-request.ts";
+import type { UnknownNameReport } from "../local/mesh-admin.ts";
 import type { MeshReport, WorkloadReport } from "../local/mesh-report.ts";
 import { type RunFile, readRunFile, stateDirectory } from "../local/run-file.ts";
 import { findMeant } from "../model/workload-names.ts";
@@ -39,6 +41,14 @@ export class RunningMesh {
   /** The decision of that id; undefined when none was recorded. */
   async decision(id: string): Promise<DecisionReport | undefined> {
     return (await this.#get(`/decisions/${encodeURIComponent(id)}`)) as DecisionReport | undefined;
+  }
+
+  /** What would become of a request. */
+  async explain(question: RequestQuestion): Promise<JourneyReport> {
+    const query = new URLSearchParams({ question: JSON.stringify(question) });
+    const found = (await this.#get(`/explain?${query}`)) as JourneyReport | UnknownNameReport;
+    if (!("problem" in found)) return found;
+    throw usageError(found.problem, found.hint);
   }
 
   /** What a ztunnel refused to that client since then, newest first. */

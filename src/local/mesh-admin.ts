@@ -5,6 +5,7 @@
  *     /decisions/<id>                    a recorded decision, explained
  *     /decisions?source=IP&since=MS      what ztunnels refused to that client since then
  *     /resolve?namespace=NS&host=NAME    what a workload of that namespace means by a host name
+ *     /explain?question=JSON             what would become of a request
  */
 import { createAdminServer, jsonResponse, textResponse } from "../agent/admin-routes.ts";
 import type { AdminResponse, AdminServer } from "../agent/admin-server.ts";
@@ -15,6 +16,7 @@ import type { Readiness } from "../agent/readiness.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { resolveName } from "../ztunnel/names.ts";
+import { explainRequest, type RequestQuestion, UnknownName } from "./explained-request.ts";
 import type { MeshReport } from "./mesh-report.ts";
 
 export interface MeshAdminOptions {
@@ -57,7 +59,30 @@ export function createMeshAdmin(options: MeshAdminOptions): AdminServer {
     description: "?namespace=NS&host=NAME: what a workload of that namespace means by a host name",
     handler: ({ query }) => resolve(snapshot(), query.get("namespace"), query.get("host")),
   });
+  server.addRoute({
+    method: "GET",
+    path: "/explain",
+    description: "?question=JSON: what would become of a request (waystone explain)",
+    handler: ({ query }) => explained(snapshot(), query.get("question") ?? ""),
+  });
   return server;
+}
+
+/** In place of an answer. */
+export interface UnknownNameReport {
+  readonly problem: string;
+  readonly hint: string;
+}
+
+function explained(snapshot: Snapshot, question: string): AdminResponse {
+  try {
+    return jsonResponse(explainRequest(snapshot, JSON.parse(question) as RequestQuestion));
+  } catch (caught) {
+    if (caught instanceof SyntaxError) return textResponse("question is no JSON\n", 400);
+    if (!(caught instanceof UnknownName)) throw caught;
+    const report: UnknownNameReport = { problem: caught.message, hint: caught.hint };
+    return jsonResponse(report);
+  }
 }
 
 function refusals(
