@@ -14,6 +14,7 @@ const INDEXES = [
   "addresses",
   "waypoints",
   "policies",
+  "authentications",
   "l4Policies",
   "l4PoliciesByNamespace",
   "routes",

@@ -31,6 +31,7 @@ const SENDING_ORDER: readonly ResourceType[] = [
   RESOURCE_TYPES.settings,
   RESOURCE_TYPES.waypoint,
   RESOURCE_TYPES.policies,
+  RESOURCE_TYPES.authentications,
   RESOURCE_TYPES.routes,
   RESOURCE_TYPES.address,
 ];
