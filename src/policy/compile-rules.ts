@@ -41,11 +41,11 @@ import type { Verdict } from "./verdict.ts";
 /** Fields that must all hold. */
 type Conjunction<F> = readonly Matcher<F>[];
 
-class CompiledRule<F> {
+export class CompiledRule<F> {
   readonly verdict: Verdict;
-  readonly #from: readonly Conjunction<F>[];
-  readonly #to: readonly Conjunction<F>[];
-  readonly #when: Conjunction<F>;
+  readonly from: readonly Conjunction<F>[];
+  readonly to: readonly Conjunction<F>[];
+  readonly when: Conjunction<F>;
 
   constructor(
     verdict: Verdict,
@@ -54,13 +54,13 @@ class CompiledRule<F> {
     when: Conjunction<F>,
   ) {
     this.verdict = verdict;
-    this.#from = from;
-    this.#to = to;
-    this.#when = when;
+    this.from = from;
+    this.to = to;
+    this.when = when;
   }
 
   matches(facts: F): boolean {
-    return anyHolds(this.#from, facts) && anyHolds(this.#to, facts) && allHold(this.#when, facts);
+    return anyHolds(this.from, facts) && anyHolds(this.to, facts) && allHold(this.when, facts);
   }
 }
 
@@ -83,25 +83,25 @@ function allHold<F>(matchers: Conjunction<F>, facts: F): boolean {
 export class CompiledPolicy {
   readonly action: PolicyAction;
   readonly isDryRun: boolean;
-  readonly #http: readonly CompiledRule<HttpFacts>[];
-  readonly #tcp: readonly CompiledRule<ConnectionFacts>[];
+  readonly http: readonly CompiledRule<HttpFacts>[];
+  readonly tcp: readonly CompiledRule<ConnectionFacts>[];
 
   constructor(policy: AuthorizationPolicy, settings: MeshSettings) {
     this.action = policy.action;
     this.isDryRun = policy.isDryRun;
     const forHttp = new RuleCompiler<HttpFacts>(policy, settings, false);
-    this.#http = policy.rules.flatMap((rule) => forHttp.compile(rule) ?? []);
+    this.http = policy.rules.flatMap((rule) => forHttp.compile(rule) ?? []);
     const forTcp = new RuleCompiler<ConnectionFacts>(policy, settings, true);
-    this.#tcp = policy.rules.flatMap((rule) => forTcp.compile(rule) ?? []);
+    this.tcp = policy.rules.flatMap((rule) => forTcp.compile(rule) ?? []);
   }
 
   /** The verdict of the first rule that matches. */
   match(facts: HttpFacts): Verdict | undefined {
-    return firstMatch(this.#http, facts);
+    return firstMatch(this.http, facts);
   }
 
   matchTcp(facts: ConnectionFacts): Verdict | undefined {
-    return firstMatch(this.#tcp, facts);
+    return firstMatch(this.tcp, facts);
   }
 }
 

@@ -23,6 +23,7 @@ import type { ConnectionFacts, HttpFacts } from "./facts.ts";
 import { Authenticator } from "./jwt/authenticator.ts";
 import { authenticationsFor, eachOnce, l4PoliciesFor, policiesFor } from "./policy-sets.ts";
 import { type PortPlans, plansOf } from "./port-plans.ts";
+import { RuleList } from "./rule-index.ts";
 import {
   type ConnectionChoice,
   NO_ALLOW_MATCHED,
@@ -155,8 +156,9 @@ class CompiledHttpDecider implements HttpDecider {
   readonly inputs: readonly unknown[];
   readonly authenticator: Authenticator | undefined;
   readonly #custom: CustomPolicies;
-  readonly #deny: readonly CompiledPolicy[];
-  readonly #allow: readonly CompiledPolicy[];
+  readonly #deny: ActionRules;
+  readonly #allow: ActionRules;
+  readonly #hasAllow: boolean;
   readonly #plans: PortPlans | undefined;
   readonly #default: DefaultChoice;
 
@@ -174,12 +176,14 @@ class CompiledHttpDecider implements HttpDecider {
       remember(cache, policy, () => new CompiledPolicy(policy, snapshot.settings));
     const of = (action: PolicyAction) =>
       policies.filter((policy) => policy.action === action && !policy.isDryRun).map(compile);
+    const allow = of("ALLOW");
     const authentications = authenticationsFor(snapshot, waypoint, service).flat();
     this.authenticator =
       authentications.length === 0 ? undefined : new Authenticator([...new Set(authentications)]);
     this.#custom = new CustomPolicies(policies, snapshot.settings, compile);
-    this.#deny = of("DENY");
-    this.#allow = of("ALLOW");
+    this.#deny = rulesOf(of("DENY"));
+    this.#allow = rulesOf(allow);
+    this.#hasAllow = allow.length > 0;
     this.#plans = service === undefined ? undefined : planOf(snapshot, waypoint, service, port);
     this.#default = new DefaultChoice(service === undefined ? undefined : itself(service, port));
   }
@@ -193,29 +197,17 @@ class CompiledHttpDecider implements HttpDecider {
   }
 
   authorize(facts: HttpFacts): Verdict {
-    for (let i = 0; i < this.#deny.length; i++) {
-      const denied = this.#deny[i]!.match(facts);
-      if (denied) return denied;
-    }
-    if (this.#allow.length === 0) return NO_ALLOW_POLICIES;
-    for (let i = 0; i < this.#allow.length; i++) {
-      const allowed = this.#allow[i]!.match(facts);
-      if (allowed) return allowed;
-    }
-    return NO_ALLOW_MATCHED;
+    const denied = this.#deny.http.first(facts);
+    if (denied !== undefined) return denied;
+    if (!this.#hasAllow) return NO_ALLOW_POLICIES;
+    return this.#allow.http.first(facts) ?? NO_ALLOW_MATCHED;
   }
 
   authorizeTcp(facts: ConnectionFacts): Verdict {
-    for (let i = 0; i < this.#deny.length; i++) {
-      const denied = this.#deny[i]!.matchTcp(facts);
-      if (denied) return denied;
-    }
-    if (this.#allow.length === 0) return NO_ALLOW_POLICIES;
-    for (let i = 0; i < this.#allow.length; i++) {
-      const allowed = this.#allow[i]!.matchTcp(facts);
-      if (allowed) return allowed;
-    }
-    return NO_ALLOW_MATCHED;
+    const denied = this.#deny.tcp.first(facts);
+    if (denied !== undefined) return denied;
+    if (!this.#hasAllow) return NO_ALLOW_POLICIES;
+    return this.#allow.tcp.first(facts) ?? NO_ALLOW_MATCHED;
   }
 
   chooseRoute(facts: HttpFacts): RouteChoice | undefined {
@@ -234,6 +226,19 @@ class CompiledHttpDecider implements HttpDecider {
     const plan = this.#plans?.of(facts.sourceIdentity).connections;
     return plan === undefined ? this.#default : plan.choose(serverName);
   }
+}
+
+/** Of all policies with one action. */
+interface ActionRules {
+  readonly http: RuleList<HttpFacts>;
+  readonly tcp: RuleList<ConnectionFacts>;
+}
+
+function rulesOf(policies: readonly CompiledPolicy[]): ActionRules {
+  return {
+    http: new RuleList(policies.flatMap(({ http }) => http)),
+    tcp: new RuleList(policies.flatMap(({ tcp }) => tcp)),
+  };
 }
 
 function itself(service: string, port: number): HttpBackend {

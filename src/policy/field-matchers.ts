@@ -10,11 +10,16 @@ import { peerOf } from "./match/peer.ts";
 import type { StringSet } from "./match/string.ts";
 
 export interface Matcher<F> {
+  /** What it looks at; matchers of one fact see the same value. */
+  readonly fact: string;
+  /** The value, as far as the answer depends on it. */
+  look(facts: F): string | undefined;
   matches(facts: F): boolean;
 }
 
 /** Any of the strings wanted (if there are any), and none of the others. */
 abstract class StringMatcher<F> implements Matcher<F> {
+  abstract readonly fact: string;
   readonly wanted: StringSet;
   readonly unwanted: StringSet;
 
@@ -33,58 +38,76 @@ abstract class StringMatcher<F> implements Matcher<F> {
 }
 
 export class PrincipalMatcher extends StringMatcher<ConnectionFacts> {
+  readonly fact = "principal";
+
   look(facts: ConnectionFacts): string | undefined {
     return peerOf(facts.sourceIdentity).principal;
   }
 }
 
 export class TrustDomainMatcher extends StringMatcher<ConnectionFacts> {
+  readonly fact = "trustDomain";
+
   look(facts: ConnectionFacts): string | undefined {
     return peerOf(facts.sourceIdentity).trustDomain;
   }
 }
 
 export class ServerNameMatcher extends StringMatcher<ConnectionFacts> {
+  readonly fact = "sni";
+
   look(facts: ConnectionFacts): string | undefined {
     return facts.serverName;
   }
 }
 
 export class NamespaceMatcher extends StringMatcher<ConnectionFacts> {
+  readonly fact = "namespace";
+
   look(facts: ConnectionFacts): string | undefined {
     return peerOf(facts.sourceIdentity).namespace;
   }
 }
 
 export class ServiceAccountMatcher extends StringMatcher<ConnectionFacts> {
+  readonly fact = "serviceAccount";
+
   look(facts: ConnectionFacts): string | undefined {
     return peerOf(facts.sourceIdentity).serviceAccount;
   }
 }
 
 export class HostMatcher extends StringMatcher<HttpFacts> {
+  readonly fact = "host";
+
   look(facts: HttpFacts): string {
     return authorities.get(facts.authority).text;
   }
 }
 
 export class MethodMatcher extends StringMatcher<HttpFacts> {
+  readonly fact = "method";
+
   look(facts: HttpFacts): string {
     return facts.method;
   }
 }
 
 export class PathMatcher extends StringMatcher<HttpFacts> {
+  readonly fact = "path";
+
   look(facts: HttpFacts): string {
     return facts.path;
   }
 }
 
 export class HeaderMatcher extends StringMatcher<HttpFacts> {
+  readonly fact: string;
   readonly #name: string;
 
   constructor(name: string, wanted: StringSet, unwanted: StringSet) {
     super(wanted, unwanted);
+    this.fact = `header:${name}`;
     this.#name = name;
   }
 
@@ -102,6 +125,8 @@ export class HeaderMatcher extends StringMatcher<HttpFacts> {
 }
 
 export class RequestPrincipalMatcher extends StringMatcher<HttpFacts> {
+  readonly fact = "requestPrincipal";
+
   look(facts: HttpFacts): string | undefined {
     return facts.jwt?.principal;
   }
@@ -109,15 +134,21 @@ export class RequestPrincipalMatcher extends StringMatcher<HttpFacts> {
 
 /** Any of a claim's values, where it is a list. */
 export class ClaimMatcher implements Matcher<HttpFacts> {
+  readonly fact: string;
   readonly #path: readonly string[];
   readonly #wanted: StringSet;
   readonly #unwanted: StringSet;
 
   /** `name`: as in `claim:<name>`. */
   constructor(name: string, wanted: StringSet, unwanted: StringSet) {
+    this.fact = `claim:${name}`;
     this.#path = claimPath(name);
     this.#wanted = wanted;
     this.#unwanted = unwanted;
+  }
+
+  look(facts: HttpFacts): string {
+    return JSON.stringify(claimValues(facts, this.#path));
   }
 
   matches(facts: HttpFacts): boolean {
@@ -161,6 +192,7 @@ export function headerOf(facts: HttpFacts, name: string): string | undefined {
 }
 
 abstract class AddressMatcher implements Matcher<ConnectionFacts> {
+  abstract readonly fact: string;
   readonly #wanted: readonly IpRange[];
   readonly #unwanted: readonly IpRange[];
 
@@ -179,12 +211,16 @@ abstract class AddressMatcher implements Matcher<ConnectionFacts> {
 }
 
 export class SourceIpMatcher extends AddressMatcher {
+  readonly fact = "sourceIp";
+
   look(facts: ConnectionFacts): string {
     return facts.sourceAddress;
   }
 }
 
 export class RemoteIpMatcher extends AddressMatcher {
+  readonly fact = "remoteIp";
+
   look(facts: ConnectionFacts): string {
     return remoteAddressOf(facts);
   }
@@ -196,6 +232,8 @@ export function remoteAddressOf(facts: ConnectionFacts | HttpFacts): string {
 }
 
 export class DestinationIpMatcher extends AddressMatcher {
+  readonly fact = "destinationIp";
+
   look(facts: ConnectionFacts): string {
     return facts.destinationAddress;
   }
@@ -206,12 +244,17 @@ function rangesOf(values: readonly FieldValue[]): readonly IpRange[] {
 }
 
 export class PortMatcher implements Matcher<ConnectionFacts> {
+  readonly fact = "port";
   readonly #wanted: ReadonlySet<number>;
   readonly #unwanted: ReadonlySet<number>;
 
   constructor(field: FieldMatch) {
     this.#wanted = portsOf(field.values);
     this.#unwanted = portsOf(field.notValues);
+  }
+
+  look(facts: ConnectionFacts): string {
+    return String(facts.destinationPort);
   }
 
   matches(facts: ConnectionFacts): boolean {

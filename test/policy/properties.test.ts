@@ -126,6 +126,28 @@ test("requests: compiled, traced and naive verdicts are the same", { timeout: 12
   }
 });
 
+test("many rules: what the index leaves out matches nothing", { timeout: 120_000 }, () => {
+  const manyPolicies = fc
+    .array(policies, { minLength: 60, maxLength: 60 })
+    .map((sets) => sets.flat().map((policy, i) => ({ ...policy, key: `a/p${i}` })));
+  const facts = fc.array(requests, { minLength: 20, maxLength: 20 });
+  fc.assert(
+    fc.property(manyPolicies, facts, fc.array(connections), (all, asked, connected) => {
+      const snapshot = l7Snapshot(all);
+      for (const one of [...asked, ...asked, ...connected]) {
+        const { verdict } = decide(snapshot, HTTP_HOP, one, 0);
+        expect(bare(verdict)).toEqual(naiveAuthorize(inOrder(all), one, settings));
+      }
+    }),
+    { numRuns: 100 },
+  );
+});
+
+/** As they stand under the three targets of `l7Snapshot()`. */
+function inOrder(all: readonly AuthorizationPolicy[]): readonly AuthorizationPolicy[] {
+  return [0, 1, 2].flatMap((target) => all.filter((_, at) => at % 3 === target));
+}
+
 test("TCP: compiled, traced and naive verdicts are the same", { timeout: 120_000 }, () => {
   const shares = new Shares();
   const many = fc.array(connections, { minLength: FACTS_PER_RUN, maxLength: FACTS_PER_RUN });
