@@ -3,6 +3,7 @@
  * mesh of mesh.yaml, with the certificates and the addresses of the load generator.
  *
  *     node waypoint.mjs --port 15008 --certs DIR --hbone 25008 [--routes N] [--endpoints N]
+ *         [--policies N] [--jwks FILE]
  */
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
@@ -18,6 +19,7 @@ import { AccessLog } from "../../dist/telemetry/access-log.js";
 import { DecisionLog } from "../../dist/telemetry/decision-log.js";
 import { MetricRegistry } from "../../dist/telemetry/metrics.js";
 import { Waypoint } from "../../dist/waypoint/waypoint.js";
+import { authentication, otherPolicies } from "./many-policies.mjs";
 import { otherEndpoints, otherRoutes } from "./many-routes.mjs";
 
 const { values } = parseArgs({
@@ -29,6 +31,10 @@ const { values } = parseArgs({
     // On the service, and behind it; the mesh has one route and two endpoints.
     routes: { type: "string", default: "1" },
     endpoints: { type: "string", default: "2" },
+    // That match none of the requests.
+    policies: { type: "string", default: "0" },
+    // Of the issuer of the requests' tokens.
+    jwks: { type: "string", default: "" },
   },
 });
 
@@ -51,6 +57,8 @@ const paths = [fileURLToPath(new URL("mesh.yaml", import.meta.url))];
 const more = [
   otherRoutes(Number(values.routes) - 1),
   otherEndpoints(Number(values.endpoints) - 2),
+  otherPolicies(Number(values.policies)),
+  values.jwks === "" ? "" : authentication(readFileSync(values.jwks, "utf8")),
 ].filter((text) => text !== "");
 if (more.length > 0) {
   const file = join(mkdtempSync(join(tmpdir(), "waystone-bench-")), "more.yaml");
