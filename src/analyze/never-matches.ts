@@ -16,8 +16,9 @@ import { finding, setField } from "./remedy-text.ts";
 
 export function neverMatching(policy: Policy, mesh: MeshView): readonly Diagnostic[] {
   const found: Diagnostic[] = [];
-  const ports = portsAt(policy, mesh);
+  let ports: Ports | undefined;
   for (const { name, isNegative, values, path } of valueLists(policy)) {
+    if (name === "ports" || name === "destination.port") ports ??= portsAt(policy, mesh);
     values.forEach((text, index) => {
       // To except a port that nobody has is no mistake: it may be there one day.
       const wrong = examine(name, text, isNegative ? undefined : ports);

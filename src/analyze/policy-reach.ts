@@ -41,6 +41,14 @@ const GATEWAY_API = "gateway.networking.k8s.io";
 
 /** A policy without targets: the workloads it is for, waypoints' own included. */
 export function selectedWorkloads(policy: Guarding, mesh: MeshView): readonly Workload[] {
+  const known = mesh.selections.get(policy);
+  if (known !== undefined) return known;
+  const selected = select(policy, mesh);
+  mesh.selections.set(policy, selected);
+  return selected;
+}
+
+function select(policy: Guarding, mesh: MeshView): readonly Workload[] {
   const namespace = namespaceOf(policy);
   const isMeshWide = namespace === mesh.snapshot.settings.rootNamespace;
   const candidates = isMeshWide

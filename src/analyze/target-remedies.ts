@@ -107,8 +107,7 @@ function moved(policy: Policy, namespace: string, mesh: MeshView): Remedy | unde
 function homesOf(ref: PolicyTargetReference, mesh: MeshView): readonly string[] {
   if (!isNamespaced(ref.kind)) return [];
   return mesh
-    .objects(ref.kind as KindName)
-    .filter((object) => nameOf(object) === ref.name)
+    .namesakes(ref.kind as KindName, ref.name)
     .map(namespaceOf)
     .sort();
 }
@@ -116,8 +115,7 @@ function homesOf(ref: PolicyTargetReference, mesh: MeshView): readonly string[] 
 function namesIn(ref: PolicyTargetReference, namespace: string, mesh: MeshView): readonly string[] {
   if (!isNamespaced(ref.kind)) return [];
   return mesh
-    .objects(ref.kind as KindName)
-    .filter((object) => namespaceOf(object) === namespace)
+    .inhabitants(ref.kind as KindName, namespace)
     .filter((object) => ref.kind !== "Gateway" || isWaypoint(namespace, nameOf(object), mesh))
     .filter((object) => ref.kind !== "Service" || !isFront(namespace, nameOf(object), mesh))
     .map(nameOf)
@@ -139,8 +137,7 @@ function isWaypoint(namespace: string, name: string, mesh: MeshView): boolean {
 
 /** Nobody means the Service in front of a waypoint. */
 function isFront(namespace: string, name: string, mesh: MeshView): boolean {
-  const key = mesh.service(namespace, name)?.key;
-  return [...mesh.snapshot.waypoints.values()].some((waypoint) => waypoint.service === key);
+  return mesh.isFront(mesh.service(namespace, name)?.key);
 }
 
 function binding(policy: Policy, ref: PolicyTargetReference, mesh: MeshView): Remedy | undefined {
