@@ -90,6 +90,12 @@ describe("analyze() finds nothing in", () => {
       "{ selector: { matchLabels: { app: reviews } }, action: DENY, rules: [{ from: [{ source: { serviceAccounts: [client] } }] }] }",
       `{ ${TARGET}, action: DENY, rules: [{ from: [{ source: { serviceAccounts: [client] } }] }] }`,
     ],
+    "conditions on lists, of which any element may match": [
+      "{ selector: { matchLabels: { app: nobody } }, action: DENY, rules: [{ when: [{ key: source.ip, values: [10.0.0.0/8] }, { key: source.ip, values: [10.1.0.0/16] }] }] }",
+    ],
+    "rules with empty parts": [
+      `{ ${TARGET}, rules: [{}, { when: [{ key: source.namespace, notValues: [web] }] }] }`,
+    ],
     "a DENY of everybody": [
       "{ selector: { matchLabels: { app: reviews } }, action: DENY, rules: [{}] }",
     ],
@@ -115,6 +121,16 @@ describe("analyze() leaves the remedy to the author of", () => {
       "conditions that contradict one another",
       "when: [{ key: 'request.headers[x]', values: [a] }, { key: 'request.headers[x]', values: [b] }]",
       "the conditions on request.headers[x] contradict one another",
+    ],
+    [
+      "a condition that contradicts a source",
+      "from: [{ source: { namespaces: [shop] } }], when: [{ key: source.namespace, values: [web] }]",
+      "the condition on source.namespace and namespaces contradict one another",
+    ],
+    [
+      "service accounts of other namespaces than the rule's",
+      "from: [{ source: { serviceAccounts: [web/site], namespaces: [shop] } }]",
+      "none of serviceAccounts is of one of namespaces",
     ],
     ["a port that nobody has", "to: [{ operation: { ports: ['7777'] } }]", "port 7777 is none of"],
     [

@@ -23,6 +23,7 @@ import type { TargetingObject } from "../translate/policy-targets.ts";
 import { bindingRemedy, createWaypoint, useWaypoint } from "./binding-remedies.ts";
 import { isMeshed, labelOfKey, type MeshView } from "./mesh-view.ts";
 import { removeField, setField, setLabel } from "./remedy-text.ts";
+import { TARGETS_MAX, targetRefOf } from "./target-refs.ts";
 
 export type Policy = ParsedObject<AuthorizationPolicy>;
 
@@ -36,7 +37,6 @@ type Guarding = ParsedObject<
   }
 >;
 
-const TARGETS_MAX = 16;
 const GATEWAY_API = "gateway.networking.k8s.io";
 
 /** A policy without targets: the workloads it is for, waypoints' own included. */
@@ -130,11 +130,6 @@ function ofNamespace(
   if (waypoint === undefined) edits.push(createWaypoint(namespace, name, mesh));
   if (isUnbound) edits.push(setLabel(label, LABEL.useWaypoint, name));
   return { targetRefs, edits };
-}
-
-export function targetRefOf(service: Service): object {
-  const { kind, name } = service.source;
-  return { group: kind === "Service" ? "" : "networking.istio.io", kind, name };
 }
 
 function bindings(services: readonly Service[], mesh: MeshView): Remedy {
