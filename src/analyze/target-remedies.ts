@@ -96,8 +96,8 @@ function notFound(found: Diagnostic, policy: Policy, target: Target, mesh: MeshV
 }
 
 /**
- * The waypoint of another namespace serves more than the policy's: what is meant are the Services of
- * the policy's namespace that it serves. `undefined`: there are none.
+ * The waypoint of another namespace serves more than the policy's: what is meant are the Services
+ * of the policy's namespace that it serves. `undefined`: there are none.
  */
 function itsServices(
   policy: Policy,

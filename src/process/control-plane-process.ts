@@ -130,12 +130,14 @@ export class ControlPlaneProcess {
   /** The analysis of a large mesh is put off, so that it takes no more than a tenth of the time. */
   #tellDiagnosticsSoon(): void {
     if (this.#nextAnalysis !== undefined) return;
-    const delayMs = this.#analysisMs < ANALYSIS_MS_MAX ? 0 : 9 * this.#analysisMs;
-    if (delayMs === 0) return this.#tellDiagnostics();
+    if (this.#analysisMs < ANALYSIS_MS_MAX) {
+      this.#tellDiagnostics();
+      return;
+    }
     this.#nextAnalysis = setTimeout(() => {
       this.#nextAnalysis = undefined;
       this.#tellDiagnostics();
-    }, delayMs).unref();
+    }, 9 * this.#analysisMs).unref();
   }
 
   /** Told when it is something else than before. */
