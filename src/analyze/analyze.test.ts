@@ -162,6 +162,49 @@ spec: { selector: { app: far }, ports: [{ name: http, port: 80 }] }
   expect(far?.remedy).toBeUndefined();
 });
 
+test("a namespace that no file declares gets no label: its services do", async () => {
+  const undeclared = MESH.slice(MESH.indexOf("---\n")).replace(
+    "labels: { istio.io/use-waypoint: waypoint }",
+    "labels: {}",
+  );
+  const text = `${undeclared}${policy("{ rules: [{ to: [{ operation: { paths: [/a] } }] }] }")}`;
+  const { diagnostics } = await loadManifests(text);
+  expect(diagnostics.map(({ code }) => code)).toEqual(["WS0111"]);
+  const mended = applyEdits(text, readRemedy(diagnostics[0]!.message, diagnostics[0]!.object!));
+  const { snapshot, diagnostics: left } = await loadManifests(mended);
+  expect(left.map(formatDiagnostic)).toEqual([]);
+  const request = { from: "shop/client", to: "reviews.shop:80", method: "GET" };
+  expect(simulate(snapshot, { ...request, path: "/a" }).isAllowed).toBe(true);
+  expect(simulate(snapshot, { ...request, path: "/b" }).isAllowed).toBe(false);
+});
+
+test("tokens of an issuer that the rule names are verified by its keys", async () => {
+  const rule = "from: [{ source: { requestPrincipals: ['https://issuer.example/alice'] } }]";
+  const { diagnostics } = await loadManifests(
+    `${MESH}${policy(`{ ${TARGET}, rules: [{ ${rule} }] }`)}`,
+  );
+  expect(diagnostics.map(({ code, remedy }) => [code, remedy])).toEqual([
+    [
+      "WS0117",
+      [
+        {
+          op: "create",
+          object: "RequestAuthentication shop/p-tokens",
+          value: {
+            apiVersion: "security.istio.io/v1",
+            kind: "RequestAuthentication",
+            metadata: { name: "p-tokens", namespace: "shop" },
+            spec: {
+              targetRefs: [{ kind: "Service", group: "", name: "reviews" }],
+              jwtRules: [{ issuer: "https://issuer.example" }],
+            },
+          },
+        },
+      ],
+    ],
+  ]);
+});
+
 test("new objects have names that nobody has", async () => {
   const allow = (name: string) =>
     policy(

@@ -126,10 +126,18 @@ function ofNamespace(
   const targetRefs = [{ group: GATEWAY_API, kind: "Gateway", name }];
   const isUnbound = services.some((service) => service.waypoint === undefined);
   const label = labelOfKey("Namespace", "", namespace);
-  const edits: Edit[] = [];
-  if (waypoint === undefined) edits.push(createWaypoint(namespace, name, mesh));
-  if (isUnbound) edits.push(setLabel(label, LABEL.useWaypoint, name));
-  return { targetRefs, edits };
+  const created = waypoint === undefined ? [createWaypoint(namespace, name, mesh)] : [];
+  // One that no file declares is in the mesh by itself, and would not be if it were declared.
+  const isDeclared = (mesh.named(label)?.position.file ?? "") !== "";
+  if (!isUnbound) return { targetRefs, edits: created };
+  const labels = isDeclared
+    ? [setLabel(label, LABEL.useWaypoint, name)]
+    : services.flatMap(({ source, waypoint: binding }) => {
+        if (binding !== undefined) return [];
+        const object = labelOfKey(source.kind, source.namespace, source.name);
+        return [setLabel(object, LABEL.useWaypoint, name)];
+      });
+  return { targetRefs, edits: [...created, ...labels] };
 }
 
 function bindings(services: readonly Service[], mesh: MeshView): Remedy {
