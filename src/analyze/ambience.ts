@@ -32,6 +32,9 @@ export function unmeshedNamespaces(
 /** A namespace of workloads, of which none is in the mesh. */
 function isOutside(name: string, mesh: MeshView): boolean {
   if (name === mesh.snapshot.settings.rootNamespace || mesh.isAmbient(name)) return false;
+  const { labels } = mesh.namespace(name);
+  // Sidecars are another way into a mesh.
+  if (labels["istio-injection"] === "enabled" || labels["istio.io/rev"] !== undefined) return false;
   return mesh.workloadsOf(name).some(({ waypointInstanceOf }) => waypointInstanceOf === undefined);
 }
 

@@ -90,6 +90,12 @@ describe("analyze() finds nothing in", () => {
       "{ selector: { matchLabels: { app: reviews } }, action: DENY, rules: [{ from: [{ source: { serviceAccounts: [client] } }] }] }",
       `{ ${TARGET}, action: DENY, rules: [{ from: [{ source: { serviceAccounts: [client] } }] }] }`,
     ],
+    "conditions on lists, of which any element may match": [
+      "{ selector: { matchLabels: { app: nobody } }, action: DENY, rules: [{ when: [{ key: source.ip, values: [10.0.0.0/8] }, { key: source.ip, values: [10.1.0.0/16] }] }] }",
+    ],
+    "rules with empty parts": [
+      `{ ${TARGET}, rules: [{}, { when: [{ key: source.namespace, notValues: [web] }] }] }`,
+    ],
     "a DENY of everybody": [
       "{ selector: { matchLabels: { app: reviews } }, action: DENY, rules: [{}] }",
     ],
@@ -115,6 +121,16 @@ describe("analyze() leaves the remedy to the author of", () => {
       "conditions that contradict one another",
       "when: [{ key: 'request.headers[x]', values: [a] }, { key: 'request.headers[x]', values: [b] }]",
       "the conditions on request.headers[x] contradict one another",
+    ],
+    [
+      "a condition that contradicts a source",
+      "from: [{ source: { namespaces: [shop] } }], when: [{ key: source.namespace, values: [web] }]",
+      "the condition on source.namespace and namespaces contradict one another",
+    ],
+    [
+      "service accounts of other namespaces than the rule's",
+      "from: [{ source: { serviceAccounts: [web/site], namespaces: [shop] } }]",
+      "none of serviceAccounts is of one of namespaces",
     ],
     ["a port that nobody has", "to: [{ operation: { ports: ['7777'] } }]", "port 7777 is none of"],
     [
@@ -144,6 +160,49 @@ spec: { selector: { app: far }, ports: [{ name: http, port: 80 }] }
   const far = diagnostics.find(({ path }) => path === "spec.targetRefs[1]");
   expect(far?.code).toBe("WS0110");
   expect(far?.remedy).toBeUndefined();
+});
+
+test("a namespace that no file declares gets no label: its services do", async () => {
+  const undeclared = MESH.slice(MESH.indexOf("---\n")).replace(
+    "labels: { istio.io/use-waypoint: waypoint }",
+    "labels: {}",
+  );
+  const text = `${undeclared}${policy("{ rules: [{ to: [{ operation: { paths: [/a] } }] }] }")}`;
+  const { diagnostics } = await loadManifests(text);
+  expect(diagnostics.map(({ code }) => code)).toEqual(["WS0111"]);
+  const mended = applyEdits(text, readRemedy(diagnostics[0]!.message, diagnostics[0]!.object!));
+  const { snapshot, diagnostics: left } = await loadManifests(mended);
+  expect(left.map(formatDiagnostic)).toEqual([]);
+  const request = { from: "shop/client", to: "reviews.shop:80", method: "GET" };
+  expect(simulate(snapshot, { ...request, path: "/a" }).isAllowed).toBe(true);
+  expect(simulate(snapshot, { ...request, path: "/b" }).isAllowed).toBe(false);
+});
+
+test("tokens of an issuer that the rule names are verified by its keys", async () => {
+  const rule = "from: [{ source: { requestPrincipals: ['https://issuer.example/alice'] } }]";
+  const { diagnostics } = await loadManifests(
+    `${MESH}${policy(`{ ${TARGET}, rules: [{ ${rule} }] }`)}`,
+  );
+  expect(diagnostics.map(({ code, remedy }) => [code, remedy])).toEqual([
+    [
+      "WS0117",
+      [
+        {
+          op: "create",
+          object: "RequestAuthentication shop/p-tokens",
+          value: {
+            apiVersion: "security.istio.io/v1",
+            kind: "RequestAuthentication",
+            metadata: { name: "p-tokens", namespace: "shop" },
+            spec: {
+              targetRefs: [{ kind: "Service", group: "", name: "reviews" }],
+              jwtRules: [{ issuer: "https://issuer.example" }],
+            },
+          },
+        },
+      ],
+    ],
+  ]);
 });
 
 test("new objects have names that nobody has", async () => {

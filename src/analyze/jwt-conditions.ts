@@ -32,9 +32,7 @@ export function unverifiedTokens(policy: Policy, mesh: MeshView): readonly Diagn
   if (bare.length === 0) return [];
   const where = bare.map((ref) => `${ref.kind} ${ref.name}`).join(", ");
   const message = `${first.name} asks about a token, and no RequestAuthentication verifies tokens at ${where}`;
-  const own = mesh
-    .objects<RequestAuthentication>("RequestAuthentication")
-    .filter((object) => namespaceOf(object) === namespace);
+  const own = mesh.inhabitants("RequestAuthentication", namespace) as readonly Authentication[];
   const remedy = remedyFrom(own, bare) ?? authentication(policy, lists, bare);
   const hint = remedy === undefined ? `${message}: attach one` : message;
   return [finding(policy, "WS0117", hint, first.path, remedy)];

@@ -11,7 +11,14 @@ import type { Snapshot } from "../model/snapshot.ts";
 import type { Waypoint } from "../model/waypoint.ts";
 import type { Workload } from "../model/workload.ts";
 import { LABEL } from "../translate/labels.ts";
-import { compareText, keyOf, labelsOf, objectKey } from "../translate/object-names.ts";
+import {
+  compareText,
+  keyOf,
+  labelsOf,
+  nameOf,
+  namespaceOf,
+  objectKey,
+} from "../translate/object-names.ts";
 import type { NamespaceFacts } from "../translate/surroundings.ts";
 import { admits, allowedNamespaces, serves } from "../translate/waypoints.ts";
 
@@ -25,9 +32,15 @@ export interface AnalyzedMesh {
 
 export class MeshView {
   readonly snapshot: Snapshot;
+  /** What policies select, once it has been looked for. */
+  readonly selections = new Map<ParsedObject, readonly Workload[]>();
   readonly #mesh: AnalyzedMesh;
   #workloadsByNamespace: Map<string, Workload[]> | undefined;
   #servicesByNamespace: Map<string, Service[]> | undefined;
+  #fronts: ReadonlySet<string> | undefined;
+  /** By kind, then by name or namespace. */
+  readonly #namesakes = new Map<string, ReadonlyMap<string, readonly ParsedObject[]>>();
+  readonly #inhabitants = new Map<string, ReadonlyMap<string, readonly ParsedObject[]>>();
 
   constructor(mesh: AnalyzedMesh) {
     this.#mesh = mesh;
@@ -46,6 +59,29 @@ export class MeshView {
     return this.#mesh.object<T>(kind, key);
   }
 
+  /** Objects of a kind with that name, in any namespace. */
+  namesakes(kind: KindName, name: string): readonly ParsedObject[] {
+    return this.#grouped(this.#namesakes, kind, nameOf).get(name) ?? [];
+  }
+
+  /** Objects of a kind in a namespace. */
+  inhabitants(kind: KindName, namespace: string): readonly ParsedObject[] {
+    return this.#grouped(this.#inhabitants, kind, namespaceOf).get(namespace) ?? [];
+  }
+
+  #grouped(
+    groups: Map<string, ReadonlyMap<string, readonly ParsedObject[]>>,
+    kind: KindName,
+    keyOf: (object: ParsedObject) => string,
+  ): ReadonlyMap<string, readonly ParsedObject[]> {
+    let found = groups.get(kind);
+    if (found === undefined) {
+      found = grouped(this.objects(kind), keyOf);
+      groups.set(kind, found);
+    }
+    return found;
+  }
+
   /** By `Kind ns/name`, as diagnostics name it. */
   named(label: string): ParsedObject | undefined {
     const space = label.indexOf(" ");
@@ -59,12 +95,12 @@ export class MeshView {
   }
 
   workloadsOf(namespace: string): readonly Workload[] {
-    this.#workloadsByNamespace ??= byNamespace(this.snapshot.workloads.values());
+    this.#workloadsByNamespace ??= grouped(this.snapshot.workloads.values(), (w) => w.namespace);
     return this.#workloadsByNamespace.get(namespace) ?? [];
   }
 
   servicesOf(namespace: string): readonly Service[] {
-    this.#servicesByNamespace ??= byNamespace(this.snapshot.services.values());
+    this.#servicesByNamespace ??= grouped(this.snapshot.services.values(), (s) => s.namespace);
     return this.#servicesByNamespace.get(namespace) ?? [];
   }
 
@@ -72,6 +108,12 @@ export class MeshView {
   service(namespace: string, name: string): Service | undefined {
     const { clusterDomain } = this.snapshot.settings;
     return this.snapshot.services.get(serviceKey(namespace, name, clusterDomain));
+  }
+
+  /** Whether the Service of that key stands in front of a waypoint. */
+  isFront(service: string | undefined): boolean {
+    this.#fronts ??= new Set([...this.snapshot.waypoints.values()].map((w) => w.service));
+    return service !== undefined && this.#fronts.has(service);
   }
 
   /** Whether a workload of the namespace is in the mesh, or the next one will be. */
@@ -123,13 +165,12 @@ export function labelOfKey(kind: string, namespace: string, name: string): strin
   return `${kind} ${objectKey(namespace, name)}`;
 }
 
-function byNamespace<V extends { readonly namespace: string }>(
-  values: Iterable<V>,
-): Map<string, V[]> {
+function grouped<V>(values: Iterable<V>, keyOf: (value: V) => string): Map<string, V[]> {
   const found = new Map<string, V[]>();
   for (const value of values) {
-    const list = found.get(value.namespace);
-    if (list === undefined) found.set(value.namespace, [value]);
+    const key = keyOf(value);
+    const list = found.get(key);
+    if (list === undefined) found.set(key, [value]);
     else list.push(value);
   }
   return found;

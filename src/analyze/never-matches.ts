@@ -1,13 +1,12 @@
 /**
  * Values and rules that no request can satisfy: a path without its slash or with a query, a method
- * in lower case, a port that the target does not have, and lists that contradict one another.
+ * in lower case, a port that the target does not have; and what contradicts itself.
  *
  * Said only of what is certain. What could be meant otherwise has no remedy but the author's.
  */
-import type { AuthorizationRule } from "../api/authorization-policy.ts";
-import type { FieldPath } from "../api/object.ts";
 import type { Diagnostic } from "../kit/diagnostic.ts";
 import { hasTargets } from "../translate/policies.ts";
+import { contradictions } from "./contradictions.ts";
 import type { MeshView } from "./mesh-view.ts";
 import { valueLists } from "./policy-fields.ts";
 import { targetedServices } from "./policy-places.ts";
@@ -16,8 +15,9 @@ import { finding, setField } from "./remedy-text.ts";
 
 export function neverMatching(policy: Policy, mesh: MeshView): readonly Diagnostic[] {
   const found: Diagnostic[] = [];
-  const ports = portsAt(policy, mesh);
+  let ports: Ports | undefined;
   for (const { name, isNegative, values, path } of valueLists(policy)) {
+    if (name === "ports" || name === "destination.port") ports ??= portsAt(policy, mesh);
     values.forEach((text, index) => {
       // To except a port that nobody has is no mistake: it may be there one day.
       const wrong = examine(name, text, isNegative ? undefined : ports);
@@ -147,70 +147,4 @@ function portsAt(policy: Policy, mesh: MeshView): Ports | undefined {
     if (isAtWaypoint) for (const { port } of service.ports) known.add(port);
   }
   return { known, others, whose: isAtWaypoint ? "the Service's" : WORKLOADS };
-}
-
-/** Lists of one rule that leave nothing over. */
-function contradictions(
-  policy: Policy,
-  rule: AuthorizationRule,
-  index: number,
-): readonly Diagnostic[] {
-  const found: Diagnostic[] = [];
-  const say = (path: FieldPath, message: string) =>
-    found.push(finding(policy, "WS0114", `${message}, so no request matches the rule`, path));
-  const base: FieldPath = ["spec", "rules", index];
-  const parts = [
-    ...(rule.from ?? []).map(({ source }, i) => [source, [...base, "from", i, "source"]] as const),
-    ...(rule.to ?? []).map(
-      ({ operation }, i) => [operation, [...base, "to", i, "operation"]] as const,
-    ),
-  ];
-  for (const [lists, path] of parts) {
-    for (const [field, values] of Object.entries(lists ?? {}) as [string, string[]][]) {
-      const twin = `not${field[0]!.toUpperCase()}${field.slice(1)}`;
-      const unwanted = (lists as Record<string, string[] | undefined>)[twin] ?? [];
-      if (values.length > 0 && values.every((v) => unwanted.some((u) => covers(u, v)))) {
-        say([...path, twin], `all that ${field} asks for is kept out by ${twin}`);
-      }
-    }
-    const { principals = [], namespaces = [] } = lists as Record<string, string[]>;
-    if (areApart(principals, namespaces)) {
-      say([...path, "namespaces"], "none of principals is of one of namespaces");
-    }
-  }
-  const when = rule.when ?? [];
-  when.forEach((condition, i) => {
-    const wanted = condition.values ?? [];
-    const twins = when.filter((other) => other.key === condition.key);
-    const unwanted = twins.flatMap((other) => other.notValues ?? []);
-    const apart = twins
-      .slice(0, twins.indexOf(condition))
-      .find((o) => areDisjoint(o.values, wanted));
-    const isExcluded = wanted.length > 0 && wanted.every((v) => unwanted.some((u) => covers(u, v)));
-    if (apart !== undefined || isExcluded) {
-      say([...base, "when", i], `the conditions on ${condition.key} contradict one another`);
-    }
-  });
-  return found;
-}
-
-/** Whether a pattern takes all that another one takes. */
-function covers(pattern: string, other: string): boolean {
-  if (pattern === other || pattern === "*") return true;
-  if (pattern.startsWith("*")) return !other.endsWith("*") && other.endsWith(pattern.slice(1));
-  return pattern.endsWith("*") && !other.startsWith("*") && other.startsWith(pattern.slice(0, -1));
-}
-
-function areDisjoint(a: readonly string[] = [], b: readonly string[] = []): boolean {
-  const isExact = (text: string) => !text.includes("*") && !text.includes("/");
-  if (a.length === 0 || b.length === 0 || ![...a, ...b].every(isExact)) return false;
-  return a.every((text) => !b.includes(text));
-}
-
-function areApart(principals: readonly string[], namespaces: readonly string[]): boolean {
-  if (principals.length === 0 || namespaces.length === 0) return false;
-  const own = principals.map((text) => /(?:^|\/)ns\/([^/*]+)\//.exec(text)?.[1]);
-  return own.every(
-    (namespace) => namespace !== undefined && !namespaces.some((n) => covers(n, namespace)),
-  );
 }

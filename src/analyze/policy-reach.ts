@@ -23,6 +23,7 @@ import type { TargetingObject } from "../translate/policy-targets.ts";
 import { bindingRemedy, createWaypoint, useWaypoint } from "./binding-remedies.ts";
 import { isMeshed, labelOfKey, type MeshView } from "./mesh-view.ts";
 import { removeField, setField, setLabel } from "./remedy-text.ts";
+import { TARGETS_MAX, targetRefOf } from "./target-refs.ts";
 
 export type Policy = ParsedObject<AuthorizationPolicy>;
 
@@ -36,11 +37,18 @@ type Guarding = ParsedObject<
   }
 >;
 
-const TARGETS_MAX = 16;
 const GATEWAY_API = "gateway.networking.k8s.io";
 
 /** A policy without targets: the workloads it is for, waypoints' own included. */
 export function selectedWorkloads(policy: Guarding, mesh: MeshView): readonly Workload[] {
+  const known = mesh.selections.get(policy);
+  if (known !== undefined) return known;
+  const selected = select(policy, mesh);
+  mesh.selections.set(policy, selected);
+  return selected;
+}
+
+function select(policy: Guarding, mesh: MeshView): readonly Workload[] {
   const namespace = namespaceOf(policy);
   const isMeshWide = namespace === mesh.snapshot.settings.rootNamespace;
   const candidates = isMeshWide
@@ -118,15 +126,18 @@ function ofNamespace(
   const targetRefs = [{ group: GATEWAY_API, kind: "Gateway", name }];
   const isUnbound = services.some((service) => service.waypoint === undefined);
   const label = labelOfKey("Namespace", "", namespace);
-  const edits: Edit[] = [];
-  if (waypoint === undefined) edits.push(createWaypoint(namespace, name, mesh));
-  if (isUnbound) edits.push(setLabel(label, LABEL.useWaypoint, name));
-  return { targetRefs, edits };
-}
-
-export function targetRefOf(service: Service): object {
-  const { kind, name } = service.source;
-  return { group: kind === "Service" ? "" : "networking.istio.io", kind, name };
+  const created = waypoint === undefined ? [createWaypoint(namespace, name, mesh)] : [];
+  // One that no file declares is in the mesh by itself, and would not be if it were declared.
+  const isDeclared = (mesh.named(label)?.position.file ?? "") !== "";
+  if (!isUnbound) return { targetRefs, edits: created };
+  const labels = isDeclared
+    ? [setLabel(label, LABEL.useWaypoint, name)]
+    : services.flatMap(({ source, waypoint: binding }) => {
+        if (binding !== undefined) return [];
+        const object = labelOfKey(source.kind, source.namespace, source.name);
+        return [setLabel(object, LABEL.useWaypoint, name)];
+      });
+  return { targetRefs, edits: [...created, ...labels] };
 }
 
 function bindings(services: readonly Service[], mesh: MeshView): Remedy {

@@ -20,9 +20,10 @@ export function aboutPrincipals(policy: Policy, mesh: MeshView): readonly Diagno
   const found: Diagnostic[] = [];
   const isAtWaypoint = hasTargets(policy);
   for (const { name, isNegative, values, path } of valueLists(policy)) {
-    if (name !== "principals" && name !== "source.principal") continue;
+    const check = CHECKS[name];
+    if (check === undefined) continue;
     values.forEach((text, index) => {
-      const wrong = examine(text, mesh.snapshot.settings, isAtWaypoint);
+      const wrong = check(text, mesh.snapshot.settings, isAtWaypoint);
       if (wrong === undefined) return;
       const effect = isNegative ? "it keeps nobody out" : "no client has it";
       const at = [...path, index];
@@ -32,6 +33,16 @@ export function aboutPrincipals(policy: Policy, mesh: MeshView): readonly Diagno
   }
   return found;
 }
+
+type Check = (text: string, settings: MeshSettings, isAtWaypoint: boolean) => Wrong | undefined;
+
+/** By the name of the list, or the key of the condition. */
+const CHECKS: Readonly<Record<string, Check>> = {
+  principals: examine,
+  "source.principal": examine,
+  trustDomains: aboutTrustDomain,
+  "source.trustDomain": aboutTrustDomain,
+};
 
 interface Wrong {
   readonly message: string;
@@ -53,6 +64,15 @@ function examine(text: string, settings: MeshSettings, isAtWaypoint: boolean): W
     return { message, instead };
   }
   return ofTrustDomain(text, settings, isAtWaypoint);
+}
+
+function aboutTrustDomain(text: string, settings: MeshSettings): Wrong | undefined {
+  const { trustDomain, trustDomainAliases } = settings;
+  if (text.includes("*") || [trustDomain, LOCAL, ...trustDomainAliases].includes(text)) {
+    return undefined;
+  }
+  const message = `"${text}" is not the trust domain of the mesh, which is ${trustDomain}`;
+  return { message, instead: trustDomain };
 }
 
 function isPrincipal(text: string): boolean {

@@ -12,6 +12,7 @@ import { TARGET_GROUPS, type TargetingObject } from "../translate/policy-targets
 import { bindingRemedy } from "./binding-remedies.ts";
 import { labelOfKey, type MeshView } from "./mesh-view.ts";
 import { removeField, setField, withRemedy } from "./remedy-text.ts";
+import { TARGETS_MAX, targetRefOf } from "./target-refs.ts";
 
 /** An AuthorizationPolicy or a RequestAuthentication. */
 type Policy = ParsedObject<TargetingObject>;
@@ -79,7 +80,10 @@ function notFound(found: Diagnostic, policy: Policy, target: Target, mesh: MeshV
     const home = bound.length === 1 ? bound[0] : homes.length === 1 ? homes[0] : undefined;
     const where = homes.map((namespace) => `${namespace}/${ref.name}`).join(", ");
     const message = `${ref.kind} ${ref.name} stands in another namespace than the policy (${where}), and a policy reaches targets of its own alone`;
-    const moving = home === undefined ? undefined : moved(policy, home, mesh);
+    const moving =
+      home === undefined
+        ? undefined
+        : (itsServices(policy, target, home, mesh) ?? moved(policy, home, mesh));
     return withRemedy({ ...found, code: "WS0110", message }, moving);
   }
   const names = namesIn(ref, own, mesh);
@@ -89,6 +93,27 @@ function notFound(found: Diagnostic, policy: Policy, target: Target, mesh: MeshV
   }
   const known = names.length === 0 ? "none there" : `there: ${names.slice(0, 5).join(", ")}`;
   return { ...found, message: `${found.message}; create it or correct the name (${known})` };
+}
+
+/**
+ * The waypoint of another namespace serves more than the policy's: what is meant are the Services
+ * of the policy's namespace that it serves. `undefined`: there are none.
+ */
+function itsServices(
+  policy: Policy,
+  { ref }: Target,
+  home: string,
+  mesh: MeshView,
+): Remedy | undefined {
+  if (ref.kind !== "Gateway" || targetsOf(policy).length > 1) return undefined;
+  const services = mesh
+    .servicesOf(namespaceOf(policy))
+    .filter(({ waypoint }) => waypoint?.waypoint === `${home}/${ref.name}`);
+  if (services.length === 0 || services.length > TARGETS_MAX) return undefined;
+  const isLegacy = policy.value.spec?.targetRef !== undefined;
+  const targetRefs = services.map(targetRefOf);
+  const edit = setField(policy, ["spec", "targetRefs"], targetRefs);
+  return isLegacy ? [removeField(policy, ["spec", "targetRef"]), edit] : [edit];
 }
 
 /** `undefined`: not all of its targets are there. */
@@ -107,8 +132,7 @@ function moved(policy: Policy, namespace: string, mesh: MeshView): Remedy | unde
 function homesOf(ref: PolicyTargetReference, mesh: MeshView): readonly string[] {
   if (!isNamespaced(ref.kind)) return [];
   return mesh
-    .objects(ref.kind as KindName)
-    .filter((object) => nameOf(object) === ref.name)
+    .namesakes(ref.kind as KindName, ref.name)
     .map(namespaceOf)
     .sort();
 }
@@ -116,8 +140,7 @@ function homesOf(ref: PolicyTargetReference, mesh: MeshView): readonly string[] 
 function namesIn(ref: PolicyTargetReference, namespace: string, mesh: MeshView): readonly string[] {
   if (!isNamespaced(ref.kind)) return [];
   return mesh
-    .objects(ref.kind as KindName)
-    .filter((object) => namespaceOf(object) === namespace)
+    .inhabitants(ref.kind as KindName, namespace)
     .filter((object) => ref.kind !== "Gateway" || isWaypoint(namespace, nameOf(object), mesh))
     .filter((object) => ref.kind !== "Service" || !isFront(namespace, nameOf(object), mesh))
     .map(nameOf)
@@ -139,8 +162,7 @@ function isWaypoint(namespace: string, name: string, mesh: MeshView): boolean {
 
 /** Nobody means the Service in front of a waypoint. */
 function isFront(namespace: string, name: string, mesh: MeshView): boolean {
-  const key = mesh.service(namespace, name)?.key;
-  return [...mesh.snapshot.waypoints.values()].some((waypoint) => waypoint.service === key);
+  return mesh.isFront(mesh.service(namespace, name)?.key);
 }
 
 function binding(policy: Policy, ref: PolicyTargetReference, mesh: MeshView): Remedy | undefined {

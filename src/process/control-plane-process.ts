@@ -30,6 +30,9 @@ export interface ControlPlaneProcessOptions extends Omit<ProcessHostOptions, "co
   readonly onEvent: (event: ConfigurationEvent) => void;
 }
 
+/** An analysis that takes longer is not made with every change. */
+const ANALYSIS_MS_MAX = 20;
+
 export class ControlPlaneProcess {
   readonly #options: ControlPlaneProcessOptions;
   readonly #host: ProcessHost;
@@ -38,6 +41,9 @@ export class ControlPlaneProcess {
   #server: GrpcServer | undefined;
   #certificate: ServerCertificate | undefined;
   #diagnosticsTold = "";
+  /** What the last analysis took. */
+  #analysisMs = 0;
+  #nextAnalysis: NodeJS.Timeout | undefined;
 
   /** Resolves when it serves; rejects with CONFIGURATION_INVALID if the files do not parse. */
   static async start(options: ControlPlaneProcessOptions): Promise<ControlPlaneProcess> {
@@ -75,7 +81,7 @@ export class ControlPlaneProcess {
     this.#tellDiagnostics();
     configuration.onReload((reload) => {
       onEvent({ kind: "reloaded", ...reload });
-      this.#tellDiagnostics();
+      this.#tellDiagnosticsSoon();
     });
     const { control } = configuration;
     const { trustDomain } = control.current.settings;
@@ -121,9 +127,24 @@ export class ControlPlaneProcess {
     return [...new Set([...SERVER_NAMES, ...(isEvery ? [] : [at.host]), ...serverNames])];
   }
 
+  /** The analysis of a large mesh is put off, so that it takes no more than a tenth of the time. */
+  #tellDiagnosticsSoon(): void {
+    if (this.#nextAnalysis !== undefined) return;
+    if (this.#analysisMs < ANALYSIS_MS_MAX) {
+      this.#tellDiagnostics();
+      return;
+    }
+    this.#nextAnalysis = setTimeout(() => {
+      this.#nextAnalysis = undefined;
+      this.#tellDiagnostics();
+    }, 9 * this.#analysisMs).unref();
+  }
+
   /** Told when it is something else than before. */
   #tellDiagnostics(): void {
+    const startMs = performance.now();
     const { diagnostics } = this.#configuration;
+    this.#analysisMs = performance.now() - startMs;
     const text = JSON.stringify(diagnostics);
     if (text === this.#diagnosticsTold) return;
     const isFirst = this.#diagnosticsTold === "";
@@ -144,6 +165,7 @@ export class ControlPlaneProcess {
 
   #end(isHasty: boolean): Promise<void> {
     return this.#host.stop(async () => {
+      clearTimeout(this.#nextAnalysis);
       this.#configuration.close();
       this.#jwks?.close();
       this.#certificate?.close();

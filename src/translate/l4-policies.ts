@@ -139,7 +139,6 @@ export function l7Fields(rule: Rule, context: L4Context): readonly string[] {
 
 /** The condition's key, from the field it became. */
 function keyOf({ field }: FieldMatch): string {
-  if (field.startsWith("claim:")) return `request.auth.claims[${field.slice("claim:".length)}]`;
   if (field.startsWith("header:")) return `request.headers[${field.slice("header:".length)}]`;
   if (field.startsWith("unsupported:")) return field.slice("unsupported:".length);
   const keys: Readonly<Record<string, string>> = {
