@@ -48,7 +48,7 @@ function rule(n) {
   return `    - { ${parts.join(", ")} }`;
 }
 
-/** YAML of a RequestAuthentication for tokens in the header `x-token`. */
+/** YAML of a RequestAuthentication; run.py splits arguments at spaces, so there is no `Bearer`. */
 export function authentication(jwks) {
   return [
     "apiVersion: security.istio.io/v1",
@@ -59,7 +59,7 @@ export function authentication(jwks) {
     "  jwtRules:",
     "    - issuer: bench",
     `      jwks: '${jwks.trim()}'`,
-    '      fromHeaders: [{ name: x-token, prefix: "" }]',
+    '      fromHeaders: [{ name: authorization, prefix: "" }]',
     "      forwardOriginalToken: true",
   ].join("\n");
 }

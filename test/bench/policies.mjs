@@ -38,7 +38,7 @@ function issue() {
 const output = join(folder, "out.json");
 const options = process.argv.slice(2);
 if (!options.includes("--rounds")) options.push("--rounds", "15");
-const scenarios = ["get", "rate2k"].map((name) => `${name}:--header x-token:${token}`);
+const scenarios = ["get", "rate2k"].map((name) => `${name}:--header authorization:${token}`);
 const run = spawnSync(
   "python3",
   [

@@ -111,9 +111,15 @@ export class Authenticator {
   readonly #ownHeaders: readonly string[];
   readonly #none: PassedAuthentication;
   readonly #remembered = new Map<string, Remembered>();
+  /** The one header in which all rules look, where there is one. */
+  readonly #header: OnlyHeader | undefined;
+  #lastValue = "";
+  #lastUntilMs = 0;
+  #lastPassed: PassedAuthentication | undefined;
 
   constructor(authentications: readonly RequestAuthentication[]) {
     this.#rules = authentications.flatMap(({ rules }) => rules.map((r) => new CompiledRule(r)));
+    this.#header = onlyHeader(this.#rules.map(({ rule }) => rule));
     this.#ownHeaders = [...new Set(this.#rules.flatMap(({ rule }) => outputHeaders(rule)))];
     this.#none = this.#passed([]);
   }
@@ -121,6 +127,27 @@ export class Authenticator {
   authenticate(facts: HttpFacts, nowMs: number): Authentication {
     // Browsers send no credentials with a preflight (Fetch standard).
     if (facts.method === "OPTIONS" && isPreflight(facts)) return this.#none;
+    return this.#known(facts, nowMs) ?? this.#search(facts, nowMs);
+  }
+
+  /** The usual case without a search: one header, with nothing or a token that is remembered. */
+  #known(facts: HttpFacts, nowMs: number): PassedAuthentication | undefined {
+    const only = this.#header;
+    if (only === undefined || (only.hasParams && facts.query !== "")) return undefined;
+    const value = facts.header(only.name);
+    if (value === undefined) return this.#none;
+    // The same client again: comparing costs less than hashing.
+    if (value === this.#lastValue && nowMs < this.#lastUntilMs) return this.#lastPassed;
+    if (!value.startsWith(only.prefix)) return undefined;
+    const known = this.#remembered.get(value.slice(only.prefix.length));
+    if (known === undefined || nowMs >= known.untilMs) return undefined;
+    this.#lastValue = value;
+    this.#lastUntilMs = known.untilMs;
+    this.#lastPassed = this.#passedAlone(known, only.place);
+    return this.#lastPassed;
+  }
+
+  #search(facts: HttpFacts, nowMs: number): Authentication {
     let single: Remembered | undefined;
     let place = "";
     let several: [Remembered, string][] | undefined;
@@ -171,6 +198,7 @@ export class Authenticator {
     const remembered = { rule, token, untilMs, jwt: factsOf(token, rule), passed: new Map() };
     if (this.#remembered.size >= REMEMBERED_MAX) {
       this.#remembered.delete(this.#remembered.keys().next().value!);
+      this.#lastValue = "";
     }
     this.#remembered.set(text, remembered);
     return remembered;
@@ -198,6 +226,30 @@ export class Authenticator {
       removedCookies: new Set(of("cookie ")),
     };
   }
+}
+
+interface OnlyHeader {
+  readonly name: string;
+  readonly prefix: string;
+  readonly place: string;
+  /** Some rule looks into the query, too. */
+  readonly hasParams: boolean;
+}
+
+function onlyHeader(rules: readonly JwtRule[]): OnlyHeader | undefined {
+  const [first] = rules;
+  const [header] = first?.fromHeaders ?? [];
+  if (header === undefined) return undefined;
+  const { name, prefix } = header;
+  const isOnly = rules.every(
+    ({ fromHeaders, fromCookies }) =>
+      fromCookies.length === 0 &&
+      fromHeaders.length === 1 &&
+      fromHeaders[0]!.name === name &&
+      fromHeaders[0]!.prefix === prefix,
+  );
+  const hasParams = rules.some(({ fromParams }) => fromParams.length > 0);
+  return isOnly ? { name, prefix, place: `header ${name}`, hasParams } : undefined;
 }
 
 interface Found extends FoundToken {
