@@ -37,6 +37,7 @@ export const LAYERS = {
     "ztunnel",
     "waypoint",
   ],
+  testing: ["kit", "model", "policy", "local"],
   process: [
     "kit",
     "model",

@@ -8,7 +8,7 @@ import type { Snapshot } from "../model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
 import { findMeant } from "../model/workload-names.ts";
 import { normalizePath } from "../net/path.ts";
-import type { ProviderAnswers } from "../policy/facts.ts";
+import type { JwtFacts, ProviderAnswers } from "../policy/facts.ts";
 import { type HttpPart, type Journey, type JourneyStep, journey } from "../policy/journey.ts";
 import type { NextHop } from "../policy/next-hop.ts";
 import { renderDecision } from "../policy/render.ts";
@@ -29,6 +29,8 @@ export interface RequestQuestion {
   readonly answers: ProviderAnswers;
   /** Of weighted choices, from [0, 1). */
   readonly draw: number;
+  /** Of a token that is taken for verified. */
+  readonly claims?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** A name that means nothing here. */
@@ -71,6 +73,16 @@ export interface HopReport {
 
 /** Throws UnknownName. */
 export function explainRequest(snapshot: Snapshot, question: RequestQuestion): JourneyReport {
+  return askMesh(snapshot, question).report;
+}
+
+export interface Answer {
+  readonly way: Journey;
+  readonly report: JourneyReport;
+}
+
+/** Throws UnknownName. */
+export function askMesh(snapshot: Snapshot, question: RequestQuestion): Answer {
   const source = clientOf(snapshot, question.from);
   const { address, port, authority } = targetOf(snapshot, question.to, source);
   const http = httpOf(snapshot, question, authority);
@@ -79,8 +91,16 @@ export function explainRequest(snapshot: Snapshot, question: RequestQuestion): J
   const nowMs = Date.now();
   const way = journey(snapshot, {
     ...{ source, sourceAddress, address, port, http, draw, nowMs, providerAnswers },
+    jwt: jwtOf(question.claims),
   });
-  return reportOf(snapshot, question, source, way);
+  return { way, report: reportOf(snapshot, question, source, way) };
+}
+
+function jwtOf(claims: RequestQuestion["claims"]): JwtFacts | undefined {
+  if (claims === undefined) return undefined;
+  const { iss, sub } = claims;
+  const isKnown = typeof iss === "string" && typeof sub === "string";
+  return { principal: isKnown ? `${iss}/${sub}` : undefined, claims };
 }
 
 function clientOf(snapshot: Snapshot, from: string): Workload | undefined {

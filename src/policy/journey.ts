@@ -10,7 +10,7 @@ import type { Snapshot } from "../model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
 import { type DeciderTarget, type Hop, httpDecider } from "./decider.ts";
 import { explain, type TracedDecision } from "./explain.ts";
-import type { ConnectionFacts, HttpFacts, ProviderAnswers } from "./facts.ts";
+import type { ConnectionFacts, HttpFacts, JwtFacts, ProviderAnswers } from "./facts.ts";
 import type { Authentication } from "./jwt/authenticator.ts";
 import { type NextHop, nextHop } from "./next-hop.ts";
 import { pickEndpoint } from "./pick-endpoint.ts";
@@ -29,6 +29,8 @@ export interface JourneyRequest {
   readonly draw: number;
   readonly nowMs: number;
   readonly providerAnswers?: ProviderAnswers | undefined;
+  /** Of a token that is taken for verified; then no token of the request is looked at. */
+  readonly jwt?: JwtFacts | undefined;
 }
 
 export type HttpPart = Pick<HttpFacts, "method" | "path" | "query" | "authority" | "header">;
@@ -121,14 +123,16 @@ class Walk {
       service === undefined ? { workload: workload!.uid } : { service: service.key };
     const hop: Hop = { proxy: "waypoint", waypoint, ...of, port };
     const isHttp = this.#request.http !== undefined && speaksHttp(service, port);
-    const authentication = isHttp ? this.#authenticate(waypoint, of) : undefined;
+    const { jwt } = this.#request;
+    const isVerifying = isHttp && jwt === undefined;
+    const authentication = isVerifying ? this.#authenticate(waypoint, of) : undefined;
     if (authentication?.isPassed === false) {
       this.#steps.push({ hop, decision: undefined, authentication });
       const { status, reason } = authentication;
       return this.end(false, { status, because: reason });
     }
     const facts = isHttp
-      ? { ...this.#facts(), ...this.#request.http!, jwt: authentication?.jwt }
+      ? { ...this.#facts(), ...this.#request.http!, jwt: jwt ?? authentication?.jwt }
       : this.#facts();
     const decision = explain(this.#snapshot, hop, facts, this.#request.draw);
     this.#steps.push({ hop, decision, authentication });
