@@ -28,7 +28,9 @@ export function uncovered(
   }
   for (const { key, rules, position, because } of snapshot.l4Policies.values()) {
     if (because !== undefined) continue;
-    rules.forEach((rule, index) => add(key, index, formatPosition(rule.position ?? position)));
+    for (const [index, rule] of rules.entries()) {
+      add(key, index, formatPosition(rule.position ?? position));
+    }
   }
   return [...all.values()];
 }
