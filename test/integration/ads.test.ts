@@ -132,11 +132,17 @@ test("what a proxy enforces was a state of the mesh, and in the end it is the la
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
-/** Of JavaScript and of buffers that are in use. */
-function heldBytes(): number {
-  collectGarbage();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
+/** Of JavaScript and of buffers that are in use, when what was under way has come to rest. */
+async function heldBytes(): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (let stable = 0; stable < 5; stable++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    collectGarbage();
+    const { heapUsed, external } = process.memoryUsage();
+    if (heapUsed + external < least - MIB) stable = 0;
+    least = Math.min(least, heapUsed + external);
+  }
+  return least;
 }
 
 /** `ADS_STREAMS=500` for the figure of docs/decisions/005. */
@@ -159,16 +165,16 @@ test("of many streams those that never read cost a response each, and the others
   await until(isEverybody, "everybody is there", 60_000);
   const isCurrent = () => readers.every((sink) => sink.lastRevision === source.revision.id);
   await until(isCurrent, "the readers have the first state", 60_000);
-  const before = heldBytes();
+  const before = await heldBytes();
   const times: number[] = [];
-  // 40 times the whole mesh: 80 MB for each client that would be queued for.
+  // 7,600 resources of 2 kB: 15 MB for each client that would be queued for.
   for (let version = 1; version <= 40; version++) {
     source.apply(all(version).slice(0, version % 10 === 0 ? 1_000 : 100));
     const startMs = performance.now();
     await until(isCurrent, `the readers have ${version}`, 60_000);
     times.push(performance.now() - startMs);
   }
-  const grownMiB = (heldBytes() - before) / MIB;
+  const grownMiB = ((await heldBytes()) - before) / MIB;
   times.sort((a, b) => a - b);
   if (process.env.ADS_STREAMS !== undefined) {
     const [median, worst] = [times[times.length >> 1]!, times.at(-1)!];
@@ -185,7 +191,8 @@ test("of many streams those that never read cost a response each, and the others
     expect(enforcedRevision).toBeUndefined();
     expect(types.every(({ ackedNonce }) => ackedNonce === "")).toBe(true);
   }
-  expect(grownMiB).toBeLessThan(40);
+  // The test's own record of 40 revisions is 20 MiB; queues for five would be 75 more.
+  expect(grownMiB).toBeLessThan(60);
   // One that begins to read is told the state of now.
   const [first] = deaf;
   first!.read();
@@ -207,7 +214,7 @@ test("100 proxies that come back at once are served, and cost what they send", a
   const sinks = Array.from({ length: 100 }, (_, i) => follow(first, `proxy-${i}`));
   const isCurrent = () => sinks.every((sink) => sink.lastRevision === source.revision.id);
   await until(isCurrent, "all have the first state", 60_000);
-  const before = heldBytes();
+  const before = await heldBytes();
   first.kill();
   source.apply([{ type: address, name: names[0]!, content: "2" }]);
   const startMs = performance.now();
@@ -217,7 +224,7 @@ test("100 proxies that come back at once are served, and cost what they send", a
   for (const sink of sinks) expect(sink.received).toBe(5_001);
   expect(second.metric(`waystone_ads_resources_sent_total{type="${address}"}`)).toBe(100);
   await pause(200);
-  expect((heldBytes() - before) / MIB).toBeLessThan(100);
+  expect(((await heldBytes()) - before) / MIB).toBeLessThan(100);
 });
 
 test("streams that share a connection share nothing else", async () => {
