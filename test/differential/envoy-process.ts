@@ -31,10 +31,20 @@ interface EnvoyParts {
 }
 
 export async function startEnvoy(binary: string, parts: EnvoyParts): Promise<RunningEnvoy> {
+  const port = await freePort();
+  const end = await runEnvoy(binary, (admin) => bootstrap(parts, port, admin));
+  return { port, end };
+}
+
+/** Runs until the function it gives is called. `config` is told where the admin port must be. */
+export async function runEnvoy(
+  binary: string,
+  config: (admin: object) => object,
+): Promise<() => void> {
   const folder = mkdtempSync(join(tmpdir(), "waystone-envoy-"));
   const file = join(folder, "envoy.json");
-  const [port, adminPort] = [await freePort(), await freePort()];
-  writeFileSync(file, JSON.stringify(bootstrap(parts, port, adminPort)));
+  const adminPort = await freePort();
+  writeFileSync(file, JSON.stringify(config({ address: address(adminPort) })));
   const args = ["-c", file, "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"];
   const child = spawn(binary, [...args, "--disable-hot-restart"], {
     stdio: ["ignore", "ignore", "pipe"],
@@ -53,7 +63,11 @@ export async function startEnvoy(binary: string, parts: EnvoyParts): Promise<Run
     end();
     throw new Error(`Envoy does not start: ${said.slice(-2_000)}`);
   }
-  return { port, end };
+  return end;
+}
+
+function address(port_value: number, host = "127.0.0.1") {
+  return { socket_address: { address: host, port_value } };
 }
 
 async function ready(adminPort: number, child: ChildProcess): Promise<void> {
@@ -72,7 +86,7 @@ async function ready(adminPort: number, child: ChildProcess): Promise<void> {
   throw new Error("not ready");
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = http.createServer().listen(0, "127.0.0.1");
   await new Promise((resolve) => server.once("listening", resolve));
   const { port } = server.address() as { port: number };
@@ -82,12 +96,9 @@ async function freePort(): Promise<number> {
 
 const TYPE = "type.googleapis.com/envoy";
 
-function bootstrap({ virtualHosts, backendPorts }: EnvoyParts, port: number, adminPort: number) {
-  const address = (port_value: number) => ({
-    socket_address: { address: "127.0.0.1", port_value },
-  });
+function bootstrap({ virtualHosts, backendPorts }: EnvoyParts, port: number, admin: object) {
   return {
-    admin: { address: address(adminPort) },
+    admin,
     static_resources: {
       listeners: [
         {

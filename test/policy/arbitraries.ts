@@ -106,7 +106,8 @@ const fieldNames = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom(...Object.keys(FIELDS)) },
 );
 
-const fieldMatch: fc.Arbitrary<FieldMatch> = fieldNames.chain((name) => {
+/** What a rule may ask of this field; rarely nothing that can be used is left of it. */
+export function fieldMatchOf(name: string): fc.Arbitrary<FieldMatch> {
   const value = fc.constantFrom(...FIELDS[name]!);
   return fc
     .record({
@@ -125,10 +126,12 @@ const fieldMatch: fc.Arbitrary<FieldMatch> = fieldNames.chain((name) => {
       path: name,
       position: undefined,
     }));
-});
+}
+
+const fieldMatch = fieldNames.chain(fieldMatchOf);
 
 /** Mostly one, so that it decides; sometimes none or several, which is where mistakes hide. */
-const mostlyOne = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T[]> =>
+export const mostlyOne = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T[]> =>
   fc.oneof(
     { weight: 2, arbitrary: fc.constant<T[]>([]) },
     { weight: 5, arbitrary: arbitrary.map((value) => [value]) },

@@ -4,7 +4,7 @@
  */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { AuthorizationPolicy, FieldMatch, L4Match, L4Policy } from "../../src/model/rule.ts";
+import type { AuthorizationPolicy, L4Match, L4Policy } from "../../src/model/rule.ts";
 import { DEFAULT_SETTINGS } from "../../src/model/settings.ts";
 import type { Snapshot } from "../../src/model/snapshot.ts";
 import { decide } from "../../src/policy/decide.ts";
@@ -20,6 +20,7 @@ import {
   requests,
   SETTINGS,
 } from "./arbitraries.ts";
+import { countFields, Shares } from "./deciding-fields.ts";
 import { HTTP_HOP, L4_HOP, SERVICE, snapshotOf, WAYPOINT } from "./mesh.ts";
 import { naiveAuthorize, naiveL4 } from "./naive.ts";
 
@@ -50,57 +51,6 @@ function judged(snapshot: Snapshot, hop: Hop, facts: ConnectionFacts | HttpFacts
   return compiled;
 }
 
-/** How often something was there, and how often the answer hung on it. */
-class Shares {
-  readonly #seen = new Map<string, number>();
-  readonly #decided = new Map<string, number>();
-
-  count(name: string, isDeciding: boolean): void {
-    this.#seen.set(name, (this.#seen.get(name) ?? 0) + 1);
-    if (isDeciding) this.#decided.set(name, (this.#decided.get(name) ?? 0) + 1);
-  }
-
-  decided(name: string): number {
-    return this.#decided.get(name) ?? 0;
-  }
-
-  share(name: string): number {
-    return (this.#decided.get(name) ?? 0) / (this.#seen.get(name) ?? 1);
-  }
-
-  of(names: readonly string[]): Record<string, number> {
-    return Object.fromEntries(names.map((name) => [name, this.share(name)]));
-  }
-}
-
-function without(policy: AuthorizationPolicy, field: FieldMatch): AuthorizationPolicy {
-  const drop = (set: readonly FieldMatch[]) => set.filter((other) => other !== field);
-  const rules = policy.rules.map((rule) => ({
-    ...rule,
-    from: rule.from.map(drop),
-    to: rule.to.map(drop),
-    when: drop(rule.when),
-  }));
-  return { ...policy, rules };
-}
-
-/** For each field that could be asked about, whether the verdict would change without it. */
-function countFields(
-  all: readonly AuthorizationPolicy[],
-  facts: ConnectionFacts | HttpFacts,
-  shares: Shares,
-): void {
-  const verdict = naiveAuthorize(all, facts, settings);
-  all.forEach((policy, i) => {
-    for (const rule of policy.rules) {
-      for (const field of [...rule.from.flat(), ...rule.to.flat(), ...rule.when]) {
-        const other = naiveAuthorize(all.with(i, without(policy, field)), facts, settings);
-        shares.count(field.field, JSON.stringify(other) !== JSON.stringify(verdict));
-      }
-    }
-  });
-}
-
 function l7Snapshot(all: readonly AuthorizationPolicy[]): Snapshot {
   const targets = ["GatewayClass/istio-waypoint", `Gateway/${WAYPOINT}`, `Service/${SERVICE}`];
   const perTarget = targets.map((target, i) => [target, all.filter((_, at) => at % 3 === i)]);
@@ -116,7 +66,7 @@ test("requests: compiled, traced and naive verdicts are the same", { timeout: 12
       for (const request of facts) {
         const { verdict } = judged(snapshot, HTTP_HOP, request);
         expect(bare(verdict)).toEqual(naiveAuthorize(all, request, settings));
-        countFields(all, request, shares);
+        countFields(all, request, settings, shares);
       }
     }),
     { numRuns: RUNS },
@@ -158,7 +108,7 @@ test("TCP: compiled, traced and naive verdicts are the same", { timeout: 120_000
         const { verdict } = judged(snapshot, HTTP_HOP, connection);
         expect(bare(verdict)).toEqual(naiveAuthorize(all, connection, settings));
       }
-      countFields(all, facts[0]!, shares);
+      countFields(all, facts[0]!, settings, shares);
     }),
     { numRuns: RUNS },
   );
