@@ -21,7 +21,7 @@ import { FIELDS, type JudgedRequest, judgedRequests, policySets } from "./judged
 import { AUTHENTICATION, tokenOf } from "./judged-tokens.ts";
 
 const SEED = Number(process.env.WAYSTONE_SEED ?? Date.now() % 1_000_000);
-const PAIRS = Number(process.env.WAYSTONE_PAIRS ?? 30_000);
+const PAIRS = Number(process.env.WAYSTONE_PAIRS ?? 40_000);
 const REQUESTS_PER_SET = 40;
 const AT_ONCE = 24;
 const MODES: readonly PathNormalization[] = ["BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"];
@@ -76,7 +76,7 @@ test.skipIf(envoy === undefined)(
     expect(others.slice(0, 2)).toEqual([]);
     for (const name of FIELDS) {
       expect(shares.decided(name), `${name} decides`).toBeGreaterThanOrEqual(
-        (500 * PAIRS) / 30_000,
+        (500 * PAIRS) / 40_000,
       );
     }
   },
