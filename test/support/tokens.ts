@@ -1,16 +1,37 @@
 /** Issuers of JSON Web Tokens for tests: keys, and tokens signed with them. */
-import { constants, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import {
+  constants,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  sign,
+} from "node:crypto";
 
 export type Alg = "RS256" | "RS512" | "PS256" | "ES256" | "ES384" | "EdDSA";
 
 const CURVES = { ES256: "prime256v1", ES384: "secp384r1" } as const;
 
+/**
+ * Read from PEM: Node 20 hangs when garbage is collected while a key that `generateKeyPairSync`
+ * gave is exported as JWK, because the job that made it shares its lock.
+ */
 function keyPair(alg: Alg): { privateKey: KeyObject; publicKey: KeyObject } {
-  if (alg === "EdDSA") return generateKeyPairSync("ed25519");
+  const { privateKey, publicKey } = newKeyPair(alg);
+  return { privateKey: createPrivateKey(privateKey), publicKey: createPublicKey(publicKey) };
+}
+
+const PEM = {
+  privateKeyEncoding: { type: "pkcs8", format: "pem" },
+  publicKeyEncoding: { type: "spki", format: "pem" },
+} as const;
+
+function newKeyPair(alg: Alg): { privateKey: string; publicKey: string } {
+  if (alg === "EdDSA") return generateKeyPairSync("ed25519", PEM);
   if (alg === "ES256" || alg === "ES384") {
-    return generateKeyPairSync("ec", { namedCurve: CURVES[alg] });
+    return generateKeyPairSync("ec", { namedCurve: CURVES[alg], ...PEM });
   }
-  return generateKeyPairSync("rsa", { modulusLength: 2048 });
+  return generateKeyPairSync("rsa", { modulusLength: 2048, ...PEM });
 }
 
 const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
