@@ -3,6 +3,7 @@ import {
   constants,
   createPrivateKey,
   createPublicKey,
+  type ED25519KeyPairOptions,
   generateKeyPairSync,
   type KeyObject,
   sign,
@@ -21,10 +22,10 @@ function keyPair(alg: Alg): { privateKey: KeyObject; publicKey: KeyObject } {
   return { privateKey: createPrivateKey(privateKey), publicKey: createPublicKey(publicKey) };
 }
 
-const PEM = {
+const PEM: ED25519KeyPairOptions<"pem", "pem"> = {
   privateKeyEncoding: { type: "pkcs8", format: "pem" },
   publicKeyEncoding: { type: "spki", format: "pem" },
-} as const;
+};
 
 function newKeyPair(alg: Alg): { privateKey: string; publicKey: string } {
   if (alg === "EdDSA") return generateKeyPairSync("ed25519", PEM);
