@@ -167,7 +167,7 @@ export class Waypoint implements TunnelHandler {
       countRetry: (reason) => retries.child([key, reason]).add(1),
       countTimeout: (what) => timedOut.child([key, what]).add(1),
       clusters: new Clusters(),
-      keptBytes: new KeptBytes(limits.retryBodiesBytesMax, (limit) =>
+      keptBytes: new KeptBytes(limits.keptBodiesBytesMax, (limit) =>
         notKept.child([key, limit]).add(1),
       ),
       dialer: new Dialer({
