@@ -62,6 +62,17 @@ export const FAILURES = {
     false,
     "The peer sent more control frames than the limit allows.",
   ),
+  KUBERNETES_ACCESS_INVALID: kind(
+    "internal",
+    false,
+    "There is no usable way to a Kubernetes API server.",
+    "name a kubeconfig and one of its contexts; in a Pod, mount its service account's token",
+  ),
+  KUBERNETES_UNAVAILABLE: kind(
+    "upstream",
+    true,
+    "The Kubernetes API server cannot be reached, or does not answer as it should.",
+  ),
   PORT_IN_USE: kind("internal", false, "A port that is needed belongs to someone else."),
   SOCKS5_REFUSED: kind(
     "downstream",

@@ -2,7 +2,7 @@ import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import type { ObjectChange, ObjectKey, ParsedObject } from "../../api/object.ts";
+import { hasObjects, keys, names, WatchedSource } from "../../../test/support/watched-source.ts";
 import { Failure } from "../../kit/failure.ts";
 import { FileSource } from "./files.ts";
 
@@ -35,49 +35,13 @@ const serviceAccount = (name: string, ...lines: readonly string[]): string =>
 const labelled = (name: string, value: string): string =>
   serviceAccount(name, "  labels:", `    version: ${value}`);
 
-/** A started source, and what it tells. */
-class Watched {
-  readonly source: FileSource;
-  readonly changes: ObjectChange[] = [];
-  #wake: () => void = () => {};
-
-  constructor(paths: readonly string[]) {
-    this.source = new FileSource(paths);
-    this.source.subscribe((change) => {
-      this.changes.push(change);
-      this.#wake();
-    });
-    ends.push(() => this.source.close());
-  }
-
-  /** The next change that `isWanted`; those before it are dropped. */
-  async next(isWanted: (change: ObjectChange) => boolean = () => true): Promise<ObjectChange> {
-    for (;;) {
-      const change = this.changes.shift();
-      if (change !== undefined && isWanted(change)) return change;
-      if (change !== undefined) continue;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-  }
-
-  get codes(): string[] {
-    return this.source.diagnostics.map((d) => d.code);
-  }
-}
-
-async function watched(...paths: string[]): Promise<Watched & { first: ObjectChange }> {
-  const it = new Watched(paths);
-  const { change } = await it.source.start();
-  return Object.assign(it, { first: change });
+async function watched(...paths: string[]): Promise<WatchedSource<FileSource>> {
+  const source = new FileSource(paths);
+  ends.push(() => source.close());
+  return await WatchedSource.start(source);
 }
 
 const quiet = () => new Promise((resolve) => setTimeout(resolve, QUIET_MS));
-const names = (objects: readonly ParsedObject[]) => objects.map((o) => o.value.metadata.name);
-const keys = (removed: readonly ObjectKey[]) =>
-  removed.map((k) => `${k.kind}/${k.namespace}/${k.name}`);
-const hasObjects = (change: ObjectChange) => change.upserted.length + change.removed.length > 0;
 
 test("start() reads folders recursively, sorted, and nothing but YAML and JSON", async () => {
   const folder = makeFolder();
@@ -124,25 +88,6 @@ test("start() refuses a path that does not exist", async () => {
   ]);
 });
 
-test("an edit tells only what changed, in less than 100 ms", async () => {
-  const folder = makeFolder();
-  write(folder, "a.yaml", serviceAccount("a"));
-  const path = write(folder, "b.yaml", labelled("b", "v0"));
-  const it = await watched(folder);
-  let fastestMs = Number.POSITIVE_INFINITY;
-  // The machine may be busy: one of several is to be in time.
-  for (const version of ["v1", "v2", "v3", "v4", "v5"]) {
-    const startMs = performance.now();
-    writeFileSync(path, labelled("b", version));
-    const change = await it.next(hasObjects);
-    fastestMs = Math.min(fastestMs, performance.now() - startMs);
-    expect(names(change.upserted)).toEqual(["b"]);
-    expect(change.upserted[0]!.value.metadata.labels).toEqual({ version });
-    expect(change.removed).toEqual([]);
-  }
-  expect(fastestMs).toBeLessThan(100);
-});
-
 test("an object that only moved is told with its new place and the same value", async () => {
   const folder = makeFolder();
   const path = write(folder, "a.yaml", labelled("a", "one"));
@@ -154,15 +99,6 @@ test("an object that only moved is told with its new place and the same value", 
   expect(upserted[0]!.position.line).toBe(2);
   expect(upserted[0]!.positionOf(["metadata", "labels", "version"]).line).toBe(7);
   expect(upserted[0]!.value).toBe(before.value);
-});
-
-test("writing the same text again tells nothing", async () => {
-  const folder = makeFolder();
-  const path = write(folder, "a.yaml", serviceAccount("a"));
-  const it = await watched(folder);
-  writeFileSync(path, serviceAccount("a"));
-  await quiet();
-  expect(it.changes).toEqual([]);
 });
 
 test("a bad edit changes nothing and is told; the correction is applied", async () => {
@@ -317,14 +253,4 @@ test("a folder that never rests does not keep an edit waiting", async () => {
   writeFileSync(path, labelled("a", "two"));
   const { upserted } = await it.next(hasObjects);
   expect(names(upserted)).toEqual(["a"]);
-});
-
-test("after close() nothing is told", async () => {
-  const folder = makeFolder();
-  const path = write(folder, "a.yaml", labelled("a", "one"));
-  const it = await watched(folder);
-  writeFileSync(path, labelled("a", "two"));
-  it.source.close();
-  await quiet();
-  expect(it.changes).toEqual([]);
 });

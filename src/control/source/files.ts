@@ -13,12 +13,9 @@ import { Failure } from "../../kit/failure.ts";
 import { log } from "../../kit/log.ts";
 import { FileReader, type Listing } from "./file-reader.ts";
 import { FolderWatch } from "./folder-watch.ts";
+import { type LoadResult, NO_CHANGE, type ObjectSource } from "./object-source.ts";
 
-export interface LoadResult {
-  readonly change: ObjectChange;
-}
-
-export class FileSource {
+export class FileSource implements ObjectSource {
   readonly #reader: FileReader;
   readonly #watch = new FolderWatch(() => this.#reload());
   readonly #listeners = new Set<(change: ObjectChange) => void>();
@@ -136,8 +133,6 @@ export class FileSource {
 
 /** While somebody makes folders faster than we list them. */
 const LISTINGS_MAX = 8;
-
-const NO_CHANGE: ObjectChange = { upserted: [], removed: [] };
 
 function isSamePlace(one: Position, other: Position): boolean {
   return one.file === other.file && one.line === other.line && one.column === other.column;

@@ -1,0 +1,79 @@
+/**
+ * An object of the API server → one of the mesh, or what is wrong with it (D11).
+ *
+ * Kubernetes' own kinds are as it checked them, and a newer Kubernetes may have fields that are
+ * not known here. Of the others the schema is checked: the API server has that of the installed
+ * definition, which may be another version's, or none.
+ */
+import { isBuiltIn, type KindName } from "../../../api/kinds.ts";
+import type { KubeObject, ParsedObject, Position } from "../../../api/object.ts";
+import { schemaDiagnostics } from "../../../api/schema.ts";
+import { type Diagnostic, diagnostic } from "../../../kit/diagnostic.ts";
+
+/** Objects of an API server stand in no file. */
+const NOWHERE: Position = { file: "", line: 1, column: 1 };
+const nowhere = () => NOWHERE;
+
+export interface ReadObject {
+  /** Absent: it cannot be used. */
+  readonly object?: ParsedObject;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+const NONE: readonly Diagnostic[] = [];
+
+/** The kind's schema has been loaded (`loadSchemas`). */
+export function readObject(kind: KindName, value: KubeObject): ReadObject {
+  if (isBuiltIn(kind)) return { object: parsed(kind, value), diagnostics: NONE };
+  const diagnostics = problemsOf(kind, value);
+  return diagnostics.length > 0 ? { diagnostics } : { object: parsed(kind, value), diagnostics };
+}
+
+function problemsOf(kind: KindName, value: KubeObject): Diagnostic[] {
+  const raw = { value, position: NOWHERE, positionOf: nowhere, positionOfKey: nowhere };
+  return schemaDiagnostics(kind, raw, labelOf(value));
+}
+
+function labelOf({ kind, metadata: { namespace, name } }: KubeObject): string {
+  return `${kind} ${namespace === undefined ? name : `${namespace}/${name}`}`;
+}
+
+function parsed(kind: KindName, value: KubeObject): ParsedObject {
+  return { kind, value, position: NOWHERE, positionOf: nowhere };
+}
+
+/**
+ * What stands in for an object that has never been usable. Only an AuthorizationPolicy needs one:
+ * it denies what it selects, or its whole namespace when that cannot be read either.
+ */
+export function standIn(kind: KindName, value: KubeObject): ParsedObject | undefined {
+  if (kind !== "AuthorizationPolicy") return undefined;
+  const { apiVersion, metadata } = value;
+  const { selector, targetRef, targetRefs } = (value.spec ?? {}) as Record<string, unknown>;
+  const selecting = Object.fromEntries(
+    Object.entries({ selector, targetRef, targetRefs }).filter(([, part]) => part !== undefined),
+  );
+  const denying = (spec: object): KubeObject => ({
+    apiVersion,
+    kind: value.kind,
+    metadata,
+    spec: { ...spec, action: "DENY", rules: [{}] },
+  });
+  const selected = denying(selecting);
+  return parsed(kind, problemsOf(kind, selected).length === 0 ? selected : denying({}));
+}
+
+/** Says what is in force instead of the object. */
+export function unusable(
+  problems: readonly Diagnostic[],
+  value: KubeObject,
+  instead: "last" | "denies" | "nothing",
+): readonly Diagnostic[] {
+  const effect = {
+    last: "its last usable version stays in force",
+    denies: "it denies all that it selects until it is corrected",
+    nothing: "it has no effect until it is corrected",
+  }[instead];
+  const object = labelOf(value);
+  return [...problems, diagnostic("WS0102", `the object cannot be used: ${effect}`, { object })];
+}
