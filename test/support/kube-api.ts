@@ -10,6 +10,7 @@ import http, { type IncomingMessage, type ServerResponse } from "node:http";
 import https from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { isBuiltIn, KINDS, type Kind, type KindName, kindOf } from "../../src/api/kinds.ts";
 import type { KubeObject } from "../../src/api/object.ts";
 import { compareText } from "../../src/translate/object-names.ts";
@@ -39,7 +40,7 @@ interface Watcher {
 }
 
 export interface KubeApiOptions {
-  readonly tls?: { readonly key: string; readonly cert: string };
+  readonly tls?: { readonly key: string; readonly cert: string; readonly ca: string };
 }
 
 /** As old as what says nothing of it. */
@@ -109,7 +110,7 @@ export class KubeApi {
     const cluster = this.#options.tls
       ? {
           server: this.url,
-          "certificate-authority-data": Buffer.from(this.#options.tls.cert).toString("base64"),
+          "certificate-authority-data": Buffer.from(this.#options.tls.ca).toString("base64"),
         }
       : { server: this.url, "insecure-skip-tls-verify": true };
     const config = {
@@ -132,7 +133,9 @@ export class KubeApi {
     const { isNamespaced } = KINDS[kind];
     const namespace = isNamespaced ? (object.metadata.namespace ?? "default") : undefined;
     const key = keyOf(namespace, object.metadata.name);
-    const before = byKey.get(key)?.metadata;
+    const earlier = byKey.get(key);
+    const before = earlier?.metadata;
+    const isSame = earlier !== undefined && isDeepStrictEqual(earlier.spec, object.spec);
     this.#version += 1 + (this.#version % 3);
     const stored = {
       ...object,
@@ -141,7 +144,7 @@ export class KubeApi {
         uid: before?.uid ?? randomUUID(),
         ...object.metadata,
         ...(namespace === undefined ? {} : { namespace }),
-        generation: (before?.generation ?? 0) + 1,
+        generation: (before?.generation ?? 0) + (isSame ? 0 : 1),
         resourceVersion: String(this.#version),
         managedFields: [{ manager: "test", operation: "Update", fieldsV1: { "f:spec": {} } }],
       },
@@ -258,6 +261,13 @@ export class KubeApi {
   /** The next events end in the middle of a line. */
   cutEvents(count: number): void {
     this.#cutEvents += count;
+  }
+
+  /** Nothing that was ordered is left to happen. */
+  calm(): void {
+    this.#refusals = [];
+    this.#cutLists = 0;
+    this.#cutEvents = 0;
   }
 
   bookmark(): void {

@@ -81,23 +81,28 @@ export class KubeClient {
     signal: AbortSignal,
     { onOpen, onEvent }: WatchHandlers,
   ): Promise<Refusal | undefined> {
+    const ending = new AbortController();
+    const end = () => ending.abort();
+    signal.addEventListener("abort", end);
     // A server that does not keep to the time it was given may have forgotten us.
-    const limit = AbortSignal.timeout(query.timeoutSeconds * 1000 + this.#silenceMs);
+    const limit = setTimeout(end, query.timeoutSeconds * 1000 + this.#silenceMs);
+    let response: IncomingMessage | undefined;
     return await this.#orUnavailable(async () => {
-      const ends = AbortSignal.any([signal, limit]);
-      const response = await this.#send(path, { ...query, watch: "true" }, ends);
-      if (response.statusCode !== 200) return await refusalOf(response);
-      response.socket.setTimeout(0);
-      response.socket.setKeepAlive(true, KEEP_ALIVE_MS);
-      onOpen();
       try {
+        response = await this.#send(path, { ...query, watch: "true" }, ending.signal);
+        if (response.statusCode !== 200) return await refusalOf(response);
+        response.socket.setTimeout(0);
+        response.socket.setKeepAlive(true, KEEP_ALIVE_MS);
+        onOpen();
         for await (const line of linesOf(response)) {
           if (!onEvent(JSON.parse(line) as WatchEvent)) break;
         }
+        return undefined;
       } finally {
-        response.destroy();
+        clearTimeout(limit);
+        signal.removeEventListener("abort", end);
+        response?.destroy();
       }
-      return undefined;
     });
   }
 

@@ -7,6 +7,7 @@
  * The first change waits for all kinds: serving without the policies that are there would let
  * traffic pass. An object that cannot be used keeps its last usable version (D11).
  */
+import { setMaxListeners } from "node:events";
 import { KINDS, type KindName } from "../../../api/kinds.ts";
 import type { ObjectChange, ObjectKey, ParsedObject } from "../../../api/object.ts";
 import { loadSchemas } from "../../../api/schema.ts";
@@ -86,6 +87,8 @@ export class KubernetesSource implements ObjectSource {
     this.#log.info({ server }, "reading objects");
     await loadSchemas(WATCHED_KINDS);
     const { signal } = this.#closing;
+    // One for each request in progress, and each of them takes its own away.
+    setMaxListeners(0, signal);
     const { silenceMs, discoveryMs } = this.#timings;
     const client = new KubeClient(this.#access, silenceMs);
     const { rootNamespace } = DEFAULT_SETTINGS;
