@@ -9,10 +9,13 @@ import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { adsClientMetrics } from "../src/agent/ads-client.ts";
 import { certificateResults } from "../src/agent/certificates.ts";
+import { KINDS, type Kind, type KindName } from "../src/api/kinds.ts";
 import { registerControlMetrics } from "../src/control/control-metrics.ts";
 import { jwksFetches } from "../src/control/jwks/jwks-fetcher.ts";
 import { adsMetrics } from "../src/control/serve/ads-server.ts";
 import { certificateRequests } from "../src/control/serve/certificate-service.ts";
+import { TIMINGS } from "../src/control/source/kubernetes/kubernetes-source.ts";
+import { SETTINGS_MAPS, WATCHED_KINDS } from "../src/control/source/kubernetes/watched-kinds.ts";
 import { DIAGNOSTICS } from "../src/kit/diagnostic.ts";
 import { FAILURES } from "../src/kit/failure.ts";
 import { log } from "../src/kit/log.ts";
@@ -223,11 +226,100 @@ function labelsOf({ labelNames }: MetricDescription): string {
   return labelNames.map((name) => `\`${name}\``).join(", ");
 }
 
+/** As Kubernetes makes them of these kinds. */
+function pluralOf(spelling: string): string {
+  const name = spelling.toLowerCase();
+  if (/[^aeiou]y$/.test(name)) return `${name.slice(0, -1)}ies`;
+  return name.endsWith("s") ? `${name}es` : `${name}s`;
+}
+
+/** The rules of a role, one for each group, for kinds that are read everywhere. */
+function rulesOf(kinds: readonly KindName[]): string {
+  const groups = new Map<string, string[]>();
+  for (const name of kinds) {
+    const { group, spelling = name }: Kind = KINDS[name];
+    groups.set(group, [...(groups.get(group) ?? []), pluralOf(spelling)]);
+  }
+  const rules = [...groups].map(
+    ([group, plurals]) =>
+      `  - apiGroups: ["${group}"]\n    resources: [${[...new Set(plurals)].sort().join(", ")}]\n` +
+      "    verbs: [list, watch]",
+  );
+  return rules.join("\n");
+}
+
+const seconds = (ms: number): string => (ms < 1000 ? `${ms} ms` : `${ms / 1000} s`);
+
+/** docs/reference/kubernetes.md */
+export function kubernetesPage(): string {
+  const rows = WATCHED_KINDS.map((name) => {
+    const { group, versions, spelling = name, use }: Kind = KINDS[name];
+    const what = use === "acted" ? "holds the start" : "is done without";
+    return [`\`${spelling}\``, group || "core", versions.join(", "), what];
+  });
+  const everywhere = WATCHED_KINDS.filter((name) => name !== "ConfigMap");
+  const limits = [
+    [
+      "first wait after a fault; the longest, with jitter, doubling between",
+      [TIMINGS.retryFirstMs, TIMINGS.retryMaxMs],
+    ],
+    ["between looks at a kind that is missing or forbidden", [TIMINGS.probeMs]],
+    [
+      "a kind that the server does not have any more is given up, with its objects, after",
+      [TIMINGS.goneAfterMs],
+    ],
+    ["a watch is ended by the server after, up to twice as much", [TIMINGS.watchSeconds * 1000]],
+    ["changes that come together are one, for", [TIMINGS.batchMs]],
+    ["silence in the middle of an answer", [TIMINGS.silenceMs]],
+  ] as const;
+  return `${GENERATED}
+
+# What is read from Kubernetes
+
+\`waystone control-plane --kubernetes\` lists and watches these kinds, each in the first of its
+versions that the API server has. *If forbidden*: a kind that exists and may not be read either holds
+the start, since a policy that is not seen lets traffic pass, or is done without until it may be. A
+kind that the API server does not have holds nothing: it is looked for now and then.
+
+${table(["kind", "group", "versions", "if forbidden"], rows)}
+
+Of ConfigMaps only ${[...SETTINGS_MAPS].map((name) => `\`${name}\``).join(" and ")} of the root namespace
+are kept. Secrets are not read at all.
+
+## Permissions
+
+\`\`\`yaml
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: waystone
+rules:
+${rulesOf(everywhere)}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: waystone
+  namespace: istio-system
+rules:
+${rulesOf(["ConfigMap"])}
+\`\`\`
+
+## Limits
+
+${table(
+  ["what", "how long"],
+  limits.map(([what, ms]) => [what, ms.map(seconds).join("; ")]),
+)}
+`;
+}
+
 /** File name under docs/reference/ → text. */
 export const PAGES: Readonly<Record<string, () => string>> = {
   "errors.md": errorsPage,
   "diagnostics.md": diagnosticsPage,
   "metrics.md": metricsPage,
+  "kubernetes.md": kubernetesPage,
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

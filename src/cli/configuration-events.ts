@@ -3,6 +3,20 @@ import type { ConfigurationEvent } from "../control/configuration.ts";
 import { formatDiagnostic } from "../kit/diagnostic.ts";
 import type { Output } from "./output.ts";
 
+/**
+ * Of objects that many people write: each problem once, when it begins. Revisions come by the
+ * second there, and are counted in metrics.
+ */
+export function problemsSayer(output: Output): (event: ConfigurationEvent) => void {
+  let said: ReadonlySet<string> = new Set();
+  return (event) => {
+    if (event.kind !== "diagnostics") return;
+    const now = new Set(event.diagnostics.map(formatDiagnostic));
+    for (const text of now) if (!said.has(text)) output.say(text);
+    said = now;
+  };
+}
+
 export function sayConfiguration(event: ConfigurationEvent, output: Output): void {
   if (event.kind === "diagnostics") {
     if (event.diagnostics.length === 0) output.say("No diagnostics any more.");

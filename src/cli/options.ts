@@ -12,6 +12,14 @@ export const OPTIONS = {
       "-f, --file <path...>",
       "file or folder of manifests (repeatable; folders are read recursively)",
     ).makeOptionMandatory(),
+  kubernetes: () =>
+    new Option(
+      "--kubernetes",
+      "read a cluster's objects instead of files: in a Pod its own cluster's, else the kubeconfig's",
+    ),
+  kubeconfig: () =>
+    new Option("--kubeconfig <file>", "the kubeconfig to find the cluster by; as --kubernetes"),
+  context: () => new Option("--context <name>", "the kubeconfig's context to use; as --kubernetes"),
   state: () =>
     new Option(
       "--state <dir>",

@@ -196,8 +196,11 @@ function addToken(program: Command, output: Output, end: End): void {
 function addControlPlane(program: Command, output: Output, end: End): void {
   const command = program
     .command("control-plane")
-    .description("serve manifests to ztunnels and waypoints that are processes of their own")
-    .addOption(OPTIONS.file())
+    .description("serve manifests, or a cluster's objects, to ztunnels and waypoints")
+    .addOption(OPTIONS.file().makeOptionMandatory(false))
+    .addOption(OPTIONS.kubernetes())
+    .addOption(OPTIONS.kubeconfig())
+    .addOption(OPTIONS.context())
     .addOption(OPTIONS.state())
     .addOption(OPTIONS.serveAddress())
     .addOption(OPTIONS.serverName())

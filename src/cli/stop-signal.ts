@@ -11,6 +11,7 @@ const EXIT_CODES: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM: 143
 export class StopSignal {
   readonly #signals: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
   readonly #pending: string[] = [];
+  #first: Promise<string> | undefined;
   #wake: ((why: string) => void) | undefined;
   readonly trigger = (why: string): void => {
     if (this.#wake === undefined) this.#pending.push(why);
@@ -30,11 +31,22 @@ export class StopSignal {
     running: { stop(): Promise<void>; cut(): void },
     output: Output,
   ): Promise<number> {
-    const why = await this.wait();
+    const why = await this.first;
     output.say(`${why}: finishing what is in progress; again to cut it`);
     const cut = this.wait().then(() => output.say("cut"));
     await Promise.race([running.stop(), cut.then(() => running.cut())]);
     this.close();
+    return this.exitCodeOf(why);
+  }
+
+  /** The first signal, however many ask. */
+  get first(): Promise<string> {
+    this.#first ??= this.wait();
+    return this.#first;
+  }
+
+  /** The exit code after that signal. */
+  exitCodeOf(why: string): number {
     return EXIT_CODES[why] ?? 0;
   }
 

@@ -1,13 +1,14 @@
 /**
- * The way of the configuration where it comes from files: reading, what controllers would add
- * (`expand`), control plane. The embedded mesh and the control-plane process run on it; `waystone
- * validate` only looks at what it says.
+ * The way of the configuration: reading it from files or from a Kubernetes API server, what
+ * controllers would add where there are none (`expand`), control plane. The embedded mesh and the
+ * control-plane process run on it; `waystone validate` only looks at what it says.
  */
 import type { ObjectChange } from "../api/object.ts";
 import type { Diagnostic } from "../kit/diagnostic.ts";
 import { Failure } from "../kit/failure.ts";
 import { ControlPlane } from "./control-plane.ts";
 import { FileSource } from "./source/files.ts";
+import type { ObjectSource } from "./source/object-source.ts";
 
 /** What became of an edit. */
 export interface Reload {
@@ -18,28 +19,33 @@ export interface Reload {
 }
 
 export type ConfigurationEvent =
-  /** The files have changed. */
+  /** The objects have changed. */
   | ({ readonly kind: "reloaded" } & Reload)
   /** What is wrong now; told when it is something else than before. */
   | { readonly kind: "diagnostics"; readonly diagnostics: readonly Diagnostic[] };
 
 export class Configuration {
-  readonly control = new ControlPlane({ enrolment: "label" });
-  readonly #source: FileSource;
+  readonly control: ControlPlane;
+  readonly #source: ObjectSource;
   readonly #expand: (change: ObjectChange) => ObjectChange;
   #listener: (reload: Reload) => void = () => {};
 
+  /** Of files, given by their paths, or of another source. */
   constructor(
-    paths: readonly string[],
+    from: readonly string[] | ObjectSource,
     expand: (change: ObjectChange) => ObjectChange = (change) => change,
   ) {
-    this.#source = new FileSource(paths);
+    const isFiles = "length" in from;
+    this.#source = isFiles ? new FileSource(from) : from;
+    // On Kubernetes a node's CNI says which Pods it has enrolled; beside files nobody does.
+    this.control = new ControlPlane({ enrolment: isFiles ? "label" : "annotation" });
     this.#expand = expand;
   }
 
   /**
    * Reads everything; edits are in force as they come from then on. False when the files cannot be
-   * used: `diagnostics` says why. Returns the number of objects in the files.
+   * used: `diagnostics` says why. Returns the number of objects. Waits for an API server that is
+   * away, until `close()`.
    */
   async load(): Promise<number | false> {
     try {

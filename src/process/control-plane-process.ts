@@ -1,9 +1,9 @@
 /**
- * `waystone control-plane`: configuration from files, served to proxies together with their
- * certificates, on one TLS port.
+ * `waystone control-plane`: configuration from files or a Kubernetes API server, served to proxies
+ * together with their certificates, on one TLS port.
  *
- *     files ─ Configuration ─ Snapshot ─┬─ delta ADS
- *     state directory ─ root, token key └─ CreateCertificate
+ *     objects ─ Configuration ─ Snapshot ─┬─ delta ADS
+ *     state directory ─ root, token key   └─ CreateCertificate
  */
 
 import { configDump } from "../agent/config-dump.ts";
@@ -17,17 +17,21 @@ import { GrpcServer } from "../control/serve/grpc-server.ts";
 import { MeshResources } from "../control/serve/mesh-resources.ts";
 import { SERVER_NAMES, ServerCertificate } from "../control/serve/server-certificate.ts";
 import { LocalTokens } from "../control/serve/tokens.ts";
+import type { ObjectSource } from "../control/source/object-source.ts";
 import type { HostPort } from "../net/listeners.ts";
 import { ProcessHost, type ProcessHostOptions } from "./process-host.ts";
 
 export interface ControlPlaneProcessOptions extends Omit<ProcessHostOptions, "component"> {
-  readonly paths: readonly string[];
+  /** Paths of files, or another source. */
+  readonly objects: readonly string[] | ObjectSource;
   readonly stateDirectory: string;
   readonly at: HostPort;
   /** Names and addresses beside the usual ones under which proxies dial it. */
   readonly serverNames: readonly string[];
   readonly trustedNodeAccounts: readonly string[];
   readonly onEvent: (event: ConfigurationEvent) => void;
+  /** Gives up a start that waits for an API server. */
+  readonly signal?: AbortSignal;
 }
 
 /** An analysis that takes longer is not made with every change. */
@@ -41,8 +45,9 @@ export class ControlPlaneProcess {
   #server: GrpcServer | undefined;
   #certificate: ServerCertificate | undefined;
   #diagnosticsTold = "";
-  /** What the last analysis took. */
+  /** What the last analysis took, and when it ended. */
   #analysisMs = 0;
+  #analysisEndMs = 0;
   #nextAnalysis: NodeJS.Timeout | undefined;
 
   /** Resolves when it serves; rejects with CONFIGURATION_INVALID if the files do not parse. */
@@ -60,7 +65,7 @@ export class ControlPlaneProcess {
   private constructor(options: ControlPlaneProcessOptions) {
     this.#options = options;
     this.#host = new ProcessHost({ ...options, component: "pilot" });
-    this.#configuration = new Configuration(options.paths);
+    this.#configuration = new Configuration(options.objects);
   }
 
   /** Where proxies connect. */
@@ -71,11 +76,17 @@ export class ControlPlaneProcess {
   async #start(): Promise<void> {
     const { stateDirectory, onEvent } = this.#options;
     const { readiness, registry, drain } = this.#host;
-    readiness.require("configuration", "the files have not been read yet");
+    readiness.require("configuration", "the objects have not been read yet; the log says why");
     const configuration = this.#configuration;
-    await configuration.loadOrRefuse((diagnostics) =>
-      onEvent({ kind: "diagnostics", diagnostics }),
-    );
+    let discovery: AdsServer | undefined;
+    // Open from the beginning: whoever looks at a start that waits is told what for.
+    await this.#host.listen({
+      configDump: () => ({
+        ...(configDump(configuration.control.current) as object),
+        proxies: discovery?.clients ?? [],
+      }),
+    });
+    await this.#load();
     registerControlMetrics(registry, configuration.control);
     this.#jwks = new JwksFetcher({ control: configuration.control, registry });
     this.#tellDiagnostics();
@@ -99,25 +110,29 @@ export class ControlPlaneProcess {
       trustedNodeAccounts: this.#options.trustedNodeAccounts,
     });
     const source = new MeshResources(control);
-    const discovery = new AdsServer({ source, authenticator: tokens, registry });
+    const ads = new AdsServer({ source, authenticator: tokens, registry });
+    discovery = ads;
     this.#server = new GrpcServer({
       ...this.#options.at,
       tls: () => this.#certificate!.current,
       routes: (router) => {
         certificates.routes(router);
-        discovery.routes(router);
+        ads.routes(router);
       },
     });
-    drain.add(discovery);
+    drain.add(ads);
     drain.add(this.#server);
-    await this.#host.listen({
-      configDump: () => ({
-        ...(configDump(control.current) as object),
-        proxies: discovery.clients,
-      }),
-    });
     await this.#server.listen();
     readiness.meet("configuration");
+  }
+
+  async #load(): Promise<void> {
+    const { onEvent, signal } = this.#options;
+    const giveUp = () => this.#configuration.close();
+    signal?.addEventListener("abort", giveUp);
+    await this.#configuration
+      .loadOrRefuse((diagnostics) => onEvent({ kind: "diagnostics", diagnostics }))
+      .finally(() => signal?.removeEventListener("abort", giveUp));
   }
 
   /** The usual ones, the address that is listened on, and what the operator adds. */
@@ -127,24 +142,31 @@ export class ControlPlaneProcess {
     return [...new Set([...SERVER_NAMES, ...(isEvery ? [] : [at.host]), ...serverNames])];
   }
 
-  /** The analysis of a large mesh is put off, so that it takes no more than a tenth of the time. */
+  /**
+   * No more than a tenth of the time goes into analyses: one of a large mesh is put off, and so is
+   * one that comes soon after another.
+   */
   #tellDiagnosticsSoon(): void {
     if (this.#nextAnalysis !== undefined) return;
-    if (this.#analysisMs < ANALYSIS_MS_MAX) {
+    const restMs = 9 * this.#analysisMs;
+    const isLong = this.#analysisMs >= ANALYSIS_MS_MAX;
+    const waitMs = isLong ? restMs : this.#analysisEndMs + restMs - performance.now();
+    if (waitMs <= 0) {
       this.#tellDiagnostics();
       return;
     }
     this.#nextAnalysis = setTimeout(() => {
       this.#nextAnalysis = undefined;
       this.#tellDiagnostics();
-    }, 9 * this.#analysisMs).unref();
+    }, waitMs).unref();
   }
 
   /** Told when it is something else than before. */
   #tellDiagnostics(): void {
     const startMs = performance.now();
     const { diagnostics } = this.#configuration;
-    this.#analysisMs = performance.now() - startMs;
+    this.#analysisEndMs = performance.now();
+    this.#analysisMs = this.#analysisEndMs - startMs;
     const text = JSON.stringify(diagnostics);
     if (text === this.#diagnosticsTold) return;
     const isFirst = this.#diagnosticsTold === "";

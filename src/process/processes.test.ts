@@ -62,7 +62,7 @@ const host = {
 async function startControlPlane(port = 0): Promise<ControlPlaneProcess> {
   const running = await ControlPlaneProcess.start({
     ...host,
-    paths: [mesh],
+    objects: [mesh],
     stateDirectory: join(directory, "state"),
     at: { host: at.controlPlane, port },
     serverNames: [],
@@ -325,7 +325,7 @@ test("a port that is taken ends the start, and names its owner", async () => {
   const start = () =>
     ControlPlaneProcess.start({
       ...host,
-      paths: [mesh],
+      objects: [mesh],
       stateDirectory: join(directory, "state"),
       at: control.at,
       serverNames: [],

@@ -305,10 +305,12 @@ export class KubeApi {
     const { pending, sent, response } = watcher;
     if (pending.length === 0) return;
     watcher.pending = [];
-    const events = this.disturb(pending, sent);
+    const isCut = this.#cutEvents > 0;
+    // What is cut comes in order: a watch is continued behind the last that came.
+    const events = isCut ? pending : this.disturb(pending, sent);
     sent.push(...pending);
     const text = events.map(({ type, object }) => line({ type, object })).join("");
-    if (this.#cutEvents > 0) {
+    if (isCut) {
       this.#cutEvents--;
       this.#forget(watcher);
       response.write(text.slice(0, text.length >> 1), () => response.socket?.destroy());
@@ -461,7 +463,7 @@ function pluralOf(kind: KindName): string {
   const { spelling = kind }: Kind = KINDS[kind];
   const name = spelling.toLowerCase();
   if (kind === "Endpoints") return name;
-  if (name.endsWith("y")) return `${name.slice(0, -1)}ies`;
+  if (/[^aeiou]y$/.test(name)) return `${name.slice(0, -1)}ies`;
   return name.endsWith("s") ? `${name}es` : `${name}s`;
 }
 

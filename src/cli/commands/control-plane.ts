@@ -1,17 +1,25 @@
 /**
- * `waystone control-plane`: serves manifests to proxies that are processes of their own, until it is
- * told to end. What it has to say of the configuration goes to stderr, as `up` says it.
+ * `waystone control-plane`: serves manifests, or a cluster's objects, to proxies that are processes
+ * of their own, until it is told to end. What it has to say of the configuration goes to stderr.
  */
+
+import type { ConfigurationEvent } from "../../control/configuration.ts";
+import { KubernetesSource } from "../../control/source/kubernetes/kubernetes-source.ts";
+import type { ObjectSource } from "../../control/source/object-source.ts";
 import { stateDirectory } from "../../local/run-file.ts";
 import type { HostPort } from "../../net/listeners.ts";
 import { ControlPlaneProcess } from "../../process/control-plane-process.ts";
-import { sayConfiguration } from "../configuration-events.ts";
+import { usageError } from "../command-error.ts";
+import { problemsSayer, sayConfiguration } from "../configuration-events.ts";
 import { json, type Output } from "../output.ts";
 import { StopSignal } from "../stop-signal.ts";
 import { version } from "../version.ts";
 
 export interface ControlPlaneOptions {
-  readonly file: readonly string[];
+  readonly file?: readonly string[];
+  readonly kubernetes?: boolean;
+  readonly kubeconfig?: string;
+  readonly context?: string;
   readonly state?: string;
   readonly address: HostPort;
   readonly serverName?: readonly string[];
@@ -24,26 +32,59 @@ export interface ControlPlaneOptions {
 }
 
 export async function controlPlane(options: ControlPlaneOptions, output: Output): Promise<number> {
+  const objects = objectsOf(options);
   const stop = new StopSignal();
   const directory = stateDirectory(options.state);
-  const running = await ControlPlaneProcess.start({
-    version: version(),
-    paths: options.file,
-    stateDirectory: directory,
-    at: options.address,
-    serverNames: options.serverName ?? [],
-    trustedNodeAccounts: options.trustedNodeAccounts,
-    admin: options.adminAddress,
-    metrics: options.metricsAddress,
-    readiness: options.readinessAddress,
-    drainDelayMs: 0,
-    drainTimeoutMs: options.drainTimeout,
-    onEvent: (event) => sayConfiguration(event, output),
-    onQuit: () => stop.trigger("quit"),
+  // A start may wait for an API server for long.
+  const giveUp = new AbortController();
+  const stopped = stop.first.then((why) => {
+    giveUp.abort();
+    return why;
   });
+  const isFiles = "length" in objects;
+  const say = isFiles
+    ? (event: ConfigurationEvent) => sayConfiguration(event, output)
+    : problemsSayer(output);
+  let running: ControlPlaneProcess;
+  try {
+    running = await ControlPlaneProcess.start({
+      version: version(),
+      objects,
+      stateDirectory: directory,
+      at: options.address,
+      serverNames: options.serverName ?? [],
+      trustedNodeAccounts: options.trustedNodeAccounts,
+      admin: options.adminAddress,
+      metrics: options.metricsAddress,
+      readiness: options.readinessAddress,
+      drainDelayMs: 0,
+      drainTimeoutMs: options.drainTimeout,
+      onEvent: say,
+      onQuit: () => stop.trigger("quit"),
+      signal: giveUp.signal,
+    });
+  } catch (caught) {
+    if (!giveUp.signal.aborted) throw caught;
+    stop.close();
+    return stop.exitCodeOf(await stopped);
+  }
   const { host, port } = running.at;
   const roots = `${directory}/root-cert.pem`;
   if (options.output === "json") output.print(json({ address: `${host}:${port}`, roots }));
   else output.print(`Serving configuration and certificates at ${host}:${port}; roots: ${roots}`);
   return await stop.untilStopped(running, output);
+}
+
+function objectsOf(options: ControlPlaneOptions): readonly string[] | ObjectSource {
+  const { file, kubernetes, kubeconfig, context } = options;
+  const isCluster = kubernetes === true || kubeconfig !== undefined || context !== undefined;
+  if (isCluster === (file !== undefined)) {
+    throw usageError(
+      isCluster
+        ? "objects come from files or from a cluster, not from both"
+        : "where do the objects come from?",
+      "Name manifests with --file, or a cluster with --kubernetes.",
+    );
+  }
+  return file ?? new KubernetesSource({ kubeconfig, context });
 }

@@ -39,7 +39,8 @@ export interface KubernetesSourceOptions extends ClusterAccessOptions {
   readonly logger?: Logger;
 }
 
-const TIMINGS: KubernetesTimings = {
+/** docs/reference/kubernetes.md has them. */
+export const TIMINGS: KubernetesTimings = {
   retryFirstMs: 200,
   retryMaxMs: 30_000,
   probeMs: 30_000,
