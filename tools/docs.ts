@@ -265,7 +265,7 @@ export function kubernetesPage(): string {
     ],
     ["between looks at a kind that is missing or forbidden", [TIMINGS.probeMs]],
     [
-      "a kind that the server does not have any more is given up, with its objects, after",
+      "a kind that the server has no more is given up, with its objects, after",
       [TIMINGS.goneAfterMs],
     ],
     ["a watch is ended by the server after, up to twice as much", [TIMINGS.watchSeconds * 1000]],
@@ -277,9 +277,9 @@ export function kubernetesPage(): string {
 # What is read from Kubernetes
 
 \`waystone control-plane --kubernetes\` lists and watches these kinds, each in the first of its
-versions that the API server has. *If forbidden*: a kind that exists and may not be read either holds
-the start, since a policy that is not seen lets traffic pass, or is done without until it may be. A
-kind that the API server does not have holds nothing: it is looked for now and then.
+versions that the API server has. *If forbidden*: a kind that exists and may not be read either
+holds the start, since a policy that is not seen lets traffic pass, or is done without until it may
+be. A kind that the API server does not have holds nothing: it is looked for now and then.
 
 ${table(["kind", "group", "versions", "if forbidden"], rows)}
 

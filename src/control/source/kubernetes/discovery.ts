@@ -3,6 +3,7 @@
  * not installed are not there. All kinds share one round of questions.
  */
 import { KINDS, type Kind, type KindName } from "../../../api/kinds.ts";
+import { jittered, pause } from "../../../kit/backoff.ts";
 import { isRefusal, type KubeClient, type Refusal } from "./kube-client.ts";
 import { WATCHED_KINDS } from "./watched-kinds.ts";
 
@@ -29,12 +30,15 @@ export interface DiscoveryOptions {
   readonly rootNamespace: string;
   /** How long the answers of a round are good for those who ask next. */
   readonly roundMs: number;
+  /** How long kinds that are missing wait for the next round. */
+  readonly probeMs: number;
   readonly signal: AbortSignal;
 }
 
 export class Discovery {
   readonly #options: DiscoveryOptions;
   #round: Round | undefined;
+  #waiting: Waiting | undefined;
 
   constructor(options: DiscoveryOptions) {
     this.#options = options;
@@ -62,6 +66,20 @@ export class Discovery {
   /** What was found is not so any more. */
   forget(): void {
     this.#round = undefined;
+  }
+
+  /** Until it is time to look again: all missing kinds look together. */
+  nextRound(): Promise<void> {
+    this.#waiting ??= new Waiting(this.#options, () => {
+      this.#waiting = undefined;
+      this.forget();
+    });
+    return this.#waiting.over;
+  }
+
+  /** The next round is now. */
+  wake(): void {
+    this.#waiting?.end();
   }
 
   async #ask(): Promise<Found | Refusal> {
@@ -115,6 +133,26 @@ export class Discovery {
     if (kind !== "ConfigMap") return served;
     const { rootNamespace } = this.#options;
     return { ...served, path: `/api/v1/namespaces/${rootNamespace}/${served.plural}` };
+  }
+}
+
+/** A pause that many share, and that can be ended. */
+class Waiting {
+  readonly over: Promise<void>;
+  readonly #ending = new AbortController();
+
+  constructor({ probeMs, signal }: DiscoveryOptions, onOver: () => void) {
+    const end = () => this.end();
+    signal.addEventListener("abort", end);
+    this.over = pause(jittered(probeMs), this.#ending.signal).then(() => {
+      signal.removeEventListener("abort", end);
+      onOver();
+    });
+    if (signal.aborted) end();
+  }
+
+  end(): void {
+    this.#ending.abort();
   }
 }
 

@@ -2,7 +2,7 @@
  * What keeps kinds from being read, said once and not with every try, and once more when it is
  * over. A server that is away is one line, however many kinds wait for it.
  */
-import type { KindName } from "../../../api/kinds.ts";
+import { KINDS, type Kind, type KindName } from "../../../api/kinds.ts";
 import type { Logger } from "../../../kit/log.ts";
 import type { ServedKind } from "./discovery.ts";
 import { isEssential } from "./watched-kinds.ts";
@@ -56,8 +56,10 @@ export class Faults {
       ? "nothing is served before it can be read"
       : verb === "watch"
         ? "changes are seen late"
-        : "what was read of it stays in force";
-    const fields = { kind, grant: JSON.stringify(grant) };
+        : this.#hasStarted
+          ? "what was read of it stays in force"
+          : "it is done without";
+    const fields = { kind: nameOf(kind), grant: JSON.stringify(grant) };
     this.#log.error(fields, `not permitted to ${verb} ${plural}: ${effect}`);
   }
 
@@ -65,7 +67,8 @@ export class Faults {
     this.#answered(kind);
     if (this.#missing.has(kind)) return;
     this.#missing.add(kind);
-    if (this.#hasStarted) this.#log.warn({ kind }, "the API server does not have this kind");
+    if (this.#hasStarted)
+      this.#log.warn({ kind: nameOf(kind) }, "the API server does not have this kind");
   }
 
   /** The kind is listed or watched: what kept it from that is over. */
@@ -74,16 +77,17 @@ export class Faults {
     // Who may list may still not watch.
     const isOver = verb === "watch" || this.#forbidden.get(kind) !== "watch";
     if (isOver && this.#forbidden.delete(kind)) {
-      this.#log.info({ kind }, "the kind can be read now");
+      this.#log.info({ kind: nameOf(kind) }, "the kind can be read now");
     }
-    if (this.#missing.delete(kind)) this.#log.info({ kind }, "the API server has this kind now");
+    if (this.#missing.delete(kind))
+      this.#log.info({ kind: nameOf(kind) }, "the API server has this kind now");
   }
 
   /** Every kind has been read or is known not to be there. */
   started(): void {
     this.#hasStarted = true;
     if (this.#missing.size === 0) return;
-    const kinds = [...this.#missing].sort();
+    const kinds = [...this.#missing].map(nameOf).sort();
     this.#log.info({ kinds }, "kinds that the API server does not have; they are looked for");
   }
 
@@ -93,4 +97,10 @@ export class Faults {
     this.#isAwayTold = false;
     this.#log.info("the API server answers again");
   }
+}
+
+/** As objects spell it; with its group when there are two of that name. */
+function nameOf(kind: KindName): string {
+  const { group, spelling }: Kind = KINDS[kind];
+  return spelling === undefined ? kind : `${spelling}.${group}`;
 }

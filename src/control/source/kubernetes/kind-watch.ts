@@ -63,12 +63,12 @@ const FRUITLESS_WATCHES_MAX = 3;
 const GONE = 410;
 
 export class KindWatch {
-  /** The kind has been read, or is known not to be there. */
-  readonly settled: Promise<void>;
   readonly #options: KindWatchOptions;
   readonly #backoff: Backoff;
   readonly #log = log("kubernetes");
+  #settled: Promise<void>;
   #settle: () => void = () => {};
+  #isMissing = false;
   #served: ServedKind | undefined;
   /** Everything up to it is in the store; undefined: a list is due. */
   #version: string | undefined;
@@ -84,7 +84,21 @@ export class KindWatch {
     this.#options = options;
     const { retryFirstMs, retryMaxMs } = options.timings;
     this.#backoff = new Backoff({ firstMs: retryFirstMs, maxMs: retryMaxMs });
-    this.settled = new Promise((resolve) => {
+    this.#settled = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+  }
+
+  /** The kind has been read, or is known not to be there. */
+  get settled(): Promise<void> {
+    return this.#settled;
+  }
+
+  /** What is known not to be there has to be looked for again before it is settled. */
+  unsettle(): void {
+    if (!this.#isMissing) return;
+    this.#isMissing = false;
+    this.#settled = new Promise((resolve) => {
       this.#settle = resolve;
     });
   }
@@ -117,6 +131,7 @@ export class KindWatch {
     const found = await discovery.find(kind);
     if (isRefusal(found)) return this.#refused(found, "discover");
     if (found !== undefined) {
+      this.#isMissing = false;
       this.#served = found;
       this.#missingSinceMs = undefined;
       return 0;
@@ -127,9 +142,11 @@ export class KindWatch {
     if (this.#isNeverRead || nowMs - this.#missingSinceMs >= timings.goneAfterMs) {
       faults.missing(kind);
       this.#options.store.replace(new Map());
+      this.#isMissing = true;
       this.#settle();
     }
-    return jittered(timings.probeMs);
+    await discovery.nextRound();
+    return 0;
   }
 
   async #list(served: ServedKind): Promise<number> {

@@ -36,6 +36,7 @@ const PAGE_BYTES_MAX = 128 * 1024 * 1024;
 /** The API server takes objects of 3 MiB at most; with what it adds. */
 const EVENT_CHARACTERS_MAX = 16 * 1024 * 1024;
 const REFUSAL_BYTES_MAX = 64 * 1024;
+const MESSAGE_CHARACTERS_MAX = 4096;
 const RETRY_AFTER_MS_MAX = 60_000;
 /** A peer that has gone without a word is found out after this and ten probes a second each. */
 const KEEP_ALIVE_MS = 30_000;
@@ -64,7 +65,9 @@ export class KubeClient {
       const response = await this.#send("/readyz", {}, signal);
       // A server that does not tell everybody is taken at its other words.
       if (response.statusCode !== undefined && response.statusCode >= 500) {
-        return await refusalOf(response);
+        const refusal = await refusalOf(response);
+        const failing = refusal.message.match(/^\[-\]\S+/gm) ?? [];
+        return { ...refusal, message: ["not ready", ...failing].join(" ") };
       }
       response.destroy();
       return undefined;
@@ -154,7 +157,7 @@ export function refusalFrom(status: unknown, otherwise: number): Refusal {
   return {
     isRefusal: true,
     status: typeof code === "number" ? code : otherwise,
-    message: typeof message === "string" ? message.slice(0, 500) : "",
+    message: typeof message === "string" ? message.slice(0, MESSAGE_CHARACTERS_MAX) : "",
     retryAfterMs: Math.min(Math.max(seconds || 0, 0) * 1000, RETRY_AFTER_MS_MAX),
   };
 }

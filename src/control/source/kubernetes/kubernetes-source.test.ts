@@ -1,6 +1,6 @@
 /** What an API server does beside answering, and what becomes of it. */
 import { afterEach, expect, test } from "vitest";
-import { type ClusterRig, clusterRig } from "../../../../test/support/kubernetes-source.ts";
+import { type ClusterRig, clusterRig, HASTE } from "../../../../test/support/kubernetes-source.ts";
 import { hasObjects, keys, type WatchedSource } from "../../../../test/support/watched-source.ts";
 import type { KindName } from "../../../api/kinds.ts";
 import type { KubeObject } from "../../../api/object.ts";
@@ -323,6 +323,18 @@ test("a policy that may not be read holds the start; said once, with what to gra
   ]);
   it.api.permit("AuthorizationPolicy");
   expect((await starting).objects.size).toBe(1);
+});
+
+test("a definition that is installed while the start waits is not overlooked", async () => {
+  const it = await rig();
+  it.api.forbid("AuthorizationPolicy");
+  it.api.hide("TCPRoute");
+  const starting = it.started({ timings: { ...HASTE, probeMs: 300 } });
+  await pause(80);
+  it.api.install("TCPRoute");
+  it.api.put(route("r"));
+  it.api.permit("AuthorizationPolicy");
+  expect([...(await starting).objects.keys()]).toEqual(["TCPRoute/shop/r"]);
 });
 
 test.each(["Telemetry", "Node"] as KindName[])("%s may be forbidden", async (kind) => {

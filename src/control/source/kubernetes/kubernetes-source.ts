@@ -90,10 +90,16 @@ export class KubernetesSource implements ObjectSource {
     const { signal } = this.#closing;
     // One for each request in progress, and each of them takes its own away.
     setMaxListeners(0, signal);
-    const { silenceMs, discoveryMs } = this.#timings;
+    const { silenceMs, discoveryMs, probeMs } = this.#timings;
     const client = new KubeClient(this.#access, silenceMs);
     const { rootNamespace } = DEFAULT_SETTINGS;
-    const discovery = new Discovery({ client, rootNamespace, roundMs: discoveryMs, signal });
+    const discovery = new Discovery({
+      client,
+      rootNamespace,
+      roundMs: discoveryMs,
+      probeMs,
+      signal,
+    });
     const common = { client, discovery, faults: this.#faults, timings: this.#timings, signal };
     const watches = [...this.#stores].map(
       ([kind, store]) => new KindWatch({ kind, store, ...common }),
@@ -101,10 +107,7 @@ export class KubernetesSource implements ObjectSource {
     for (const watch of watches) {
       watch.run().catch((caught: unknown) => this.#log.error({ caught }, "a watch ended"));
     }
-    await Promise.race([Promise.all(watches.map((watch) => watch.settled)), aborted(signal)]);
-    if (signal.aborted) {
-      throw new Failure("KUBERNETES_UNAVAILABLE", "given up before everything was read");
-    }
+    await this.#allSettled(watches, discovery);
     this.#faults.started();
     clearTimeout(this.#batch);
     this.#batch = undefined;
@@ -112,6 +115,23 @@ export class KubernetesSource implements ObjectSource {
     this.#isStarted = true;
     const upserted = [...this.#stores.values()].flatMap((store) => store.objects);
     return { change: { upserted, removed: [] } };
+  }
+
+  /** Throws KUBERNETES_UNAVAILABLE when it is closed before. */
+  async #allSettled(watches: readonly KindWatch[], discovery: Discovery): Promise<void> {
+    const { signal } = this.#closing;
+    for (;;) {
+      const startMs = performance.now();
+      await Promise.race([Promise.all(watches.map((watch) => watch.settled)), aborted(signal)]);
+      if (signal.aborted) {
+        throw new Failure("KUBERNETES_UNAVAILABLE", "given up before everything was read");
+      }
+      if (performance.now() - startMs < this.#timings.discoveryMs) return;
+      // In so long a time definitions may have been installed, with policies of theirs.
+      for (const watch of watches) watch.unsettle();
+      discovery.forget();
+      discovery.wake();
+    }
   }
 
   subscribe(listener: (change: ObjectChange) => void): () => void {
