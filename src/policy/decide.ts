@@ -7,6 +7,7 @@ import type { Snapshot } from "../model/snapshot.ts";
 import { refusedByProvider } from "./custom-policies.ts";
 import { httpDecider, l4Decider } from "./decider.ts";
 import { type ConnectionFacts, type Hop, type HttpFacts, isHttp } from "./facts.ts";
+import { ownAnswer } from "./own-answers.ts";
 import { type RouteChoice, UNKNOWN_TARGET, type Verdict } from "./verdict.ts";
 
 export interface Decision {
@@ -16,7 +17,7 @@ export interface Decision {
   /** Where the draw falls; undefined also for the default route of a workload. */
   readonly backend: Backend | undefined;
   /** What the proxy answers itself; undefined: forwarded, or not HTTP. */
-  readonly status: 403 | 404 | 500 | undefined;
+  readonly status: number | undefined;
 }
 
 /** Judges at one hop. `draw`, from [0, 1), decides weighted choices. */
@@ -43,6 +44,5 @@ export function decide(
   const route = decider.chooseRoute(facts);
   if (!route) return { verdict, route, backend: undefined, status: 404 };
   const backend = route.chooseBackend(draw);
-  const isRefused = route.route !== undefined && backend?.service === undefined;
-  return { verdict, route, backend, status: isRefused ? 500 : undefined };
+  return { verdict, route, backend, status: ownAnswer(route, backend, facts) };
 }

@@ -8,7 +8,9 @@ import { ruleVerdict } from "./compile-rules.ts";
 import type { Decision } from "./decide.ts";
 import { type ConnectionFacts, type Hop, type HttpFacts, isHttp } from "./facts.ts";
 import { eachOnce, l4PoliciesFor, policiesFor } from "./policy-sets.ts";
+import { ownAnswer } from "./own-answers.ts";
 import type { PolicyTrace, Trace } from "./trace.ts";
+import { traceConnection } from "./trace-connections.ts";
 import { type CustomTrace, compareCustom, traceCustom } from "./trace-custom.ts";
 import { traceL4Policy } from "./trace-l4.ts";
 import { traceRoute } from "./trace-routes.ts";
@@ -32,16 +34,20 @@ export function explain(
   const { verdict, policies, notes } = judged;
   const trace = { revision: snapshot.revision, policies, routes: undefined, notes };
   const decision = { hop, verdict, route: undefined, backend: undefined };
-  if (hop.proxy === "ztunnel" || !isHttp(facts)) return { ...decision, status: undefined, trace };
-  if (!verdict.isAllowed) return { ...decision, status: 403, trace };
+  if (hop.proxy === "ztunnel") return { ...decision, status: undefined, trace };
   const service = "service" in hop ? hop.service : undefined;
+  if (!isHttp(facts)) {
+    if (!verdict.isAllowed) return { ...decision, status: undefined, trace };
+    const routes = traceConnection(snapshot, hop.waypoint, service, hop.port, facts, draw);
+    return { ...decision, status: undefined, trace: { ...trace, routes } };
+  }
+  if (!verdict.isAllowed) return { ...decision, status: 403, trace };
   const routed = traceRoute(snapshot, hop.waypoint, service, hop.port, facts, draw);
   const withRoute = { ...trace, routes: routed.trace };
   const route = routed.choice;
   if (!route) return { ...decision, status: 404, trace: withRoute };
   const backend = route.chooseBackend(draw);
-  const isRefused = route.route !== undefined && backend?.service === undefined;
-  const status = isRefused ? 500 : undefined;
+  const status = ownAnswer(route, backend, facts);
   return { ...decision, route, backend, status, trace: withRoute };
 }
 

@@ -12,23 +12,31 @@ import type {
   ValueMatch,
 } from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
-import { appliedRoutes, clientNamespace, routeSets } from "./applied-routes.ts";
+import {
+  type AppliedRoutes,
+  appliedRoutes,
+  clientNamespace,
+  routeSets,
+} from "./applied-routes.ts";
 import { DefaultChoice, WeightedChoice } from "./compile-routes.ts";
 import { asHttpRoute } from "./connection-routes.ts";
 import type { HttpFacts } from "./facts.ts";
-import { authorities, matchesHostname } from "./match/host.ts";
+import { authorities, hostnameSpecificity } from "./match/host.ts";
 import { queryParameter } from "./match/query.ts";
 import { compileRegex } from "./match/regex.ts";
+import { ownAnswer } from "./own-answers.ts";
+import { passedOver, passedOverRoutes } from "./passed-over.ts";
 import { redacted } from "./redact.ts";
+import { effectsOf } from "./route-effects.ts";
 import {
   candidatesOf,
   compareCandidates,
   isUsableRule,
   prefixOf,
   type RouteCandidate,
-  totalWeight,
 } from "./route-order.ts";
-import type { ChosenRouteTrace, RouteCandidateTrace, RouteTrace } from "./trace.ts";
+import type { PassedOverTrace, RouteCandidateTrace, RouteTrace } from "./trace.ts";
+import { chosenDefault, chosenRule } from "./trace-chosen.ts";
 import type { RouteChoice } from "./verdict.ts";
 
 export interface TracedRoute {
@@ -45,41 +53,63 @@ export function traceRoute(
   facts: HttpFacts,
   draw: number,
 ): TracedRoute {
-  const fallback = defaultRoute(service, port);
-  if (service === undefined) return fallback([], []);
+  if (service === undefined) return defaultRoute(undefined, port, []);
   const sets = routeSets(snapshot, waypoint, service);
-  const { from, routes } = appliedRoutes(sets, port, clientNamespace(facts.sourceIdentity));
-  const { hostname } = authorities.get(facts.authority);
-  const notes: string[] = [];
-  // The most specific of a route's host names decides; routes of a Service have none that count.
-  const applicable = routes.flatMap(({ route }) => {
-    const http = requestRoute(route);
-    if (http === undefined) return [];
-    const names = from === "gateway" ? specificity(http.hostnames, hostname) : 0;
-    return names === undefined ? [] : [{ route: http, names }];
-  });
-  const known = from === "gateway" ? sets.shared.length : sets.own.length;
-  if (applicable.length < known) {
-    const others = known - applicable.length;
-    notes.push(`${others} routes are for other ports, kinds, clients or host names`);
-  }
-  if (applicable.length === 0) return fallback([], notes);
-  for (const { route } of applicable) {
-    for (const rule of route.rules.filter((rule) => !isUsableRule(rule))) {
-      notes.push(`${route.key} rule ${rule.index} is left out: an expression in it is not RE2`);
-    }
-  }
-  const ordered = applicable
+  const client = clientNamespace(facts.sourceIdentity);
+  const applied = appliedRoutes(sets, port, client);
+  const { named, others } = forRequest(applied, facts.authority);
+  const passed = [...passedOverRoutes(sets, applied, port, client), ...others];
+  if (named.length === 0) return defaultRoute(service, port, passed);
+  const ordered = named
     .flatMap(({ route, names }) => candidatesOf(route).map((candidate) => ({ candidate, names })))
     .sort((a, b) => b.names - a.names || compareCandidates(a.candidate, b.candidate))
     .map(({ candidate }) => candidate);
-  const { tried, matched } = tryInOrder(ordered, facts);
-  if (!matched) {
-    return { choice: undefined, trace: { from, candidates: tried, chosen: undefined, notes } };
+  const kind = applied.routes[0]!.route.kind;
+  const { tried, matched } = tryInOrder(ordered, kind, facts);
+  const notes = named.flatMap(({ route }) => unusableRules(route));
+  const trace = { from: applied.from, candidates: tried, passedOver: passed, notes };
+  if (!matched) return { choice: undefined, trace: { ...trace, chosen: undefined } };
+  const { route, rule } = matched;
+  const choice = new WeightedChoice(route, rule);
+  const backend = choice.chooseBackend(draw);
+  const chosen = {
+    ...chosenRule(route, rule, backend),
+    kind,
+    status: ownAnswer(choice, backend, facts),
+    effects: effectsOf(rule, backend),
+    ...(rule.problem !== undefined && { problem: rule.problem, service: undefined }),
+  };
+  return { choice, trace: { ...trace, chosen } };
+}
+
+interface NamedRoute {
+  readonly route: HttpRoute;
+  /** How specific the best of its host names is that takes the request's; 0 where none count. */
+  readonly names: number;
+}
+
+/** Routes of a waypoint are chosen by host name first; those of a Service have none that count. */
+function forRequest({ from, routes }: AppliedRoutes, authority: string) {
+  const { hostname } = authorities.get(authority);
+  const named: NamedRoute[] = [];
+  const others: PassedOverTrace[] = [];
+  for (const { route } of routes) {
+    const http = requestRoute(route);
+    const names = http && (from === "gateway" ? hostnameSpecificity(http.hostnames, hostname) : 0);
+    if (http === undefined) {
+      others.push(passedOver(route, "it is for TLS that is passed through, not for requests"));
+    } else if (names === undefined) {
+      const wanted = http.hostnames.join(" or ");
+      others.push(passedOver(route, `it is for host name ${wanted}, saw ${hostname}`));
+    } else named.push({ route: http, names });
   }
-  const choice = new WeightedChoice(matched.route, matched.rule);
-  const chosen = chosenTrace(choice, draw);
-  return { choice, trace: { from, candidates: tried, chosen, notes } };
+  return { named, others };
+}
+
+function unusableRules(route: HttpRoute): readonly string[] {
+  return route.rules
+    .filter((rule) => !isUsableRule(rule))
+    .map((rule) => `${route.key} rule ${rule.index} is left out: an expression in it is not RE2`);
 }
 
 /** What a route is to requests; `undefined`: nothing, it is for TLS that is not looked into. */
@@ -94,11 +124,13 @@ function requestRoute(route: Route): HttpRoute | undefined {
   }
 }
 
-function tryInOrder(ordered: readonly RouteCandidate[], facts: HttpFacts) {
+/** `kind`: as it is written, for a TCPRoute is tried as an HTTPRoute. */
+function tryInOrder(ordered: readonly RouteCandidate[], kind: Route["kind"], facts: HttpFacts) {
   const tried: RouteCandidateTrace[] = [];
   for (const candidate of ordered) {
     const failed = firstFailure(candidate.match, facts);
     tried.push({
+      kind,
       route: candidate.route.key,
       rule: candidate.rule.index,
       match: candidate.index,
@@ -109,19 +141,6 @@ function tryInOrder(ordered: readonly RouteCandidate[], facts: HttpFacts) {
     if (failed === undefined) return { tried, matched: candidate };
   }
   return { tried, matched: undefined };
-}
-
-/** How specific the best of the names is that match; `undefined`: none does. */
-function specificity(hostnames: readonly string[], hostname: string): number | undefined {
-  if (hostnames.length === 0) return 0;
-  const matching = hostnames.filter((wanted) => matchesHostname(wanted, hostname));
-  if (matching.length === 0) return undefined;
-  return Math.max(
-    ...matching.map((wanted) => {
-      if (wanted === "*") return 0;
-      return wanted.startsWith("*.") ? wanted.length : Number.MAX_SAFE_INTEGER;
-    }),
-  );
 }
 
 /** What of the match fails first; `undefined`: all of it holds. */
@@ -183,42 +202,18 @@ function valueFailure(
   return `${kind} ${wanted.name}: wanted ${wanted.value} (${wanted.type}), saw ${shown}`;
 }
 
-function defaultRoute(service: string | undefined, port: number) {
+function defaultRoute(
+  service: string | undefined,
+  port: number,
+  passedOver: readonly PassedOverTrace[],
+): TracedRoute {
   const backend =
     service === undefined
       ? undefined
       : { weight: 1, service, port, problem: undefined, position: undefined, filters: [] };
-  return (candidates: readonly RouteCandidateTrace[], notes: readonly string[]): TracedRoute => ({
-    choice: new DefaultChoice(backend),
-    trace: {
-      from: "default",
-      candidates,
-      chosen: {
-        route: undefined,
-        rule: undefined,
-        service,
-        port,
-        weight: 1,
-        totalWeight: 1,
-        problem: undefined,
-        position: undefined,
-      },
-      notes,
-    },
-  });
-}
-
-function chosenTrace(choice: WeightedChoice, draw: number): ChosenRouteTrace {
-  const { route, rule } = choice;
-  const backend = choice.chooseBackend(draw);
+  const chosen = chosenDefault(service, port);
   return {
-    route: route.key,
-    rule: rule.index,
-    service: backend?.service,
-    port: backend?.port ?? 0,
-    weight: backend?.weight ?? 0,
-    totalWeight: totalWeight(rule),
-    problem: backend ? backend.problem : "no backend has a weight",
-    position: backend?.position ?? rule.position ?? route.position,
+    choice: new DefaultChoice(backend),
+    trace: { from: "default", candidates: [], passedOver, chosen, notes: [] },
   };
 }
