@@ -8,12 +8,17 @@ import { refusedByProvider } from "./custom-policies.ts";
 import { httpDecider, l4Decider } from "./decider.ts";
 import { type ConnectionFacts, type Hop, type HttpFacts, isHttp } from "./facts.ts";
 import { ownAnswer } from "./own-answers.ts";
-import { type RouteChoice, UNKNOWN_TARGET, type Verdict } from "./verdict.ts";
+import {
+  type ConnectionChoice,
+  type RouteChoice,
+  UNKNOWN_TARGET,
+  type Verdict,
+} from "./verdict.ts";
 
 export interface Decision {
   readonly verdict: Verdict;
-  /** Only for HTTP that is allowed; undefined also when routes exist and none matches. */
-  readonly route: RouteChoice | undefined;
+  /** Only of what a waypoint allows; undefined also when routes exist and none matches. */
+  readonly route: RouteChoice | ConnectionChoice | undefined;
   /** Where the draw falls; undefined also for the default route of a workload. */
   readonly backend: Backend | undefined;
   /** What the proxy answers itself; undefined: forwarded, or not HTTP. */
@@ -36,7 +41,9 @@ export function decide(
   if (!isHttp(facts)) {
     const refused = refusedByProvider(decider.tcpQuestions(facts), facts.providerAnswers);
     const verdict = refused ?? decider.authorizeTcp(facts);
-    return { verdict, route: undefined, backend: undefined, status: undefined };
+    const isAsked = verdict.isAllowed;
+    const route = isAsked ? decider.chooseConnection(facts, facts.serverName) : undefined;
+    return { verdict, route, backend: route?.chooseBackend(draw), status: undefined };
   }
   const refused = refusedByProvider(decider.questions(facts), facts.providerAnswers);
   const verdict = refused ?? decider.authorize(facts);

@@ -16,7 +16,7 @@ export function passedOverRoutes(
   const isApplied = (attached: AttachedRoute) => applied.routes.includes(attached);
   const own = sets.own
     .filter((attached) => !isApplied(attached))
-    .map((attached) => passedOver(attached.route, ownReason(attached, applied, port, client)));
+    .map((one) => passedOver(one.route, ownReason(one, applied, port, client)));
   const shared = sets.shared
     .filter((attached) => !isApplied(attached))
     .map(({ route }) => passedOver(route, sharedReason(applied, client)));
@@ -24,7 +24,8 @@ export function passedOverRoutes(
 }
 
 export function passedOver(route: Route, because: string): PassedOverTrace {
-  return { kind: route.kind, route: route.key, because, position: route.position };
+  const { kind, key, position } = route;
+  return { kind, route: key, rule: undefined, because, position };
 }
 
 function ownReason(

@@ -112,4 +112,3 @@ function asides(policies: readonly PolicyTrace[]): readonly string[] {
     return [`  ${verb}: ${policy.policy} rule ${policy.matchedRule}${place(policy.position)}`];
   });
 }
-

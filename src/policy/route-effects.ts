@@ -25,7 +25,8 @@ export function effectsOf(rule: HttpRouteRule, backend: HttpBackend | undefined)
   }
   if (rule.retry !== undefined) effects.push(retryText(rule.retry));
   if (rule.sessionPersistence !== undefined) effects.push(sessionText(rule.sessionPersistence));
-  for (const filter of backend?.filters ?? []) effects.push(`of the backend: ${filterText(filter)}`);
+  for (const filter of backend?.filters ?? [])
+    effects.push(`of the backend: ${filterText(filter)}`);
   return effects;
 }
 

@@ -58,14 +58,17 @@ function chooseConnection(
     const names = route.kind === "TCPRoute" ? 0 : specificityOf(route, serverName);
     if (names === undefined) {
       const wanted = route.hostnames.join(" or ");
-      others.push(passedOver(route, `it is for server name ${wanted}, saw ${serverName ?? "none"}`));
+      others.push(
+        passedOver(route, `it is for server name ${wanted}, saw ${serverName ?? "none"}`),
+      );
     } else if (route.kind === "TLSRoute" && route.rules.length === 0) {
       others.push(passedOver(route, "it has no rule"));
     } else named.push({ route, names });
   }
   const [first, ...rest] = named.sort((a, b) => b.names - a.names);
   for (const { route, names } of rest) {
-    const reason = names < first!.names ? "names the server more closely" : "is older, or first by name";
+    const reason =
+      names < first!.names ? "names the server more closely" : "is older, or first by name";
     others.push(passedOver(route, `${first!.route.key} ${reason}`));
   }
   return { chosen: first?.route, others };
@@ -73,7 +76,7 @@ function chooseConnection(
 
 /** `undefined`: it is not for this server. Without a name there is only what names none. */
 function specificityOf({ hostnames }: ConnectionRoute, serverName: string | undefined) {
-  if (serverName !== undefined) return hosthostnameSpecificity(hostnames, serverName);
+  if (serverName !== undefined) return hostnameSpecificity(hostnames, serverName);
   return hostnames.length === 0 || hostnames.includes("*") ? 0 : undefined;
 }
 

@@ -12,12 +12,7 @@ import type {
   ValueMatch,
 } from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
-import {
-  type AppliedRoutes,
-  appliedRoutes,
-  clientNamespace,
-  routeSets,
-} from "./applied-routes.ts";
+import { type AppliedRoutes, appliedRoutes, clientNamespace, routeSets } from "./applied-routes.ts";
 import { DefaultChoice, WeightedChoice } from "./compile-routes.ts";
 import { asHttpRoute } from "./connection-routes.ts";
 import type { HttpFacts } from "./facts.ts";

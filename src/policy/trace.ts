@@ -78,7 +78,7 @@ export interface RouteTrace {
   readonly from: "consumer" | "service" | "gateway" | "default";
   /** In order of precedence; each ends at the first criterion that failed. */
   readonly candidates: readonly RouteCandidateTrace[];
-  /** Attached here, but not for this request or connection. */
+  /** Attached here, but not for this request or connection; or for it, but behind the chosen one. */
   readonly passedOver: readonly PassedOverTrace[];
   /** undefined: 404, or a connection that is closed. */
   readonly chosen: ChosenRouteTrace | undefined;
@@ -89,6 +89,8 @@ export interface PassedOverTrace {
   readonly kind: Route["kind"];
   /** `<namespace>/<name>`. */
   readonly route: string;
+  /** undefined: all of the route. */
+  readonly rule: number | undefined;
   /** `it is for port 80, not 9080`. */
   readonly because: string;
   readonly position: SourcePosition | undefined;
