@@ -45,7 +45,7 @@ export interface Backend {
   readonly position: SourcePosition | undefined;
 }
 
-/** With the filters that hold for requests to this backend alone, after those of the rule. */
+/** With the filters that hold for requests to this backend alone, before those of the rule. */
 export interface HttpBackend extends Backend {
   readonly filters: readonly RouteFilter[];
 }

@@ -96,6 +96,34 @@ test("a token is taken out of the query, and of the cookies", async () => {
   expect(kept.backend!.text).toContain(TOKEN);
 });
 
+test.each([
+  ["text beyond Latin-1", "Łódź €", "Łódź €"],
+  ["a number", 7, "7"],
+  ["a truth value", false, "false"],
+])("a claim that is %s becomes a header", async (_, group, expected) => {
+  const token = issuer.token({ ...CLAIMS, group });
+  const { backend } = await send(`authorization: Bearer ${token}\r\n`, "/", {}, []);
+  const text = Buffer.from(backend!.text, "latin1").toString("utf8");
+  expect(text).toContain(`\r\nx-group: ${expected}\r\n`);
+});
+
+test.each([
+  ["has a line break", "a\r\nx-admin: yes"],
+  ["has a NUL", "a\0"],
+  ["is empty", ""],
+  ["is a list", ["a"]],
+])("a claim that %s becomes no header", async (_, group) => {
+  const token = issuer.token({ ...CLAIMS, group });
+  const { backend } = await send(
+    `authorization: Bearer ${token}\r\nx-group: root\r\n`,
+    "/",
+    {},
+    [],
+  );
+  expect(backend!.text).toMatch(/^GET \/ HTTP/);
+  expect(backend!.text).not.toMatch(/x-group|x-admin/);
+});
+
 test("without a token policies decide, and what clients claim is dropped", async () => {
   const { client } = await send("");
   expect(client.text).toMatch(/^HTTP\/1\.1 403 /);

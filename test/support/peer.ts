@@ -93,6 +93,7 @@ export function connect(id: number, flags = 0): Buffer {
 }
 
 export class ScriptedPeer implements Transport {
+  readonly isNested = false;
   isEnded = false;
   isDestroyed = false;
   /** The connection does not want to read. */
@@ -186,6 +187,7 @@ export function ends(frames: readonly Frame[]): string[] {
 
 /** Two transports joined; bytes travel on the next turn, in pieces of `pieceBytes`. */
 export class MemoryTransport implements Transport {
+  readonly isNested = false;
   readonly #pieceBytes: number;
   #other: MemoryTransport | undefined;
   #receiver: TransportReceiver | undefined;

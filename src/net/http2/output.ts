@@ -37,10 +37,17 @@ export function peerPausedAboveBytes(ownConnectionWindowBytes: number): number {
 }
 
 let dirty: Output[] = [];
+/** Those of connections inside of streams. */
+let nestedDirty: Output[] = [];
 let isScheduled = false;
 
+/** Nested ones first: what they write into their streams leaves in the same turn, too. */
 function flushAll(): void {
-  isScheduled = false;
+  const nested = nestedDirty;
+  nestedDirty = [];
+  for (let i = 0; i < nested.length; i++) nested[i]!.flush();
+  isScheduled = nestedDirty.length > 0;
+  if (isScheduled) setImmediate(flushAll);
   const outputs = dirty;
   dirty = [];
   for (let i = 0; i < outputs.length; i++) outputs[i]!.flush();
@@ -94,7 +101,8 @@ export class Output {
     }
     if (!this.#isDirty) {
       this.#isDirty = true;
-      dirty.push(this);
+      if (this.#transport.isNested) nestedDirty.push(this);
+      else dirty.push(this);
       if (!isScheduled) {
         isScheduled = true;
         setImmediate(flushAll);

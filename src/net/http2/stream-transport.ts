@@ -40,6 +40,7 @@ class WriteReceipts extends ByteStream {
 }
 
 export class StreamTransport implements Transport, ByteConsumer {
+  readonly isNested = true;
   readonly #stream: ByteStream;
   readonly #receipts = new WriteReceipts();
   #receiver: TransportReceiver | undefined;

@@ -13,6 +13,8 @@ export interface TransportReceiver {
 }
 
 export interface Transport {
+  /** What is written to it is written to a stream of another connection. */
+  readonly isNested: boolean;
   /** Sends one buffer; it belongs to the transport until `done` is called. */
   write(bytes: Buffer, length: number, done: () => void): void;
   /** No more `onBytes` until `resumeReading`. */
@@ -25,6 +27,7 @@ export interface Transport {
 
 /** A TCP or TLS socket. */
 export class SocketTransport implements Transport {
+  readonly isNested = false;
   readonly #socket: net.Socket;
 
   constructor(socket: net.Socket) {

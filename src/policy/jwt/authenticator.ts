@@ -270,12 +270,21 @@ function outputHeaders({ outputPayloadToHeader, outputClaimToHeaders }: JwtRule)
 
 function outputOf(rule: JwtRule, token: Token): (readonly [string, string])[] {
   const pairs = rule.outputClaimToHeaders.flatMap(({ header, claim }) => {
-    const value = claimAt(token.claims, claim.split("."));
-    const isScalar = ["string", "number", "boolean"].includes(typeof value);
-    return isScalar ? [[header, String(value)] as const] : [];
+    const value = headerValueOf(claimAt(token.claims, claim.split(".")));
+    return value === undefined ? [] : [[header, value] as const];
   });
   const { outputPayloadToHeader: header } = rule;
   return header === "" ? pairs : [[header, token.payload] as const, ...pairs];
+}
+
+/** RFC 9110 §5.5: what a field value may hold, its octets as Latin-1. */
+const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]+$/;
+
+/** In UTF-8; `undefined`: there is nothing to tell, or it cannot be told in a header. */
+function headerValueOf(claim: unknown): string | undefined {
+  if (!["string", "number", "boolean"].includes(typeof claim)) return undefined;
+  const value = Buffer.from(String(claim), "utf8").toString("latin1");
+  return FIELD_VALUE.test(value) ? value : undefined;
 }
 
 function claimAt(claims: unknown, path: readonly string[]): unknown {
