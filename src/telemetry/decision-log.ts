@@ -81,14 +81,17 @@ interface Entry<T> extends RecordedDecision<T> {
 }
 
 export class DecisionLog<T> {
+  /** Every decision is recorded, and not only those that somebody asks for. */
+  readonly recordsAll: boolean;
   readonly #ring: (Entry<T> | undefined)[];
   readonly #snapshotsMax: number;
   /** The snapshots kept, oldest first; the last one is almost always the one asked for. */
   readonly #snapshots: Snapshot[] = [];
   #next = 0;
 
-  constructor(options: { capacity?: number; snapshotsMax?: number } = {}) {
+  constructor(options: { capacity?: number; snapshotsMax?: number; recordsAll?: boolean } = {}) {
     const { capacity = CAPACITY_DEFAULT, snapshotsMax = SNAPSHOTS_DEFAULT } = options;
+    this.recordsAll = options.recordsAll ?? false;
     assert(capacity >= 1 && snapshotsMax >= 1, "a decision log keeps at least one decision");
     this.#ring = new Array(capacity).fill(undefined);
     this.#snapshotsMax = snapshotsMax;
@@ -117,8 +120,8 @@ export class DecisionLog<T> {
     return undefined;
   }
 
-  /** The latest ones, newest first. */
-  recent(countMax: number): readonly RecordedDecision<T>[] {
+  /** The latest ones, newest first; all that are kept when no number is given. */
+  recent(countMax = this.#ring.length): readonly RecordedDecision<T>[] {
     const found: RecordedDecision<T>[] = [];
     for (const entry of this.#newestFirst()) {
       if (found.length >= countMax) break;

@@ -184,7 +184,7 @@ const authentication = record(
           outputClaimToHeaders: list(record({ header: text, claim: text })),
           spaceDelimitedClaims: list(text),
         },
-        { jwks: text },
+        { jwks: text, keysFrom: text },
       ),
     ),
     source: objectRef,

@@ -237,6 +237,7 @@ class Inbound implements RelayListener, OpenConnection, Carried {
     }
     this.#decider = l4Decider(this.#context.snapshots.current, this.#workload);
     if (!this.#isAdmitted(this.#decider)) return;
+    if (this.#context.decisions.recordsAll) this.#recordDecision("-");
     this.#client.hold(() => this.#giveUp(new Failure("DOWNSTREAM_RESET")));
     const { sourceAddress, destinationPort } = this.facts;
     const app = this.#context.appAddress(this.#workload, destinationPort, sourceAddress);
@@ -255,7 +256,7 @@ class Inbound implements RelayListener, OpenConnection, Carried {
   #isAdmitted(decider: L4Decider): boolean {
     const verdict = decider.authorize(this.facts);
     if (verdict.isAllowed) return true;
-    this.#recordDenial(this.#context.snapshots.current);
+    this.#recordDecision("DENY");
     const reason = denial(verdict);
     // In the log in ztunnel's very words, which are searched for: without the code.
     this.#fail("DENY", new Failure("UPSTREAM_REFUSED", reason), 401, reason);
@@ -320,7 +321,7 @@ class Inbound implements RelayListener, OpenConnection, Carried {
     this.#downstream?.reset("cancel");
   }
 
-  #recordDenial(snapshot: Snapshot): void {
+  #recordDecision(flags: "DENY" | "-"): void {
     const { sourceAddress } = this.facts;
     this.#context.decisions.record({
       id: `${sourceAddress}:${this.#remotePort}`,
@@ -328,12 +329,12 @@ class Inbound implements RelayListener, OpenConnection, Carried {
       target: this.#workload.uid,
       atMs: Date.now(),
       facts: this.facts,
-      snapshot,
+      snapshot: this.#context.snapshots.current,
       payload: {
         hop: { proxy: "ztunnel", workload: this.#workload.uid },
         draw: 0,
         status: 0,
-        flags: "DENY",
+        flags,
         servedBy: "",
       },
     });

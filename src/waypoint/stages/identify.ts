@@ -4,6 +4,7 @@
  */
 import { H } from "../../net/http1/header-names.ts";
 import { normalizePath } from "../../net/path.ts";
+import { newRequestId } from "../../telemetry/request-id.ts";
 import type { Exchange } from "../exchange.ts";
 import { LOCAL_REPLIES } from "../local-replies.ts";
 import { fieldsOf } from "../request-heads.ts";
@@ -15,6 +16,9 @@ export function identify(exchange: Exchange): boolean {
   const path = normalizePath(head.path, exchange.snapshot.settings.pathNormalization);
   exchange.path = path ?? head.path;
   exchange.decisionId = head.get(H.xWaystoneDecision) ?? "";
+  if (exchange.decisionId === "" && exchange.context.decisions.recordsAll) {
+    exchange.decisionId = newRequestId();
+  }
   exchange.decisionHeaders = exchange.decisionId === "" ? NO_FIELDS : fieldsOf(head);
   if (exchange.context.accessLog.isOn) {
     exchange.userAgent = head.get(H.userAgent) ?? "";

@@ -196,6 +196,7 @@ function recordDecision(exchange: Exchange): void {
     payload: {
       hop: target.hop,
       draw: exchange.draw,
+      ...(exchange.backend !== undefined && { isDrawn: true }),
       status: exchange.status,
       flags: exchange.flags,
       servedBy: exchange.endpoint?.workload.name ?? "",
