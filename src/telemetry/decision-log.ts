@@ -55,6 +55,8 @@ export interface RecordedDecision<T> {
 
 export interface DecisionInput<T> {
   readonly id: string;
+  /** Its `x-request-id`, by which it is found, too; clients may choose it. */
+  readonly requestId?: string;
   readonly proxy: "ztunnel" | "waypoint";
   readonly target: string;
   readonly atMs: number;
@@ -77,6 +79,7 @@ function withoutSecrets(facts: RecordedFacts): RecordedFacts {
 }
 
 interface Entry<T> extends RecordedDecision<T> {
+  readonly requestId: string | undefined;
   snapshot: Snapshot | undefined;
 }
 
@@ -103,6 +106,7 @@ export class DecisionLog<T> {
     if (this.#snapshots.at(-1) !== snapshot) this.#keep(snapshot);
     this.#ring[this.#next] = {
       id: input.id,
+      requestId: input.requestId,
       proxy: input.proxy,
       target: input.target,
       atMs: input.atMs,
@@ -114,10 +118,14 @@ export class DecisionLog<T> {
     this.#next = (this.#next + 1) % this.#ring.length;
   }
 
-  /** The latest decision of that id. */
+  /** The latest decision of that id, or else about a request of that id. */
   find(id: string): RecordedDecision<T> | undefined {
-    for (const entry of this.#newestFirst()) if (entry.id === id) return entry;
-    return undefined;
+    let byRequest: RecordedDecision<T> | undefined;
+    for (const entry of this.#newestFirst()) {
+      if (entry.id === id) return entry;
+      if (entry.requestId === id) byRequest ??= entry;
+    }
+    return byRequest;
   }
 
   /** The latest ones, newest first; all that are kept when no number is given. */

@@ -232,6 +232,7 @@ const settings = record({
       { problem: text },
     ),
   ),
+  decisionHeader: flag,
   compatibility: oneOf("waystone", "istio"),
 });
 
