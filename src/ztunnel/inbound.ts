@@ -236,6 +236,7 @@ class Inbound implements RelayListener, OpenConnection, Carried {
       return;
     }
     this.#decider = l4Decider(this.#context.snapshots.current, this.#workload);
+    this.#countShadows(this.#decider);
     if (!this.#isAdmitted(this.#decider)) return;
     if (this.#context.decisions.recordsAll) this.#recordDecision("-");
     this.#client.hold(() => this.#giveUp(new Failure("DOWNSTREAM_RESET")));
@@ -250,6 +251,14 @@ class Inbound implements RelayListener, OpenConnection, Carried {
         else this.#join(result);
       },
     );
+  }
+
+  /** Policies that are tried out; once for a connection, however often it is judged. */
+  #countShadows(decider: L4Decider): void {
+    const { shadow } = decider;
+    if (shadow === undefined) return;
+    const counts = this.#context.shadows.of(shadow, this.#workload.workloadName, "");
+    shadow.judge(this.facts, decider.authorize(this.facts), counts);
   }
 
   /** False: it has been refused. */
