@@ -23,6 +23,11 @@ export function parseRecordedRequests(text: string, file: string): readonly Reco
   });
 }
 
+/** In Istio's JSON form: neither who asked nor with which headers and claims. */
+function isAccessLogLine(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "response_code" in value;
+}
+
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -34,6 +39,10 @@ function parsed(text: string): unknown {
 function checked(value: unknown, place: string): RecordedRequest {
   if (value === undefined) {
     throw new CommandError(EXIT_CONFIGURATION, `${place} is not JSON`, HINT);
+  }
+  if (isAccessLogLine(value)) {
+    const message = `${place} is a line of an access log, which does not say all that decides`;
+    throw new CommandError(EXIT_CONFIGURATION, message, HINT);
   }
   try {
     return readRecordedRequest(value);

@@ -128,6 +128,7 @@ test("recorded requests are read as a list, or one a line", () => {
   const wrong = (text: string) => () => parseRecordedRequests(text, "log.json");
   expect(wrong(`${line}\n{"id": 7}`)).toThrow("log.json:2 is no recorded request: ");
   expect(wrong(`[${line}, 1]`)).toThrow("log.json, entry 2 is no recorded request");
+  expect(wrong('{"response_code":200}')).toThrow("log.json:1 is a line of an access log");
   expect(wrong("10.0.0.1 - GET")).toThrow("log.json:1 is not JSON");
 });
 
