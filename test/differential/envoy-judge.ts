@@ -6,6 +6,7 @@ import http from "node:http";
 import https from "node:https";
 import type { AuthorizationPolicy, PolicyAction } from "../../src/model/rule.ts";
 import type { PathNormalization } from "../../src/net/path.ts";
+import { jwtFilter } from "./envoy-jwt.ts";
 import { type Json, rbacRules, type Target } from "./envoy-policies.ts";
 import { runEnvoy } from "./envoy-process.ts";
 import { JWT_RULES } from "./judged-tokens.ts";
@@ -99,7 +100,7 @@ function connectionManager(mode: PathNormalization, { sets, target }: JudgeParts
       ],
     },
     http_filters: [
-      { name: "jwt", typed_config: jwtFilter() },
+      { name: "jwt", typed_config: jwtFilter(JWT_RULES) },
       ...RBAC_FILTERS.map(([name]) => ({
         name: `rbac ${name}`,
         typed_config: { "@type": `${HTTP_FILTERS}.rbac.v3.RBAC` },
@@ -123,28 +124,6 @@ function routeOf(set: readonly AuthorizationPolicy[], index: number, target: Tar
     match: { prefix: "/", headers: [{ name: "x-set", string_match: { exact: String(index) } }] },
     direct_response: { status: 200 },
     typed_per_filter_config: Object.fromEntries(perFilter),
-  };
-}
-
-function jwtFilter(): Json {
-  const providers = JWT_RULES.map((rule) => [
-    rule.issuer,
-    {
-      issuer: rule.issuer,
-      audiences: rule.audiences,
-      local_jwks: { inline_string: rule.jwks },
-      payload_in_metadata: "payload",
-      forward: true,
-    },
-  ]);
-  const requirements = [
-    ...JWT_RULES.map(({ issuer }) => ({ provider_name: issuer })),
-    { allow_missing: {} },
-  ];
-  return {
-    "@type": `${HTTP_FILTERS}.jwt_authn.v3.JwtAuthentication`,
-    providers: Object.fromEntries(providers),
-    rules: [{ match: { prefix: "/" }, requires: { requires_any: { requirements } } }],
   };
 }
 

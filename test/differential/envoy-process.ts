@@ -1,5 +1,6 @@
 /** Envoy 1.40 as a plain HTTP proxy on loopback, set up as the listeners of Istio's waypoint. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
@@ -86,12 +87,17 @@ async function ready(adminPort: number, child: ChildProcess): Promise<void> {
   throw new Error("not ready");
 }
 
-export async function freePort(): Promise<number> {
-  const server = http.createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+async function freePort(): Promise<number> {
+  return (await freePorts(1))[0]!;
+}
+
+/** All of them different: each is held until the last is found. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => http.createServer().listen(0, "127.0.0.1"));
+  await Promise.all(servers.map((server) => once(server, "listening")));
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
 }
 
 const TYPE = "type.googleapis.com/envoy";

@@ -15,7 +15,7 @@ import { SETTINGS } from "../policy/arbitraries.ts";
 import { countFields, Shares } from "../policy/deciding-fields.ts";
 import { HTTP_HOP, request, SERVICE, snapshotOf } from "../policy/mesh.ts";
 import { JudgeClient, startJudge } from "./envoy-judge.ts";
-import { findEnvoy, freePort } from "./envoy-process.ts";
+import { findEnvoy, freePorts } from "./envoy-process.ts";
 import { Root } from "./identities.ts";
 import { FIELDS, type JudgedRequest, judgedRequests, policySets } from "./judged-policies.ts";
 import { AUTHENTICATION, tokenOf } from "./judged-tokens.ts";
@@ -45,7 +45,7 @@ test.skipIf(envoy === undefined)(
   "policies decide as Envoy's filters do",
   { timeout: 600_000 },
   async () => {
-    const ports = [await freePort(), await freePort(), await freePort()];
+    const ports = await freePorts(3);
     const portOf = (port: number) => ports[[80, 8080, 9090].indexOf(port)]!;
     const modes = new Map(ports.map((port, i) => [port, MODES[i]!]));
     const count = Math.ceil(PAIRS / REQUESTS_PER_SET);

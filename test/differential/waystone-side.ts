@@ -5,6 +5,7 @@
  */
 import { once } from "node:events";
 import net from "node:net";
+import type { RequestAuthentication } from "../../src/model/request-authentication.ts";
 import type { AttachedRoute } from "../../src/model/route.ts";
 import type { AppProtocol, Endpoint, Service } from "../../src/model/service.ts";
 import type { Snapshot } from "../../src/model/snapshot.ts";
@@ -27,11 +28,15 @@ export function backendService(name: string): string {
 export async function startWaystone(
   routes: readonly AttachedRoute[],
   backendPorts: ReadonlyMap<string, number>,
+  authentications: readonly RequestAuthentication[] = [],
 ): Promise<WaystoneSide> {
   const names = [...backendPorts.keys()];
   const addressOf = (index: number) => `127.71.0.${index + 1}`;
   const byAddress = new Map(names.map((name, i) => [addressOf(i), backendPorts.get(name)!]));
-  const snapshot = meshOf(names, addressOf, routes);
+  const snapshot = {
+    ...meshOf(names, addressOf, routes),
+    authentications: indexOf({ "Gateway/default/wp": authentications }),
+  };
   const mesh = await RealMesh.start(snapshot, (stream, authority) => {
     const socket = net.connect({
       port: byAddress.get(authority.split(":")[0]!)!,

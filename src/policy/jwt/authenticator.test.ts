@@ -50,6 +50,11 @@ const MALFORMED =
   "401 Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections";
 const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
 
+function textOf(claims: string): string {
+  const head = encode({ alg: "RS256", kid: "k1" });
+  return `${head}.${Buffer.from(claims).toString("base64url")}`;
+}
+
 describe("authenticate()", () => {
   test.each<Alg>(["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"])("verifies %s", (alg) => {
     const other = new Issuer(alg);
@@ -66,7 +71,7 @@ describe("authenticate()", () => {
   test("lets pass what carries no token, without a principal", () => {
     expect(outcome({})).toBe("200 undefined");
     expect(outcome({ headers: { authorization: "Basic bWU6" } })).toBe("200 undefined");
-    expect(outcome({ headers: { authorization: "Bearer " } })).toBe("200 undefined");
+    expect(outcome({ headers: { authorization: "Bearer" } })).toBe("200 undefined");
   });
 
   test("refuses unsigned tokens, and public keys taken for secrets", () => {
@@ -102,7 +107,7 @@ describe("authenticate()", () => {
     expect(at(["x", "bar.example"])).toMatch(/^200/);
     expect(at("shops")).toBe("403 Audiences in Jwt are not allowed");
     expect(at(undefined)).toBe("403 Audiences in Jwt are not allowed");
-    expect(at([["shop"]])).toBe("403 Audiences in Jwt are not allowed");
+    expect(at([["shop"]])).toBe(MALFORMED);
   });
 
   test("finds the key by its id, or tries all where there is none", () => {
@@ -135,11 +140,59 @@ describe("authenticate()", () => {
     expect(outcome(text)).toBe(MALFORMED);
   });
 
-  test("of claims of one name the last counts (RFC 7519 §4)", () => {
-    const head = encode({ alg: "RS256", kid: "k1" });
-    const claims = `{"iss":"x","sub":"root","iss":"${ISS}","sub":"me"}`;
-    const text = `${head}.${Buffer.from(claims).toString("base64url")}`;
-    expect(outcome(issuer.signed(text))).toBe(`200 ${ISS}/me`);
+  test.each([
+    ["at the top", `{"iss":"x","iss":"${ISS}","sub":"me"}`],
+    ["spelled otherwise", `{"iss":"x","i\\u0073s" : "${ISS}","sub":"me"}`],
+    ["inside", `{"iss":"${ISS}","sub":"me","at":[{"a":{"b":1,"b":2}}]}`],
+  ])("refuses two claims of one name %s (RFC 7519 §4)", (_, claims) => {
+    expect(outcome(issuer.signed(textOf(claims)))).toBe(MALFORMED);
+  });
+
+  test("takes names that repeat in other objects, or are text", () => {
+    const claims = `{"iss":"${ISS}","sub":"me","a":{"sub":1,"x":["sub","sub","{\\"a\\":1"]},"b":{"sub":2}}`;
+    expect(outcome(issuer.signed(textOf(claims)))).toBe(`200 ${ISS}/me`);
+  });
+
+  test.each([
+    { sub: 7 },
+    { iss: 7 },
+    { jti: 7 },
+    { iat: "now" },
+    { nbf: null },
+    { nbf: -5 },
+    { exp: null },
+    { aud: ["shop", 7] },
+    { aud: { shop: true } },
+  ])("refuses claims of another type than RFC 7519 §4.1 has: %j", (claims) => {
+    expect(outcome(issuer.token({ ...CLAIMS, ...claims }))).toBe(MALFORMED);
+  });
+
+  test("refuses empty tokens", () => {
+    const rule = ruleOf({ fromHeaders: [{ name: "x-token", prefix: "" }], fromCookies: ["t"] });
+    expect(outcome({ headers: { "x-token": "" } }, rule)).toBe(MALFORMED);
+    expect(outcome({ query: "access_token=" }, rule)).toBe(MALFORMED);
+    expect(outcome({ query: "a=1&access_token" }, rule)).toBe(MALFORMED);
+    expect(outcome({ query: "a=1&access_tokens" }, rule)).toBe("200 undefined");
+    expect(outcome({ headers: { cookie: "a=1; t=" } }, rule)).toBe(MALFORMED);
+    expect(outcome({ headers: { cookie: "a=1; t" } }, rule)).toBe("200 undefined");
+  });
+
+  test("finds a token in a cookie's quotes", () => {
+    const rule = ruleOf({ fromCookies: ["t"] });
+    const cookie = `a=1; t="${issuer.token(CLAIMS)}"`;
+    expect(outcome({ headers: { cookie } }, rule)).toBe(`200 ${ISS}/me`);
+  });
+
+  test.each([
+    [7, "7"],
+    [2 ** 63, "9223372036854775808"],
+    [-5, "-5.000000"],
+    [1.5, "1.500000"],
+    [-1e21, "-1000000000000000000000.000000"],
+  ])("writes the number %s as Envoy does", (level, text) => {
+    const rule = ruleOf({ outputClaimToHeaders: [{ header: "x-level", claim: "level" }] });
+    const result = ask(issuer.token({ ...CLAIMS, level }), rule);
+    expect(result.isPassed && result.setHeaders).toEqual([["x-level", text]]);
   });
 
   test("wants all tokens good, wherever they stand", () => {
@@ -166,6 +219,24 @@ describe("authenticate()", () => {
       "401 Jwt issuer is not configured",
     );
     expect(outcome({ headers: { "x-other": token } }, ruleOf(), elsewhere)).toBe("200 undefined");
+  });
+
+  test("reads one header with the prefix of each rule", () => {
+    const other = new Issuer("ES256");
+    const bare = ruleOf({ fromHeaders: [{ name: "x-token", prefix: "" }] });
+    const prefixed = ruleOf({
+      issuer: "other",
+      jwks: other.jwks(),
+      fromHeaders: [{ name: "x-token", prefix: "Token " }],
+    });
+    const at = (value: string) => outcome({ headers: { "x-token": value } }, bare, prefixed);
+    expect(at(`Token ${other.token({ iss: "other", sub: "me" })}`)).toBe("200 other/me");
+    expect(at(issuer.token(CLAIMS))).toBe(`200 ${ISS}/me`);
+    expect(at("Token words")).toBe(MALFORMED);
+    // The first of the rules tells why.
+    const late = `Token ${other.token({ iss: "other", exp: 1 })}`;
+    expect(at(late)).toBe(MALFORMED);
+    expect(outcome({ headers: { "x-token": late } }, prefixed, bare)).toBe("401 Jwt is expired");
   });
 
   test("leaves preflights alone", () => {
@@ -202,6 +273,7 @@ describe("authenticate()", () => {
       "x-payload": token.split(".")[1],
       "x-group": "g",
       "x-level": "3",
+      "x-list": "WyJhIl0=",
     });
     expect(ask({}, rule)).toMatchObject({
       removedHeaders: ["x-payload", "x-group", "x-level", "x-list"],
@@ -228,7 +300,7 @@ describe("authenticate()", () => {
     expect(authenticator.authenticate(facts, NOW_MS + 661_000)).toMatchObject({ isPassed: false });
     // More tokens than are remembered: the first is verified anew.
     for (let i = 0; i < 600; i++) {
-      const other = issuer.token({ ...CLAIMS, jti: i });
+      const other = issuer.token({ ...CLAIMS, jti: String(i) });
       authenticator.authenticate(
         request({ headers: { authorization: `Bearer ${other}` } }),
         NOW_MS,

@@ -68,11 +68,8 @@ class CompiledRule {
   refuses(token: Token, nowMs: number): RefusedAuthentication | undefined {
     const { audiences, jwks } = this.rule;
     const { exp, nbf, aud } = token.claims;
-    if (isTime(exp) && exp * 1000 + LEEWAY_MS < nowMs) return REFUSED.expired;
-    if (isTime(nbf) && nbf * 1000 - LEEWAY_MS > nowMs) return REFUSED.notYet;
-    if ((exp !== undefined && !isTime(exp)) || (nbf !== undefined && !isTime(nbf))) {
-      return REFUSED.malformed;
-    }
+    if (exp !== undefined && exp * 1000 + LEEWAY_MS < nowMs) return REFUSED.expired;
+    if (nbf !== undefined && nbf * 1000 - LEEWAY_MS > nowMs) return REFUSED.notYet;
     const given = Array.isArray(aud) ? aud : [aud];
     if (audiences.length > 0 && !given.some((one) => isAudience(audiences, one))) {
       return REFUSED.audience;
@@ -82,10 +79,6 @@ class CompiledRule {
     const verdict = this.#keys.verify(token);
     return verdict === "valid" ? undefined : REFUSED[verdict];
   }
-}
-
-function isTime(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value);
 }
 
 /** Envoy's `sanitizeAudience`: neither the scheme nor a slash at the end counts. */
@@ -163,38 +156,42 @@ export class Authenticator {
     return this.#passedAlone(single, place);
   }
 
-  /** Each token once, with all rules that look where it stands. */
+  /** Each token once, as all rules that look where it stands read it. */
   #find(facts: HttpFacts): readonly Found[] {
     const all: Found[] = [];
     for (const compiled of this.#rules) {
-      for (const found of findTokens(compiled.rule, facts)) {
-        const known = all.find((one) => one.place === found.place && one.text === found.text);
-        if (known === undefined) all.push({ ...found, rules: [compiled] });
-        else known.rules.push(compiled);
+      for (const { place, written, text } of findTokens(compiled.rule, facts)) {
+        const known = all.find((one) => one.place === place && one.written === written);
+        if (known !== undefined) known.readings.push({ text, compiled });
+        else all.push({ place, written, readings: [{ text, compiled }] });
       }
     }
     return all;
   }
 
-  #judge({ text, rules }: Found, nowMs: number): Remembered | RefusedAuthentication {
-    const known = this.#remembered.get(text);
-    const isLookedFor = known !== undefined && rules.some(({ rule }) => rule === known.rule);
-    if (isLookedFor && nowMs < known.untilMs) return known;
-    const token = parseToken(text);
-    if (token === undefined) return REFUSED.malformed;
+  #judge({ readings }: Found, nowMs: number): Remembered | RefusedAuthentication {
+    for (const { text, compiled } of readings) {
+      const known = this.#remembered.get(text);
+      if (known?.rule === compiled.rule && nowMs < known.untilMs) return known;
+    }
+    // As Envoy has it, the first rule tells why, unless the token is of another issuer.
     let reason: RefusedAuthentication = REFUSED.issuer;
-    for (const compiled of rules) {
-      if (compiled.rule.issuer !== token.claims.iss) continue;
-      const why = compiled.refuses(token, nowMs);
-      if (why === undefined) return this.#remember(text, token, compiled.rule);
-      reason = why;
+    let token: Token | undefined;
+    let parsed: string | undefined;
+    for (const { text, compiled } of readings) {
+      if (text !== parsed) token = parseToken(text);
+      parsed = text;
+      if (token !== undefined && token.claims.iss !== compiled.rule.issuer) continue;
+      const why = token === undefined ? REFUSED.malformed : compiled.refuses(token, nowMs);
+      if (why === undefined) return this.#remember(text, token!, compiled.rule);
+      if (reason === REFUSED.issuer) reason = why;
     }
     return reason;
   }
 
   #remember(text: string, token: Token, rule: JwtRule): Remembered {
     const { exp } = token.claims;
-    const untilMs = isTime(exp) ? exp * 1000 + LEEWAY_MS : Number.POSITIVE_INFINITY;
+    const untilMs = exp === undefined ? Number.POSITIVE_INFINITY : exp * 1000 + LEEWAY_MS;
     const remembered = { rule, token, untilMs, jwt: factsOf(token, rule), passed: new Map() };
     if (this.#remembered.size >= REMEMBERED_MAX) {
       this.#remembered.delete(this.#remembered.keys().next().value!);
@@ -252,8 +249,9 @@ function onlyHeader(rules: readonly JwtRule[]): OnlyHeader | undefined {
   return isOnly ? { name, prefix, place: `header ${name}`, hasParams } : undefined;
 }
 
-interface Found extends FoundToken {
-  readonly rules: CompiledRule[];
+interface Found extends Omit<FoundToken, "text"> {
+  /** They differ where rules ask for other prefixes of one header. */
+  readonly readings: { readonly text: string; readonly compiled: CompiledRule }[];
 }
 
 function isPreflight(facts: HttpFacts): boolean {
@@ -280,11 +278,22 @@ function outputOf(rule: JwtRule, token: Token): (readonly [string, string])[] {
 /** RFC 9110 §5.5: what a field value may hold, its octets as Latin-1. */
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]+$/;
 
-/** In UTF-8; `undefined`: there is nothing to tell, or it cannot be told in a header. */
+/**
+ * Texts in UTF-8, lists and objects as JSON in Base64, as Envoy has them; `undefined`: there is
+ * nothing to tell, or it cannot be told in a header.
+ */
 function headerValueOf(claim: unknown): string | undefined {
-  if (!["string", "number", "boolean"].includes(typeof claim)) return undefined;
+  if (claim === undefined || claim === null) return undefined;
+  if (typeof claim === "number") return numberText(claim);
+  if (typeof claim === "object") return Buffer.from(JSON.stringify(claim)).toString("base64");
   const value = Buffer.from(String(claim), "utf8").toString("latin1");
   return FIELD_VALUE.test(value) ? value : undefined;
+}
+
+/** As C++ writes what is no unsigned integer of 64 bits, and so does Envoy. */
+function numberText(value: number): string {
+  if (Number.isInteger(value) && value >= 0 && value < 2 ** 64) return String(BigInt(value));
+  return Math.abs(value) < 1e21 ? value.toFixed(6) : `${BigInt(value)}.000000`;
 }
 
 function claimAt(claims: unknown, path: readonly string[]): unknown {

@@ -4,6 +4,8 @@ import type { HttpFacts } from "../facts.ts";
 
 export interface FoundToken {
   readonly text: string;
+  /** The same with the prefix that its rule asks for. */
+  readonly written: string;
   /** `header authorization`, `parameter access_token`, `cookie token`. */
   readonly place: string;
 }
@@ -12,16 +14,18 @@ type Places = Pick<JwtRule, "fromHeaders" | "fromParams" | "fromCookies">;
 
 export function findTokens(places: Places, facts: HttpFacts): FoundToken[] {
   const found: FoundToken[] = [];
-  const add = (text: string, place: string) => {
-    if (text !== "") found.push({ text, place });
+  // An empty one is a token, too, and no good one.
+  const add = (text: string, place: string, written = text) => {
+    found.push({ text, written, place });
   };
   for (const { name, prefix } of places.fromHeaders) {
     const value = facts.header(name);
     if (value === undefined) continue;
     // Several lines of one name are joined: each of them may be a token, and all must be good.
     for (const part of value.split(",")) {
-      const text = part.trim();
-      if (text.startsWith(prefix)) add(text.slice(prefix.length).trim(), `header ${name}`);
+      const written = part.trim();
+      if (!written.startsWith(prefix)) continue;
+      add(written.slice(prefix.length).trim(), `header ${name}`, written);
     }
   }
   for (const name of places.fromParams) {
@@ -37,15 +41,18 @@ function* parametersOf(query: string, name: string): Generator<string> {
   if (query === "") return;
   for (const part of query.split("&")) {
     const equals = part.indexOf("=");
-    if (equals > 0 && decoded(part.slice(0, equals)) === name)
-      yield decoded(part.slice(equals + 1));
+    const end = equals < 0 ? part.length : equals;
+    if (decoded(part.slice(0, end)) === name) yield decoded(part.slice(end + 1));
   }
 }
 
+/** RFC 6265 §4.1.1: a value may stand in quotes. */
 function* cookiesOf(header: string | undefined, name: string): Generator<string> {
   for (const part of header?.split(/[;,]/) ?? []) {
     const equals = part.indexOf("=");
-    if (equals > 0 && part.slice(0, equals).trim() === name) yield part.slice(equals + 1).trim();
+    if (equals <= 0 || part.slice(0, equals).trim() !== name) continue;
+    const value = part.slice(equals + 1).trimEnd();
+    yield /^".*"$/.test(value) ? value.slice(1, -1) : value;
   }
 }
 
