@@ -2,7 +2,7 @@
  * The routes of a traced decision as text: where it goes and by which rule, what the rule does
  * besides, then what was tried or not even looked into, and why.
  *
- *     ROUTE by HTTPRoute default/reviews rule 1 (routes.yaml:9:5) → reviews-v1:9080 (weight 9 of 10)
+ *     ROUTE by HTTPRoute default/reviews rule 1 (routes.yaml:9:5) → reviews-v1:80 (weight 9 of 10)
  *       RequestMirror: 10 % to reviews-v2:9080
  *       not default/reviews rule 0 (routes.yaml:7:5): header x-user: wanted me (Exact), saw none
  *       passed over: HTTPRoute default/other (other.yaml:1:1): it is for port 80, not 9080
@@ -26,8 +26,8 @@ export function routeLines(routes: RouteTrace, isHttp: boolean): readonly string
       `  not ${route} rule ${rule}${place(position)}: ${failed}`,
   );
   const others = passedOver.map(
-    ({ kind, route, because, position }) =>
-      `  passed over: ${kind} ${route}${place(position)}: ${because}`,
+    ({ kind, route, rule, because, position }) =>
+      `  passed over: ${kind} ${route}${rule === undefined ? "" : ` rule ${rule}`}${place(position)}: ${because}`,
   );
   return [
     chosen ? chosenLine(chosen, from, isHttp) : none,

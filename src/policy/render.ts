@@ -6,7 +6,7 @@
  *       default/view-only rule 0 (policy.yaml:12:7): method: wanted GET, saw POST
  *
  *     ALLOWED by default/view-only rule 0 (policy.yaml:12:7)
- *     ROUTE by HTTPRoute default/reviews rule 0 (routes.yaml:9:5) → reviews-v1:9080 (weight 90 of 100)
+ *     ROUTE by HTTPRoute default/reviews rule 0 (routes.yaml:9:5) → reviews-v1:80 (weight 9 of 10)
  */
 import type { TracedDecision } from "./explain.ts";
 import { place, routeLines } from "./render-routes.ts";

@@ -16,21 +16,29 @@ import type {
 } from "../model/route.ts";
 import { backendName } from "./backend-name.ts";
 
-/** In the order in which they are written in a rule; those of the chosen backend behind. */
-export function effectsOf(rule: HttpRouteRule, backend: HttpBackend | undefined): string[] {
-  const effects = rule.filters.map(filterText);
+/**
+ * In the order in which they are written in a rule; those of the chosen backend behind. `route`:
+ * the key of the rule's route.
+ */
+export function effectsOf(
+  route: string,
+  rule: HttpRouteRule,
+  backend: HttpBackend | undefined,
+): string[] {
+  const effects = rule.filters.map((filter) => filterText(filter, route));
   if (rule.requestTimeoutMs > 0) effects.push(`timeouts.request: ${rule.requestTimeoutMs} ms`);
   if (rule.backendRequestTimeoutMs > 0) {
     effects.push(`timeouts.backendRequest: ${rule.backendRequestTimeoutMs} ms`);
   }
   if (rule.retry !== undefined) effects.push(retryText(rule.retry));
   if (rule.sessionPersistence !== undefined) effects.push(sessionText(rule.sessionPersistence));
-  for (const filter of backend?.filters ?? [])
-    effects.push(`of the backend: ${filterText(filter)}`);
+  for (const filter of backend?.filters ?? []) {
+    effects.push(`of the backend: ${filterText(filter, route)}`);
+  }
   return effects;
 }
 
-function filterText(filter: RouteFilter): string {
+function filterText(filter: RouteFilter, route: string): string {
   switch (filter.type) {
     case "RequestHeaderModifier":
     case "ResponseHeaderModifier":
@@ -40,11 +48,11 @@ function filterText(filter: RouteFilter): string {
     case "URLRewrite":
       return `${filter.type}: ${rewriteText(filter)}`;
     case "RequestMirror":
-      return `${filter.type}: ${percentOf(filter.share)} % to ${backendText(filter.backend)}`;
+      return `${filter.type}: ${percentOf(filter.share)} % to ${backendText(filter.backend, route)}`;
     case "CORS":
       return `${filter.type}: allows ${filter.allowOrigins.join(" or ") || "no origin"}`;
     case "ExternalAuth":
-      return `${filter.type}: asks ${backendText(filter.backend)} (${filter.protocol})`;
+      return `${filter.type}: asks ${backendText(filter.backend, route)} (${filter.protocol})`;
   }
 }
 
@@ -93,6 +101,6 @@ function sessionText({ type, name }: SessionPersistence): string {
   return `sessionPersistence: ${type} ${name}`;
 }
 
-function backendText({ service, port, problem }: Backend): string {
-  return service === undefined ? `nothing (${problem})` : backendName(service, port, "");
+function backendText({ service, port, problem }: Backend, route: string): string {
+  return service === undefined ? `nothing (${problem})` : backendName(service, port, route);
 }

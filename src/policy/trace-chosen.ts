@@ -1,7 +1,19 @@
 /** The end of a route's trace: the rule, its backend by the draw, and what else the rule does. */
-import type { Backend, ConnectionRouteRule, HttpRouteRule, Route } from "../model/route.ts";
+import type {
+  Backend,
+  ConnectionRouteRule,
+  HttpBackend,
+  HttpRouteRule,
+  Route,
+} from "../model/route.ts";
 import { totalWeight } from "./route-order.ts";
 import type { ChosenRouteTrace } from "./trace.ts";
+
+/** Where no route has a say; undefined: to the workload that was addressed. */
+export function defaultBackend(service: string | undefined, port: number): HttpBackend | undefined {
+  if (service === undefined) return undefined;
+  return { weight: 1, service, port, problem: undefined, position: undefined, filters: [] };
+}
 
 /** To the service that was addressed; without one, to the workload. */
 export function chosenDefault(service: string | undefined, port: number): ChosenRouteTrace {

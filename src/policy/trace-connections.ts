@@ -5,12 +5,20 @@
 import { type AttachedRoute, type ConnectionRoute, isConnectionRoute } from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import { appliedRoutes, clientNamespace, routeSets } from "./applied-routes.ts";
+import { DefaultChoice } from "./compile-routes.ts";
 import { oldestFirst, WeightedConnections } from "./connection-routes.ts";
 import type { ConnectionFacts } from "./facts.ts";
 import { hostnameSpecificity } from "./match/host.ts";
+import { orderReason } from "./outranked.ts";
 import { passedOver, passedOverRoutes } from "./passed-over.ts";
 import type { PassedOverTrace, RouteCandidateTrace, RouteTrace } from "./trace.ts";
-import { chosenDefault, chosenRule } from "./trace-chosen.ts";
+import { chosenDefault, chosenRule, defaultBackend } from "./trace-chosen.ts";
+import type { ConnectionChoice } from "./verdict.ts";
+
+export interface TracedConnection {
+  readonly choice: ConnectionChoice | undefined;
+  readonly trace: RouteTrace;
+}
 
 /** `service` is undefined for traffic addressed to a workload, which no route touches. */
 export function traceConnection(
@@ -20,7 +28,7 @@ export function traceConnection(
   port: number,
   facts: ConnectionFacts,
   draw: number,
-): RouteTrace {
+): TracedConnection {
   if (service === undefined) return defaultRoute(undefined, port, []);
   const sets = routeSets(snapshot, waypoint, service);
   const client = clientNamespace(facts.sourceIdentity);
@@ -35,10 +43,11 @@ export function traceConnection(
   const trace = { from: applied.from, passedOver: [...passed, ...others], notes: [] };
   const rule = chosen?.rules[0];
   if (chosen === undefined || rule === undefined) {
-    return { ...trace, candidates: [], chosen: undefined };
+    return { choice: undefined, trace: { ...trace, candidates: [], chosen: undefined } };
   }
-  const backend = new WeightedConnections(chosen, rule).chooseBackend(draw);
-  return { ...trace, candidates: [candidate(chosen)], chosen: chosenRule(chosen, rule, backend) };
+  const choice = new WeightedConnections(chosen, rule);
+  const end = chosenRule(chosen, rule, choice.chooseBackend(draw));
+  return { choice, trace: { ...trace, candidates: [candidate(chosen)], chosen: end } };
 }
 
 interface NamedConnectionRoute {
@@ -68,7 +77,7 @@ function chooseConnection(
   const [first, ...rest] = named.sort((a, b) => b.names - a.names);
   for (const { route, names } of rest) {
     const reason =
-      names < first!.names ? "names the server more closely" : "is older, or first by name";
+      names < first!.names ? "names the server more closely" : orderReason(first!.route, route);
     others.push(passedOver(route, `${first!.route.key} ${reason}`));
   }
   return { chosen: first?.route, others };
@@ -98,7 +107,10 @@ function defaultRoute(
   service: string | undefined,
   port: number,
   passedOver: readonly PassedOverTrace[],
-): RouteTrace {
+): TracedConnection {
   const chosen = chosenDefault(service, port);
-  return { from: "default", candidates: [], passedOver, chosen, notes: [] };
+  return {
+    choice: new DefaultChoice(defaultBackend(service, port)),
+    trace: { from: "default", candidates: [], passedOver, chosen, notes: [] },
+  };
 }

@@ -7,6 +7,7 @@ import type {
   GrpcMethodMatch,
   HttpMatch,
   HttpRoute,
+  HttpRouteRule,
   PathMatch,
   Route,
   ValueMatch,
@@ -19,19 +20,14 @@ import type { HttpFacts } from "./facts.ts";
 import { authorities, hostnameSpecificity } from "./match/host.ts";
 import { queryParameter } from "./match/query.ts";
 import { compileRegex } from "./match/regex.ts";
+import { type NamedCandidate, outranked } from "./outranked.ts";
 import { ownAnswer } from "./own-answers.ts";
 import { passedOver, passedOverRoutes } from "./passed-over.ts";
 import { redacted } from "./redact.ts";
 import { effectsOf } from "./route-effects.ts";
-import {
-  candidatesOf,
-  compareCandidates,
-  isUsableRule,
-  prefixOf,
-  type RouteCandidate,
-} from "./route-order.ts";
+import { candidatesOf, compareCandidates, isUsableRule, prefixOf } from "./route-order.ts";
 import type { PassedOverTrace, RouteCandidateTrace, RouteTrace } from "./trace.ts";
-import { chosenDefault, chosenRule } from "./trace-chosen.ts";
+import { chosenDefault, chosenRule, defaultBackend } from "./trace-chosen.ts";
 import type { RouteChoice } from "./verdict.ts";
 
 export interface TracedRoute {
@@ -57,22 +53,26 @@ export function traceRoute(
   if (named.length === 0) return defaultRoute(service, port, passed);
   const ordered = named
     .flatMap(({ route, names }) => candidatesOf(route).map((candidate) => ({ candidate, names })))
-    .sort((a, b) => b.names - a.names || compareCandidates(a.candidate, b.candidate))
-    .map(({ candidate }) => candidate);
+    .sort((a, b) => b.names - a.names || compareCandidates(a.candidate, b.candidate));
   const kind = applied.routes[0]!.route.kind;
-  const { tried, matched } = tryInOrder(ordered, kind, facts);
+  const { tried, first, behind } = tryInOrder(ordered, kind, facts);
   const notes = named.flatMap(({ route }) => unusableRules(route));
-  const trace = { from: applied.from, candidates: tried, passedOver: passed, notes };
-  if (!matched) return { choice: undefined, trace: { ...trace, chosen: undefined } };
-  const { route, rule } = matched;
+  const passedOver = [...behind, ...passed];
+  const trace = { from: applied.from, candidates: tried, passedOver, notes };
+  if (first === undefined) return { choice: undefined, trace: { ...trace, chosen: undefined } };
+  const { route, rule } = first.candidate;
   const choice = new WeightedChoice(route, rule);
   const backend = choice.chooseBackend(draw);
+  const status = ownAnswer(choice, backend, facts);
+  const end = chosenRule(route, rule, backend);
+  const isBroken = status === 500;
   const chosen = {
-    ...chosenRule(route, rule, backend),
+    ...end,
     kind,
-    status: ownAnswer(choice, backend, facts),
-    effects: effectsOf(rule, backend),
-    ...(rule.problem !== undefined && { problem: rule.problem, service: undefined }),
+    status,
+    problem: isBroken ? (rule.problem ?? end.problem) : undefined,
+    effects: effectsOf(route.key, rule, backend),
+    ...(rule.problem !== undefined && { service: undefined }),
   };
   return { choice, trace: { ...trace, chosen } };
 }
@@ -119,23 +119,34 @@ function requestRoute(route: Route): HttpRoute | undefined {
   }
 }
 
-/** `kind`: as it is written, for a TCPRoute is tried as an HTTPRoute. */
-function tryInOrder(ordered: readonly RouteCandidate[], kind: Route["kind"], facts: HttpFacts) {
+/**
+ * Up to the first that matches; then which others match as well. `kind`: as it is written, for a
+ * TCPRoute is tried as an HTTPRoute.
+ */
+function tryInOrder(ordered: readonly NamedCandidate[], kind: Route["kind"], facts: HttpFacts) {
   const tried: RouteCandidateTrace[] = [];
-  for (const candidate of ordered) {
-    const failed = firstFailure(candidate.match, facts);
+  const behind = new Map<HttpRouteRule, PassedOverTrace>();
+  let first: NamedCandidate | undefined;
+  for (const named of ordered) {
+    const { route, rule, match, index } = named.candidate;
+    const failed = firstFailure(match, facts);
+    if (first !== undefined) {
+      const isAnother = rule !== first.candidate.rule && !behind.has(rule);
+      if (failed === undefined && isAnother) behind.set(rule, outranked(first, named, kind));
+      continue;
+    }
+    if (failed === undefined) first = named;
     tried.push({
       kind,
-      route: candidate.route.key,
-      rule: candidate.rule.index,
-      match: candidate.index,
+      route: route.key,
+      rule: rule.index,
+      match: index,
       isMatched: failed === undefined,
       failed,
-      position: candidate.rule.position ?? candidate.route.position,
+      position: rule.position ?? route.position,
     });
-    if (failed === undefined) return { tried, matched: candidate };
   }
-  return { tried, matched: undefined };
+  return { tried, first, behind: [...behind.values()] };
 }
 
 /** What of the match fails first; `undefined`: all of it holds. */
@@ -202,13 +213,9 @@ function defaultRoute(
   port: number,
   passedOver: readonly PassedOverTrace[],
 ): TracedRoute {
-  const backend =
-    service === undefined
-      ? undefined
-      : { weight: 1, service, port, problem: undefined, position: undefined, filters: [] };
   const chosen = chosenDefault(service, port);
   return {
-    choice: new DefaultChoice(backend),
+    choice: new DefaultChoice(defaultBackend(service, port)),
     trace: { from: "default", candidates: [], passedOver, chosen, notes: [] },
   };
 }

@@ -78,7 +78,7 @@ export interface RouteTrace {
   readonly from: "consumer" | "service" | "gateway" | "default";
   /** In order of precedence; each ends at the first criterion that failed. */
   readonly candidates: readonly RouteCandidateTrace[];
-  /** Attached here, but not for this request or connection; or for it, but behind the chosen one. */
+  /** Attached here, but not for this request or connection; or for it, behind the chosen one. */
   readonly passedOver: readonly PassedOverTrace[];
   /** undefined: 404, or a connection that is closed. */
   readonly chosen: ChosenRouteTrace | undefined;

@@ -19,7 +19,7 @@ import { decide } from "../../src/policy/decide.ts";
 import { explain } from "../../src/policy/explain.ts";
 import type { Hop, HttpFacts } from "../../src/policy/facts.ts";
 import { renderDecision } from "../../src/policy/render.ts";
-import type { RouteChoice } from "../../src/policy/verdict.ts";
+import type { ConnectionChoice, RouteChoice } from "../../src/policy/verdict.ts";
 import { Random } from "../fuzz/random.ts";
 import { HTTP_HOP, request, routeOf, SERVICE, snapshotOf, WAYPOINT } from "./mesh.ts";
 import { isForRequests, type NaiveOutcome, naiveRoutes } from "./naive-routes.ts";
@@ -248,7 +248,7 @@ test(`${PAIRS} pairs of routes and requests`, { timeout: 300_000 }, () => {
   }
 });
 
-function seenPlace(choice: RouteChoice | undefined): string {
+function seenPlace(choice: RouteChoice | ConnectionChoice | undefined): string {
   if (choice === undefined) return "none";
   if (choice.route === undefined) return "default";
   return `${choice.route.key} ${choice.rule!.index}`;

@@ -5,7 +5,12 @@
  */
 import { createHash } from "node:crypto";
 import { formatPosition } from "../../model/object-ref.ts";
-import type { Backend, HttpBackend, HttpRouteRule } from "../../model/route.ts";
+import type {
+  Backend,
+  ConnectionRouteRule,
+  HttpBackend,
+  HttpRouteRule,
+} from "../../model/route.ts";
 import type { Decision } from "../../policy/decide.ts";
 import type { Hop } from "../../policy/facts.ts";
 import { list, oneOf, record, type Shape, text } from "../../wire/shapes.ts";
@@ -89,7 +94,7 @@ export function outcomeOf(decision: Decision, hop: Hop, isDrawn: boolean): Outco
     routeAt: formatPosition(route.rule.position ?? route.route.position),
     handling: handlingOf(route.rule),
   };
-  const answered = answeredByFilter(route.rule);
+  const answered = answeredByRule(route.rule, status);
   if (answered !== undefined) return plain({ ...named, status: answered });
   if (isDrawn) return plain({ ...named, backends: backend && [handledBackend(backend)] });
   return plain({ ...named, ...undrawn(route.rule) });
@@ -101,15 +106,20 @@ function plain(outcome: Outcome): Outcome {
   return Object.fromEntries(entries) as unknown as Outcome;
 }
 
+type AnyRule = HttpRouteRule | ConnectionRouteRule;
+
 /** Before a backend would be chosen. */
-function answeredByFilter({ problem, filters }: HttpRouteRule): number | undefined {
-  if (problem !== undefined) return 500;
-  const redirect = filters.find(({ type }) => type === "RequestRedirect");
-  return redirect?.type === "RequestRedirect" ? redirect.statusCode : undefined;
+function answeredByRule(rule: AnyRule, status: number | undefined): number | undefined {
+  if (!("filters" in rule)) return undefined;
+  if (rule.problem !== undefined) return 500;
+  const redirect = rule.filters.find(({ type }) => type === "RequestRedirect");
+  if (redirect?.type === "RequestRedirect") return redirect.statusCode;
+  // What a proxy answers with that is a CORS preflight's.
+  return status === 200 ? status : undefined;
 }
 
 /** All that may be chosen. */
-function undrawn({ backends }: HttpRouteRule): Pick<Outcome, "backends" | "status"> {
+function undrawn({ backends }: AnyRule): Pick<Outcome, "backends" | "status"> {
   const possible = backends.filter(({ weight }) => weight > 0);
   const [only] = possible;
   if (only === undefined) return { status: 500 };
@@ -133,7 +143,8 @@ function handledBackend(backend: Backend): string {
   return filters.length === 0 ? name : `${name} [filters ${digest(filters).slice(0, 4)}]`;
 }
 
-function handlingOf(rule: HttpRouteRule): string {
+function handlingOf(rule: AnyRule): string {
+  if (!("filters" in rule)) return digest({});
   const { filters, problem, requestTimeoutMs, backendRequestTimeoutMs, retry } = rule;
   const { sessionPersistence } = rule;
   const times = { requestTimeoutMs, backendRequestTimeoutMs };
