@@ -29,6 +29,7 @@ import {
 } from "../src/telemetry/istio-metrics.ts";
 import { type MetricDescription, MetricRegistry } from "../src/telemetry/metrics.ts";
 import { PeerErrors } from "../src/telemetry/peer-errors.ts";
+import { ShadowMetrics } from "../src/telemetry/shadow-metrics.ts";
 import { ZtunnelMetrics } from "../src/ztunnel/ztunnel-metrics.ts";
 
 /** What each label says. */
@@ -65,6 +66,7 @@ const LABELS: Readonly<Record<string, string>> = {
   metric: "the name of the full metric",
   worker: "0 to N-1, of `--workers N`; a replacement has its predecessor's",
   waypoint: "`namespace/name` of the waypoint's Gateway",
+  policy: "`namespace/name` of the policy that matched; empty when none did",
   limit: "which one: `request`, its own, or `waypoint`, that of all together",
   status: "the HTTP status that was answered",
   protocol: "what was spoken: `http1`, `http2` or `tcp`",
@@ -118,6 +120,7 @@ export function fullRegistry(): MetricRegistry {
   registerControlMetrics(registry, { recomputedObjects: 0, current: { revision: 0 } });
   new RequestMetrics(registry, "waypoint");
   new TcpMetrics(registry);
+  new ShadowMetrics(registry, "waypoint");
   new ZtunnelMetrics(registry);
   new DnsMetrics(registry);
   recordBuild(registry, "", "");

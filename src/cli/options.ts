@@ -59,6 +59,11 @@ export const OPTIONS = {
     new Option("--draw <number>", "where weighted choices fall, from 0 to 1")
       .argParser(parseShare)
       .default(0),
+  requests: () =>
+    new Option(
+      "--requests <file>",
+      "recorded requests, as 'waystone decisions -o json' prints them; else the running mesh's",
+    ),
   as: () =>
     new Option(
       "--as <workload>",

@@ -11,6 +11,7 @@ import type { DecisionLog } from "../telemetry/decision-log.ts";
 import type { RequestMetrics, TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { Gauge } from "../telemetry/metrics.ts";
 import type { PeerErrors } from "../telemetry/peer-errors.ts";
+import type { ShadowMetrics } from "../telemetry/shadow-metrics.ts";
 import type { Clusters } from "./cluster.ts";
 import type { Dialer } from "./dial.ts";
 import type { Exchange } from "./exchange.ts";
@@ -40,6 +41,8 @@ export interface WaypointContext {
   readonly decisions: DecisionLog<DecisionPayload>;
   readonly requests: RequestMetrics;
   readonly tcp: TcpMetrics;
+  /** Of AUDIT policies and dry runs. */
+  readonly shadows: ShadowMetrics;
   readonly activeRequests: Gauge;
   /** A request is sent once more, because of what befell it. */
   countRetry(reason: RetryReason): void;

@@ -31,6 +31,7 @@ import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { RequestMetrics, TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import { PeerErrors } from "../telemetry/peer-errors.ts";
+import { ShadowMetrics } from "../telemetry/shadow-metrics.ts";
 import { Clusters } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import { Dialer } from "./dial.ts";
@@ -126,7 +127,6 @@ export class Waypoint implements TunnelHandler {
   #makeContext(connectTimeoutMs: () => number): WaypointContext {
     const { key, spiffeId, snapshots, registry, accessLog, decisions } = this.#options;
     const { sourceAddress, tunnelAddress, drain } = this.#options;
-    const pool = this.#pool;
     const identity = this.#identity;
     const refused = registry.counter(
       "waystone_waypoint_malformed_requests_total",
@@ -171,7 +171,7 @@ export class Waypoint implements TunnelHandler {
         notKept.child([key, limit]).add(1),
       ),
       dialer: new Dialer({
-        pool,
+        pool: this.#pool,
         identity,
         spiffeId,
         sourceAddress,
@@ -182,6 +182,7 @@ export class Waypoint implements TunnelHandler {
       decisions,
       requests: new RequestMetrics(registry, "waypoint"),
       tcp: new TcpMetrics(registry),
+      shadows: new ShadowMetrics(registry, "waypoint"),
       activeRequests: active.child([key]),
       countRefused: (reply) => refused.child([key, String(reply.status)]).add(1),
       countMirrored: (result) => mirrored.child([key, result]).add(1),

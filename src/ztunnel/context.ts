@@ -8,6 +8,7 @@ import type { Workload } from "../model/workload.ts";
 import type { TunnelPool } from "../net/hbone/tunnel-pool.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import type { TcpMetrics } from "../telemetry/istio-metrics.ts";
+import type { ShadowMetrics } from "../telemetry/shadow-metrics.ts";
 import type { CarriedConnections } from "./carried-connections.ts";
 import type { OpenConnections } from "./open-connections.ts";
 import type { ZtunnelMetrics } from "./ztunnel-metrics.ts";
@@ -25,6 +26,8 @@ export interface ZtunnelContext {
   readonly certificates: CertificateSource;
   readonly pool: TunnelPool;
   readonly tcp: TcpMetrics;
+  /** Of dry runs. */
+  readonly shadows: ShadowMetrics;
   readonly metrics: ZtunnelMetrics;
   readonly decisions: DecisionLog<DecisionPayload>;
   /** Those that policy may cut. */

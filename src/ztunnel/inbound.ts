@@ -236,7 +236,9 @@ class Inbound implements RelayListener, OpenConnection, Carried {
       return;
     }
     this.#decider = l4Decider(this.#context.snapshots.current, this.#workload);
+    this.#countShadows(this.#decider);
     if (!this.#isAdmitted(this.#decider)) return;
+    if (this.#context.decisions.recordsAll) this.#recordDecision("-");
     this.#client.hold(() => this.#giveUp(new Failure("DOWNSTREAM_RESET")));
     const { sourceAddress, destinationPort } = this.facts;
     const app = this.#context.appAddress(this.#workload, destinationPort, sourceAddress);
@@ -251,11 +253,19 @@ class Inbound implements RelayListener, OpenConnection, Carried {
     );
   }
 
+  /** Policies that are tried out; once for a connection, however often it is judged. */
+  #countShadows(decider: L4Decider): void {
+    const { shadow } = decider;
+    if (shadow === undefined) return;
+    const counts = this.#context.shadows.of(shadow, this.#workload.workloadName, "");
+    shadow.judge(this.facts, decider.authorize(this.facts), counts);
+  }
+
   /** False: it has been refused. */
   #isAdmitted(decider: L4Decider): boolean {
     const verdict = decider.authorize(this.facts);
     if (verdict.isAllowed) return true;
-    this.#recordDenial(this.#context.snapshots.current);
+    this.#recordDecision("DENY");
     const reason = denial(verdict);
     // In the log in ztunnel's very words, which are searched for: without the code.
     this.#fail("DENY", new Failure("UPSTREAM_REFUSED", reason), 401, reason);
@@ -320,7 +330,7 @@ class Inbound implements RelayListener, OpenConnection, Carried {
     this.#downstream?.reset("cancel");
   }
 
-  #recordDenial(snapshot: Snapshot): void {
+  #recordDecision(flags: "DENY" | "-"): void {
     const { sourceAddress } = this.facts;
     this.#context.decisions.record({
       id: `${sourceAddress}:${this.#remotePort}`,
@@ -328,12 +338,12 @@ class Inbound implements RelayListener, OpenConnection, Carried {
       target: this.#workload.uid,
       atMs: Date.now(),
       facts: this.facts,
-      snapshot,
+      snapshot: this.#context.snapshots.current,
       payload: {
         hop: { proxy: "ztunnel", workload: this.#workload.uid },
         draw: 0,
         status: 0,
-        flags: "DENY",
+        flags,
         servedBy: "",
       },
     });

@@ -182,6 +182,17 @@ test("policy denies with 401, and both ends count a denial", async () => {
   expect(mesh.decisions.recent(3).map((d) => d.payload.flags)).toEqual(["DENY", "DENY"]);
 });
 
+test("a policy that is tried denies nothing, and is counted once for a connection", async () => {
+  await start();
+  await mesh.app("reviews-v1", 8080, parrot);
+  const deny = l4Policy("deny", "DENY", { destinationPorts: [8080] });
+  mesh.swap(withPolicies(plainSnapshot(), { ...deny, isDryRun: true }));
+  expect(await mesh.ask(REVIEWS, `${REVIEWS}:8080`)).toBe(200);
+  expect(mesh.registry.expose()).toMatch(
+    /istio_dry_run_deny_shadow_denied_total\{reporter="destination",.*policy="default\/deny"\} 1\n/,
+  );
+});
+
 test("policy about the destination's address reads the authority, whatever the socket says", async () => {
   await start();
   await mesh.app("reviews-v1", 8080, parrot);

@@ -22,6 +22,7 @@ import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import { PeerErrors } from "../telemetry/peer-errors.ts";
+import { ShadowMetrics } from "../telemetry/shadow-metrics.ts";
 import { CarriedConnections } from "./carried-connections.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { acceptTunnelled } from "./inbound.ts";
@@ -75,6 +76,7 @@ export class Ztunnel {
           this.#peerErrors.http2("tunnel_upstream", error, `${target.host}:${target.port}`),
       }),
       tcp: new TcpMetrics(registry),
+      shadows: new ShadowMetrics(registry, "destination"),
       connections: new OpenConnections(),
       carried: new CarriedConnections(options.maxConnections),
       metrics: new ZtunnelMetrics(registry),

@@ -12,6 +12,7 @@ import { DecisionLog } from "../../src/telemetry/decision-log.ts";
 import { RequestMetrics, TcpMetrics } from "../../src/telemetry/istio-metrics.ts";
 import { MetricRegistry } from "../../src/telemetry/metrics.ts";
 import { PeerErrors } from "../../src/telemetry/peer-errors.ts";
+import { ShadowMetrics } from "../../src/telemetry/shadow-metrics.ts";
 import { Clusters, type UpstreamEndpoint } from "../../src/waypoint/cluster.ts";
 import type { WaypointContext } from "../../src/waypoint/context.ts";
 import type { DialListener } from "../../src/waypoint/dial.ts";
@@ -233,6 +234,7 @@ export class FakeWaypoint {
       decisions: new DecisionLog(),
       requests: new RequestMetrics(this.registry, "waypoint"),
       tcp: new TcpMetrics(this.registry),
+      shadows: new ShadowMetrics(this.registry, "waypoint"),
       activeRequests: active.child([]),
       countRefused: (reply) => this.refused.push(reply),
       countMirrored: (result) => this.mirrored.push(result),

@@ -52,7 +52,7 @@ async function explainDecision(
   if (decision === undefined) {
     throw usageError(
       `no decision ${id} is kept`,
-      "A decision is kept for requests with the header x-waystone-decision, and not for long.",
+      "Only the latest ones are kept: 'waystone decisions' lists them.",
     );
   }
   print(decision, decision.text, options, output);
