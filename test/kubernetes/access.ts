@@ -1,4 +1,4 @@
-/** Ways into the cluster: kubeconfig files for users with certificates and for holders of tokens. */
+/** Ways into the cluster: a kubeconfig for a user with a certificate, or for who holds a token. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Credentials } from "./api-client.ts";

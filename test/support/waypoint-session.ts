@@ -214,9 +214,7 @@ export class FakeWaypoint {
       countRetry: (reason) => this.retries.push(reason),
       countTimeout: (what) => this.timeouts.push(what),
       clusters: new Clusters(),
-      keptBytes: new KeptBytes(this.limits.keptBodiesBytesMax, (limit) =>
-        this.notKept.push(limit),
-      ),
+      keptBytes: new KeptBytes(this.limits.keptBodiesBytesMax, (limit) => this.notKept.push(limit)),
       dialer: this.backends,
       accessLog: new AccessLog({
         file: "memory",
