@@ -23,7 +23,11 @@ export async function goModule(path: string, version: string): Promise<GoModule>
   // Outside of any module, so that no go.mod above decides about versions.
   const options = { cwd: "/", env: environment() };
   const args = ["mod", "download", "-json", `${path}@${version}`];
-  return JSON.parse((await run("go", args, options)).stdout) as GoModule;
+  // What is wrong stands in the JSON too, and then the exit code is not 0.
+  const told = await run("go", args, options).catch((failed: { stdout: string }) => failed);
+  const module = JSON.parse(told.stdout || "{}") as GoModule & { readonly Error?: string };
+  if (!module.Dir) throw new Error(`go ${args.join(" ")}: ${module.Error ?? String(told)}`);
+  return module;
 }
 
 /** Builds a main package from inside of a module; what Go prints goes to stderr as it comes. */

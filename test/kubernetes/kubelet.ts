@@ -33,7 +33,10 @@ interface Container {
 
 export interface KubeletOptions {
   readonly nodes?: readonly string[];
-  /** The address of a Pod that shall not get the next one of 10.244.0.0/16. */
+  /**
+   * The address of a Pod that shall not get the next one of 10.244.0.0/16. It may not be a loopback
+   * address: the API server refuses EndpointSlices with such.
+   */
   readonly addressOf?: (pod: Pod) => string | undefined;
 }
 
@@ -48,6 +51,7 @@ export class Kubelet {
   readonly #busy = new Map<string, Promise<void>>();
   readonly #stop = new AbortController();
   #turn = 0;
+  #addressed = 0;
   #following: Promise<void> = Promise.resolve();
 
   private constructor(api: ApiClient, options: KubeletOptions) {
@@ -115,8 +119,8 @@ export class Kubelet {
           if (type === "DELETED") this.#addresses.delete(object.metadata.uid);
         }
       } catch (caught) {
-        if (signal.aborted) return;
-        process.stderr.write(`kubelet stand-in: lists again: ${String(caught)}\n`);
+        // That it cannot be reached is part of some tests; that it refuses is of none.
+        if (caught instanceof ApiRefusal) warn(caught);
       }
       await pause(RELIST_DELAY_MS);
     }
@@ -144,7 +148,7 @@ export class Kubelet {
       // Gone or changed meanwhile: an event tells of that too.
       if (caught instanceof ApiRefusal && (caught.status === 404 || caught.status === 409)) return;
       if (this.#stop.signal.aborted) return;
-      process.stderr.write(`kubelet stand-in: ${String(caught)}\n`);
+      warn(caught);
     }
   }
 
@@ -179,25 +183,26 @@ export class Kubelet {
     });
   }
 
-  /** 10.244.<node>.<n>: as long as the Pod lives, the same. */
+  /** As long as the Pod lives, the same; no other Pod gets it again unless a test says so. */
   #address(pod: Pod, node: number): string {
     const { uid } = pod.metadata;
     const known = pod.status?.podIP ?? this.#addresses.get(uid);
     if (known) return known;
     const chosen = pod.spec.hostNetwork ? hostAddress(node) : this.#addressOf(pod);
-    const address = chosen ?? this.#nextAddress(node);
+    const address = chosen ?? this.#nextAddress();
     this.#addresses.set(uid, address);
     return address;
   }
 
-  #nextAddress(node: number): string {
-    const taken = new Set(this.#addresses.values());
-    for (let i = 1; i < 255; i++) {
-      const address = `10.244.${node}.${i}`;
-      if (!taken.has(address)) return address;
-    }
-    throw new Error(`${this.#nodes[node]} has 254 Pods and no address for another`);
+  #nextAddress(): string {
+    this.#addressed++;
+    if (this.#addressed > 0xffff) throw new Error("65,535 Pods, and no address for another");
+    return `10.244.${this.#addressed >> 8}.${this.#addressed & 0xff}`;
   }
+}
+
+function warn(caught: unknown): void {
+  process.stderr.write(`kubelet stand-in: ${String(caught)}\n`);
 }
 
 function podPath(namespace: string, name: string): string {

@@ -4,6 +4,6 @@
  */
 export const VERSIONS = {
   kubernetes: "1.37.2",
-  gatewayApi: "1.7.0",
+  gatewayApi: "1.6.3",
   istioApi: "1.31.1",
 } as const;
