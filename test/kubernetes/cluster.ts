@@ -8,9 +8,7 @@
  * Nothing runs Pods: `Kubelet` says of them what a scheduler and kubelets would.
  */
 import { execFile } from "node:child_process";
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { parseAllDocuments } from "yaml";
+import { readFile } from "node:fs/promises";
 import { until } from "../support/child-process.ts";
 import type { Access } from "./access.ts";
 import { ApiClient, type Credentials } from "./api-client.ts";
@@ -116,12 +114,10 @@ export class Cluster {
     return JSON.parse(await this.kubectl(["get", ...args, "-o", "json"])) as T;
   }
 
-  /** Creates what is in the folder of a set, and waits until each kind can be written. */
+  /** Creates what is in a set, and waits until objects of each kind can be written. */
   async installCrds(set: CrdSet): Promise<void> {
-    const folder = this.#toolchain.crds[set];
-    const files = (await readdir(folder)).map((file) => readFile(join(folder, file), "utf8"));
-    const documents = (await Promise.all(files)).flatMap((text) => parseAllDocuments(text));
-    const objects = documents.map((one) => one.toJS() as Manifest | null).filter((o) => o !== null);
+    const text = await readFile(this.#toolchain.crds[set], "utf8");
+    const objects = (JSON.parse(text) as { items: readonly Manifest[] }).items;
     await Promise.all(objects.map((object) => this.api.send("POST", collectionOf(object), object)));
     const crds = objects.filter(({ kind }) => kind === "CustomResourceDefinition");
     await until(`${set} is established`, async () => {

@@ -2,19 +2,19 @@
  * etcd, kube-apiserver, kube-controller-manager and kubectl, built from their Go modules into a
  * cache folder, and the CRDs out of the modules that hold them:
  *
- *     <cache>/1.37.2/       go.mod  go.sum  bin/{etcd,kube-apiserver,…}
- *     <cache>/crds-1.6.3/   gateway-api-standard/…  gateway-api-experimental/…
- *     <cache>/crds-1.31.1/  istio/…
+ *     <cache>/1.37.2/  go.mod  go.sum  bin/{etcd,kube-apiserver,…}
+ *     <cache>/crds/    gateway-api-standard-1.6.3.json  istio-1.31.1.json  …
  *
  * The cache is `WAYSTONE_KUBERNETES_CACHE`, or `waystone/kubernetes` in the user's cache folder.
- * Programs are built once for each version; a folder that is there is complete, because each file
- * gets its name last.
+ * Programs are built once for each version; a file that is there is complete, because it gets its
+ * name last.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { parseAllDocuments } from "yaml";
 import { goBuild, goModule, hasGo } from "./go.ts";
 import { VERSIONS } from "./versions.ts";
 
@@ -37,7 +37,7 @@ const CRDS = {
 export type CrdSet = keyof typeof CRDS;
 const CRD_SETS = Object.keys(CRDS) as CrdSet[];
 
-/** Where the programs are, and the folders with the manifests of CRDs. */
+/** Where the programs are, and the CRDs: each set a List, as `kubectl apply` takes it. */
 export interface Toolchain {
   readonly etcd: string;
   readonly apiServer: string;
@@ -89,7 +89,9 @@ function moduleFolder(): string {
 
 function layout(): Toolchain {
   const program = (name: string) => join(moduleFolder(), "bin", name);
-  const crds = CRD_SETS.map((set) => [set, join(cacheFolder(), `crds-${CRDS[set][1]}`, set)]);
+  const crds = CRD_SETS.map((set) => {
+    return [set, join(cacheFolder(), "crds", `${set}-${CRDS[set][1]}.json`)] as const;
+  });
   return {
     etcd: program("etcd"),
     apiServer: program("kube-apiserver"),
@@ -143,18 +145,21 @@ function linkerFlags(): string {
   return ["-s", "-w", ...set].join(" ");
 }
 
-/** The manifests in a folder of a module into the cache, so that a run needs no Go. */
+/** A folder of a module, as JSON: each start of a cluster reads it, and YAML is slow. */
 async function takeCrds(set: CrdSet, output: string): Promise<void> {
   if (existsSync(output)) return;
   const [module, version, path] = CRDS[set];
   const folder = join((await goModule(module, `v${version}`)).Dir, path);
-  const partial = `${output}.${process.pid}`;
-  await rm(partial, { recursive: true, force: true });
-  await mkdir(partial, { recursive: true });
+  const items: unknown[] = [];
   for (const file of await readdir(folder)) {
     if (!file.endsWith(".yaml") || file === "kustomization.yaml") continue;
-    // Written and not copied: what is in Go's cache can only be read, copies of it too.
-    await writeFile(join(partial, file), await readFile(join(folder, file)));
+    const documents = parseAllDocuments(await readFile(join(folder, file), "utf8"));
+    items.push(...documents.map((one) => one.toJS() as unknown).filter((one) => one !== null));
   }
-  await rename(partial, output);
+  await mkdir(dirname(output), { recursive: true });
+  await writeFile(
+    `${output}.${process.pid}`,
+    JSON.stringify({ apiVersion: "v1", kind: "List", items }),
+  );
+  await rename(`${output}.${process.pid}`, output);
 }
