@@ -31,6 +31,7 @@ spec:
     metadata: { labels: { app: cart } }
     spec:
       serviceAccountName: cart
+      terminationGracePeriodSeconds: 1
       initContainers: [{ name: prepare, image: example/prepare }]
       containers: [{ name: cart, image: example/cart }]
 `;
@@ -65,7 +66,7 @@ describe.skipIf(isMissing("cluster"))("a cluster", () => {
 
   beforeAll(async () => {
     const startMs = performance.now();
-    cluster = await Cluster.start();
+    cluster = await Cluster.start({ crds: ["gateway-api-experimental", "istio"] });
     kubelet = await Kubelet.start(cluster.api);
     const seconds = ((performance.now() - startMs) / 1_000).toFixed(1);
     process.stderr.write(`kubernetes: ready after ${seconds} s\n`);
@@ -95,12 +96,13 @@ describe.skipIf(isMissing("cluster"))("a cluster", () => {
     return (JSON.parse(await cluster.kubectl(args, JSON.stringify(asked))) as Review).status;
   }
 
-  test("has the kinds of Gateway API and Istio", async () => {
+  test("has the kinds of Gateway API, experimental ones too, and of Istio", async () => {
     const kinds = await cluster.kubectl(["api-resources", "--no-headers", "-o", "name"]);
     expect(kinds.split("\n")).toEqual(
       expect.arrayContaining([
         "httproutes.gateway.networking.k8s.io",
         "gateways.gateway.networking.k8s.io",
+        "xbackendtrafficpolicies.gateway.networking.x-k8s.io",
         "authorizationpolicies.security.istio.io",
         "serviceentries.networking.istio.io",
       ]),
@@ -183,5 +185,11 @@ describe.skipIf(isMissing("cluster"))("a cluster", () => {
     await cluster.ready();
     await cluster.kubectl(["scale", "deployment/cart", "-n", "shop", "--replicas=4"]);
     await until("a fourth endpoint", async () => (await endpoints()).size === 4);
+  });
+
+  test("a namespace goes with everything in it", async () => {
+    await cluster.kubectl(["delete", "namespace", "shop", "--timeout=30s"]);
+    expect(await pods()).toEqual([]);
+    await expect(cluster.get("namespace", "shop")).rejects.toThrow(/not found/);
   });
 });
