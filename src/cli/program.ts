@@ -129,6 +129,7 @@ function addExplain(program: Command, output: Output, end: End): void {
     .addOption(OPTIONS.method())
     .addOption(OPTIONS.path())
     .addOption(OPTIONS.tcp())
+    .addOption(OPTIONS.sni())
     .addOption(OPTIONS.header())
     .addOption(OPTIONS.jwt())
     .addOption(OPTIONS.answer())

@@ -2,7 +2,7 @@
  * What a waypoint answers in the backend's place once a rule is chosen, in the order of its
  * pipeline. What an authorizer (ExternalAuth) would say is not known here.
  */
-import type { HttpBackend, RouteFilter } from "../model/route.ts";
+import type { HttpBackend, HttpRouteRule, RouteFilter } from "../model/route.ts";
 import type { HttpFacts } from "./facts.ts";
 import type { RouteChoice } from "./verdict.ts";
 
@@ -12,13 +12,19 @@ export function ownAnswer(
   backend: HttpBackend | undefined,
   facts: HttpFacts,
 ): number | undefined {
-  if (rule === undefined) return undefined;
+  return rule && (ruleAnswer(rule, facts) ?? backendAnswer(backend));
+}
+
+/** Whatever the backend would be. */
+export function ruleAnswer(rule: HttpRouteRule, facts: HttpFacts): number | undefined {
   if (rule.problem !== undefined) return 500;
   if (rule.filters.some(({ type }) => type === "CORS") && isPreflight(facts)) return 200;
-  const redirect = redirectOf(rule.filters);
-  if (redirect !== undefined) return redirect;
-  if (backend?.service === undefined) return 500;
-  return redirectOf(backend.filters);
+  return redirectOf(rule.filters);
+}
+
+/** `backend`: where the draw of a rule falls that has not answered itself. */
+export function backendAnswer(backend: HttpBackend | undefined): number | undefined {
+  return backend?.service === undefined ? 500 : redirectOf(backend.filters);
 }
 
 function redirectOf(filters: readonly RouteFilter[]): number | undefined {

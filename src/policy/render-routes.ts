@@ -54,7 +54,7 @@ function chosenLine(chosen: ChosenRouteTrace, from: RouteTrace["from"], isHttp: 
   const name = `ROUTE by ${WHOSE[from]}${kind} ${route} rule ${rule}${place(position)}`;
   const { status, problem } = chosen;
   if (status !== undefined && problem === undefined) return `${name} → ${status}`;
-  const share = totalWeight > 0 ? ` (weight ${weight} of ${totalWeight})` : "";
+  const share = weight > 0 ? ` (weight ${weight} of ${totalWeight})` : "";
   if (service !== undefined) return `${name} → ${backendName(service, port, route)}${share}`;
   return `${name} → ${isHttp ? (status ?? 500) : "closed"}: ${problem ?? "invalid backend"}${share}`;
 }

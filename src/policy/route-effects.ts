@@ -18,13 +18,16 @@ import { backendName } from "./backend-name.ts";
 
 /**
  * In the order in which they are written in a rule; those of the chosen backend behind. `route`:
- * the key of the rule's route.
+ * the key of the rule's route. `status`: what is answered in the backend's place; then only that
+ * has an effect which comes before.
  */
 export function effectsOf(
   route: string,
   rule: HttpRouteRule,
   backend: HttpBackend | undefined,
+  status: number | undefined,
 ): string[] {
+  if (status !== undefined) return effectsBefore(status, route, rule, backend);
   const effects = rule.filters.map((filter) => filterText(filter, route));
   if (rule.requestTimeoutMs > 0) effects.push(`timeouts.request: ${rule.requestTimeoutMs} ms`);
   if (rule.backendRequestTimeoutMs > 0) {
@@ -32,10 +35,36 @@ export function effectsOf(
   }
   if (rule.retry !== undefined) effects.push(retryText(rule.retry));
   if (rule.sessionPersistence !== undefined) effects.push(sessionText(rule.sessionPersistence));
-  for (const filter of backend?.filters ?? []) {
-    effects.push(`of the backend: ${filterText(filter, route)}`);
-  }
+  for (const filter of backend?.filters ?? []) effects.push(ofBackend(filter, route));
   return effects;
+}
+
+/** In the order of the waypoint's pipeline: CORS, ExternalAuth, redirect, those of the backend. */
+function effectsBefore(
+  status: number,
+  route: string,
+  { problem, filters }: HttpRouteRule,
+  backend: HttpBackend | undefined,
+): string[] {
+  if (problem !== undefined) return [];
+  const isPreflight = status === 200;
+  const before = filters.filter(({ type }) =>
+    isPreflight ? type === "CORS" : type === "ExternalAuth" || type === "RequestRedirect",
+  );
+  // What does not exist sends nobody elsewhere.
+  const redirects = backend?.service === undefined ? [] : backend.filters.filter(isRedirect);
+  return [
+    ...before.map((filter) => filterText(filter, route)),
+    ...redirects.map((filter) => ofBackend(filter, route)),
+  ];
+}
+
+function isRedirect({ type }: RouteFilter): boolean {
+  return type === "RequestRedirect";
+}
+
+function ofBackend(filter: RouteFilter, route: string): string {
+  return `of the backend: ${filterText(filter, route)}`;
 }
 
 function filterText(filter: RouteFilter, route: string): string {

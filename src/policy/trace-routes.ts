@@ -21,7 +21,7 @@ import { authorities, hostnameSpecificity } from "./match/host.ts";
 import { queryParameter } from "./match/query.ts";
 import { compileRegex } from "./match/regex.ts";
 import { type NamedCandidate, outranked } from "./outranked.ts";
-import { ownAnswer } from "./own-answers.ts";
+import { backendAnswer, ruleAnswer } from "./own-answers.ts";
 import { passedOver, passedOverRoutes } from "./passed-over.ts";
 import { redacted } from "./redact.ts";
 import { effectsOf } from "./route-effects.ts";
@@ -62,19 +62,13 @@ export function traceRoute(
   if (first === undefined) return { choice: undefined, trace: { ...trace, chosen: undefined } };
   const { route, rule } = first.candidate;
   const choice = new WeightedChoice(route, rule);
-  const backend = choice.chooseBackend(draw);
-  const status = ownAnswer(choice, backend, facts);
+  const answer = ruleAnswer(rule, facts);
+  const backend = answer === undefined ? choice.chooseBackend(draw) : undefined;
+  const status = answer ?? backendAnswer(backend);
   const end = chosenRule(route, rule, backend);
-  const isBroken = status === 500;
-  const chosen = {
-    ...end,
-    kind,
-    status,
-    problem: isBroken ? (rule.problem ?? end.problem) : undefined,
-    effects: effectsOf(route.key, rule, backend),
-    ...(rule.problem !== undefined && { service: undefined }),
-  };
-  return { choice, trace: { ...trace, chosen } };
+  const problem = status === 500 ? (rule.problem ?? end.problem) : undefined;
+  const effects = effectsOf(route.key, rule, backend, status);
+  return { choice, trace: { ...trace, chosen: { ...end, kind, status, problem, effects } } };
 }
 
 interface NamedRoute {

@@ -112,10 +112,10 @@ type AnyRule = HttpRouteRule | ConnectionRouteRule;
 function answeredByRule(rule: AnyRule, status: number | undefined): number | undefined {
   if (!("filters" in rule)) return undefined;
   if (rule.problem !== undefined) return 500;
+  // What a proxy answers with that is a CORS preflight's, before any redirect.
+  if (status === 200) return status;
   const redirect = rule.filters.find(({ type }) => type === "RequestRedirect");
-  if (redirect?.type === "RequestRedirect") return redirect.statusCode;
-  // What a proxy answers with that is a CORS preflight's.
-  return status === 200 ? status : undefined;
+  return redirect?.type === "RequestRedirect" ? redirect.statusCode : undefined;
 }
 
 /** All that may be chosen. */
