@@ -3,6 +3,7 @@
  * asked, and the filters that take effect, on random routes with random filters.
  */
 import { expect, test } from "vitest";
+import { connection } from "../../test/policy/mesh.ts";
 import {
   chance,
   facts,
@@ -10,15 +11,17 @@ import {
   attached as randomRoutes,
   SEED,
 } from "../../test/policy/random-routes.ts";
-import { settle } from "../../test/support/memory-stream.ts";
+import { MemoryStream, settle } from "../../test/support/memory-stream.ts";
 import { indexOf } from "../../test/support/small-mesh.ts";
 import { FakeWaypoint, meshWith, REVIEWS } from "../../test/support/waypoint-session.ts";
 import { decisionReport } from "../agent/decision-report.ts";
+import { outcomeOf } from "../agent/replay/outcome.ts";
 import type { AttachedRoute, HttpBackend, Route, RouteFilter } from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import { explain } from "../policy/explain.ts";
-import type { HttpFacts } from "../policy/facts.ts";
+import type { ConnectionFacts, HttpFacts } from "../policy/facts.ts";
 import { renderDecision } from "../policy/render.ts";
+import { TcpSession } from "./tcp-session.ts";
 
 const REQUESTS = 1_500;
 /** Of each outcome there have to be so many. */
@@ -138,7 +141,7 @@ async function compare(snapshot: Snapshot, request: HttpFacts, where: string): P
   const asked = waypoint.backends.connections.map((backend) => backend.text.toLowerCase());
   await end(waypoint);
   const recorded = waypoint.context.decisions.find("it")!;
-  const { draw } = recorded.payload;
+  const { draw, isDrawn = false } = recorded.payload;
   const traced = explain(snapshot, HOP, request, draw);
   const seen = Number(/^HTTP\/1\.1 (\d+)/.exec(text)?.[1]);
   expect(seen, where).toBe(traced.status ?? BACKENDS_ANSWER);
@@ -153,6 +156,8 @@ async function compare(snapshot: Snapshot, request: HttpFacts, where: string): P
   const isAnswered = text.toLowerCase().includes("x-responseheadermodifier");
   expect(isAnswered, where).toBe(isSaid("ResponseHeaderModifier"));
   expect(isSaid("RequestRedirect"), where).toBe(seen > 299 && seen < 400);
+  // As `waystone what-if` would compare it.
+  expect(outcomeOf(traced, HOP, isDrawn).status, where).toBe(traced.status);
   const report = decisionReport(recorded);
   expect(report.status, where).toBe(seen);
   expect(report.text, where).toBe(renderDecision(traced));
@@ -174,4 +179,67 @@ test(`${REQUESTS} requests and what explain tells of them`, { timeout: 120_000 }
   for (const status of [200, BACKENDS_ANSWER, 301, 302, 303, 307, 308, 404, 500]) {
     expect(seen.get(status) ?? 0, `${status}`).toBeGreaterThanOrEqual(SEEN_MIN);
   }
+});
+
+const SERVER_NAMES = ["a.example.com", "x.a.example.com", "b.test", "c", undefined];
+
+/** Of a rule all are alike, for a session does not tell its draw. */
+function alike(): HttpBackend[] {
+  const backend = random.pick([
+    BACKEND,
+    { ...BACKEND, port: 9000 },
+    { ...BACKEND, weight: 0 },
+    { ...BACKEND, service: undefined, problem: "BackendNotFound" },
+  ]);
+  return chance(8) ? [] : [backend, backend];
+}
+
+function attachedTls(isShared: boolean): AttachedRoute[] {
+  const kinds = chance(4) ? (["TCPRoute"] as const) : (["TLSRoute"] as const);
+  return randomRoutes(isShared, kinds).map((one) => {
+    const rules = one.route.rules.map((rule) => ({ ...rule, backends: alike() }));
+    return { ...one, route: { ...one.route, rules } as Route };
+  });
+}
+
+/** The port that is dialled; 0 when the connection is refused. */
+async function connect(
+  snapshot: Snapshot,
+  { sourceIdentity, serverName }: ConnectionFacts,
+): Promise<number> {
+  const waypoint = new FakeWaypoint(snapshot);
+  waypoint.connection.peer = sourceIdentity!;
+  const [stream] = MemoryStream.pair();
+  const refused: number[] = [];
+  const answer = { accept() {}, refuse: (status: number) => void refused.push(status) };
+  const target = waypoint.target();
+  const session = new TcpSession(stream, waypoint.connection, waypoint.context, target, answer);
+  session.start(Buffer.alloc(0), serverName);
+  await settle(4);
+  stream.reset("cancel");
+  await end(waypoint);
+  expect(waypoint.backends.dialed).toHaveLength(1 - refused.length);
+  return waypoint.backends.dialed[0]?.targetPort ?? 0;
+}
+
+test(`${REQUESTS} connections likewise`, { timeout: 120_000 }, async () => {
+  const seen = new Map<number, number>();
+  const mesh = meshWith(1);
+  for (let i = 0; i < REQUESTS; i++) {
+    const where = `seed ${SEED}, connection ${i}`;
+    const routes = indexOf({
+      [`Service/${REVIEWS}`]: chance(3) ? [] : attachedTls(false),
+      [`Gateway/${HOP.waypoint}`]: chance(3) ? [] : attachedTls(true),
+    });
+    const snapshot = { ...mesh, routes };
+    const { sourceIdentity } = facts();
+    const one = connection({ sourceIdentity, serverName: random.pick(SERVER_NAMES) });
+    const dialed = await connect(snapshot, one);
+    const { chosen } = explain(snapshot, HOP, one, random.below(2) / 2).trace.routes!;
+    const isClosed = chosen === undefined || chosen.problem !== undefined;
+    expect(dialed, where).toBe(isClosed ? 0 : { 80: 8080, 9000: 9000 }[chosen.port]);
+    seen.set(dialed, (seen.get(dialed) ?? 0) + 1);
+  }
+  console.log(`seed ${SEED}:`, Object.fromEntries(seen));
+  for (const port of [0, 8080, 9000]) expect(seen.get(port)!).toBeGreaterThan(SEEN_MIN);
 });
