@@ -7,7 +7,7 @@
 
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { adsClientMetrics } from "../src/agent/ads-client.ts";
+import { AdsClientMetrics } from "../src/agent/ads-client-metrics.ts";
 import { certificateResults } from "../src/agent/certificates.ts";
 import { registerControlMetrics } from "../src/control/control-metrics.ts";
 import { jwksFetches } from "../src/control/jwks/jwks-fetcher.ts";
@@ -72,6 +72,7 @@ const LABELS: Readonly<Record<string, string>> = {
   cause: "why: `policy`, `workload_gone` or `shutdown`",
   state: "which of them is counted",
   type: "the resource's type URL",
+  url: "the type URL of the response; `unknown` when it was not asked for",
   role: "`tunnel_listener`, `tunnel_upstream`, or `listener`, `upstream` inside tunnels",
   code: "of HTTP/2 the error's name in RFC 9113 §7; of TLS that in errors.md",
 };
@@ -123,7 +124,7 @@ export function fullRegistry(): MetricRegistry {
   recordBuild(registry, "", "");
   droppedLines(registry);
   adsMetrics(registry);
-  adsClientMetrics(registry);
+  new AdsClientMetrics(registry);
   certificateRequests(registry);
   certificateResults(registry);
   new WorkerMetrics(registry, () => []);
@@ -203,6 +204,11 @@ goes beyond is counted in one series whose labels all read \`overflow\`.
 ${table(["metric", "type", "meaning", "labels"], rows)}
 
 The upper bounds of all \`istio_*\` histograms: ${ISTIO_BUCKET_BOUNDS.join(", ")}, +Inf.
+
+Of ztunnel's own metrics these have no meaning here: \`workload_manager_*\` counts Pods that a CNI
+plugin hands over, and this ztunnel is given listening addresses; \`istio_on_demand_dns_total\` counts
+host names resolved for a connection, and here only ServiceEntries with addresses are acted on;
+\`istio_crl_*\` counts revoked certificates, and no revocation list is read.
 
 ## Labels
 

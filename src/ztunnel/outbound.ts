@@ -79,6 +79,11 @@ export class Outbound implements RelayListener, Carried {
     return new ConnectionRecord(this.#context, parties, this.#startMs);
   }
 
+  /** A plain client of a workload in the mesh: that workload's ztunnel judges it. */
+  get isForInbound(): boolean {
+    return isForInbound(this.#hop);
+  }
+
   start(): void {
     const hop = this.#hop;
     if (hop.kind === "refused") {
@@ -90,7 +95,6 @@ export class Outbound implements RelayListener, Carried {
       return;
     }
     if (isForInbound(hop)) {
-      // A plain client of a workload in the mesh: that workload's ztunnel judges it.
       const { client, remote } = this.#request;
       acceptPlain(this.#context, hop.workload, hop.address, hop.port, client, remote);
       return;

@@ -121,11 +121,16 @@ export class Ztunnel {
     const client = new CapturedClient(new TcpStream(socket));
     const isOurListener =
       socket.localAddress === original.address && socket.localPort === original.port;
-    new Outbound(this.#context, { client, source, remote, ...original, isOurListener }).start();
+    const request = { client, source, remote, ...original, isOurListener };
+    const outbound = new Outbound(this.#context, request);
+    const reporter = outbound.isForInbound ? "destination" : "source";
+    this.#context.metrics.socketOpened(socket, reporter);
+    outbound.start();
   }
 
   /** A connection to a workload's tunnel port. */
   acceptTunnel(socket: net.Socket, uid: string): void {
+    this.#context.metrics.socketOpened(socket, "destination");
     this.#serverOf(uid).accept(socket);
   }
 
@@ -134,6 +139,7 @@ export class Ztunnel {
     socket: net.Socket,
     authenticate: (user: string, password: string) => Workload | undefined,
   ): void {
+    this.#context.metrics.socketOpened(socket, "source");
     acceptSocksClient(this.#context, socket, authenticate);
   }
 
