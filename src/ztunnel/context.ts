@@ -7,6 +7,7 @@ import type { SnapshotSource } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
 import type { TunnelPool } from "../net/hbone/tunnel-pool.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
+import type { EventLog } from "../telemetry/event-log.ts";
 import type { TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { CarriedConnections } from "./carried-connections.ts";
 import type { OpenConnections } from "./open-connections.ts";
@@ -34,7 +35,7 @@ export interface ZtunnelContext {
   /** Asked before a line that strangers can cause. */
   readonly logLimit: LogLimit;
   /** Access log lines: one a connection. */
-  readonly accessLog: Logger;
+  readonly accessLog: EventLog;
   /** Where tunnels to an address and port are to be dialled. */
   readonly tunnelAddress: (address: string, port: number) => { host: string; port: number };
   /** The address to dial from, for a workload's; undefined: any. */

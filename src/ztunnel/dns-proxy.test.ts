@@ -8,8 +8,9 @@ import { indexOf, smallMesh } from "../../test/support/small-mesh.ts";
 import { setLogLevel } from "../kit/log.ts";
 import type { Service } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";
+import { EventLog } from "../telemetry/event-log.ts";
 import { MetricRegistry } from "../telemetry/metrics.ts";
-import { DnsProxy } from "./dns-proxy.ts";
+import { DnsProxy, type DnsProxyOptions } from "./dns-proxy.ts";
 
 setLogLevel("silent");
 
@@ -85,7 +86,7 @@ function answered(query: Buffer, flags = 0x8180): Buffer {
   return reply;
 }
 
-async function start(resolverPorts: readonly number[] = [], more: { maxPending?: number } = {}) {
+async function start(resolverPorts: readonly number[] = [], more: Partial<DnsProxyOptions> = {}) {
   const registry = new MetricRegistry();
   const names = snapshotWithNames();
   const client = [...names.workloads.values()].find((w) => w.name === "client")!;
@@ -132,6 +133,45 @@ test("every form of a service's name leads to its addresses", async () => {
   expect(count("istio_dns_upstream_requests_total")).toBe(0);
   expect(registry.expose()).toContain(
     'istio_dns_requests_total{request_query_type="AAAA",request_protocol="udp",source_canonical_service="client"',
+  );
+});
+
+test.each(["TEXT", "JSON"] as const)("each question has ztunnel's line: %s", async (encoding) => {
+  const lines: string[] = [];
+  const accessLog = new EventLog({
+    scope: "dns",
+    encoding: () => encoding,
+    isLogged: (level) => level === "debug",
+    write: (line) => void lines.push(line.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/, "TIME")),
+  });
+  const { port } = await upstream((query) => answered(query));
+  const { resolver } = await start([port], { accessLog });
+  await resolver.resolve4("reviews");
+  await code(resolver.resolve4("none.default"));
+  await resolver.resolve4("example.org");
+  const failing = await start([], { accessLog });
+  await code(failing.resolver.resolveMx("example.org"));
+  const from = { "src.workload": "client", "src.namespace": "default" };
+  const expected = [
+    { query: "A", domain: "reviews.", result: "success", endpoints: 1 },
+    { query: "A", domain: "none.default.", result: "no records", endpoints: 0 },
+    { query: "A", domain: "example.org.", result: "forwarded", endpoints: 1 },
+    {
+      query: "TYPE15",
+      domain: "example.org.",
+      result: "forwarding failed (no_resolver)",
+      endpoints: 0,
+    },
+  ];
+  const text = (fields: object) =>
+    Object.entries(fields).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
+  const head = { level: "debug", time: "TIME", scope: "dns" };
+  expect(lines).toEqual(
+    expected.map((fields) =>
+      encoding === "JSON"
+        ? `${JSON.stringify({ ...head, ...from, ...fields })}\n`
+        : `TIME\tdebug\tdns\t${text({ ...from, ...fields }).join(" ")}\n`,
+    ),
   );
 });
 

@@ -64,7 +64,8 @@ export class Outbound implements RelayListener, Carried {
   }
 
   #recordOf(hop: NextHop): ConnectionRecord {
-    const { source, address, port, remote } = this.#request;
+    const { source, remote } = this.#request;
+    const { address, port } = hop.kind === "refused" ? this.#request : hop;
     const isTunnel = hop.kind === "tunnel";
     const parties: ConnectionParties = {
       direction: "outbound",
@@ -74,7 +75,7 @@ export class Outbound implements RelayListener, Carried {
       destination: "workload" in hop ? hop.workload : undefined,
       destinationAddress: formatAuthority(address, port),
       service: "service" in hop ? hop.service : undefined,
-      hboneAddress: isTunnel ? formatAuthority(hop.address, hop.port) : undefined,
+      hboneAddress: isTunnel ? formatAuthority(hop.authorityAddress, hop.authorityPort) : undefined,
     };
     return new ConnectionRecord(this.#context, parties, this.#startMs);
   }
@@ -100,7 +101,7 @@ export class Outbound implements RelayListener, Carried {
       return;
     }
     if (!this.#context.carried.add(this)) {
-      this.#fail("CONNECT", new Failure("TOO_MANY_CONNECTIONS"));
+      this.#turnAway("too many connections", new Failure("TOO_MANY_CONNECTIONS"));
       return;
     }
     this.#request.client.hold(() => this.#giveUp(new Failure("DOWNSTREAM_RESET")));
@@ -239,7 +240,14 @@ export class Outbound implements RelayListener, Carried {
         refusal: because,
       },
     });
-    this.#fail("CONNECT", new Failure("UPSTREAM_REFUSED", because));
+    this.#turnAway("no way", new Failure("UPSTREAM_REFUSED", because));
+  }
+
+  /** Before anything was done for it. */
+  #turnAway(kind: string, failure: Failure): void {
+    this.#isSettled = true;
+    this.#record.turnedAway(kind, failure.message);
+    this.#request.client.refuse(failure);
   }
 
   /** Before it was joined. Once: what else was under way (a certificate) may end later. */

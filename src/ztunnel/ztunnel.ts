@@ -19,6 +19,7 @@ import { TunnelServer } from "../net/hbone/tunnel-server.ts";
 import { TUNNEL_LIMITS } from "../net/http2/limits.ts";
 import { TcpStream } from "../net/tcp-stream.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
+import { EventLog } from "../telemetry/event-log.ts";
 import { TcpMetrics } from "../telemetry/istio-metrics.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import { PeerErrors } from "../telemetry/peer-errors.ts";
@@ -42,6 +43,8 @@ export interface ZtunnelOptions {
   readonly appAddress: ZtunnelContext["appAddress"];
   /** Connections that it carries at a time; default 20,000. */
   readonly maxConnections?: number;
+  /** Whether each has its line in the log; default: yes. */
+  readonly logsConnections?: boolean;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -82,7 +85,11 @@ export class Ztunnel {
       logLimit: new LogLimit({
         onLeftOut: (kind, count) => logger.warn({ kind, count }, "more lines like this one"),
       }),
-      accessLog: log("access"),
+      accessLog: new EventLog({
+        scope: "access",
+        encoding: () => snapshots.current.settings.accessLogEncoding,
+        ...(options.logsConnections === false ? { isLogged: () => false } : {}),
+      }),
       tunnelAddress: options.tunnelAddress,
       dialFrom: options.dialFrom,
       appAddress: options.appAddress,
