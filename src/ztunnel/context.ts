@@ -9,6 +9,7 @@ import type { TunnelPool } from "../net/hbone/tunnel-pool.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import type { EventLog } from "../telemetry/event-log.ts";
 import type { TcpMetrics } from "../telemetry/istio-metrics.ts";
+import type { LimitsReached } from "../telemetry/limits-reached.ts";
 import type { CarriedConnections } from "./carried-connections.ts";
 import type { OpenConnections } from "./open-connections.ts";
 import type { ZtunnelMetrics } from "./ztunnel-metrics.ts";
@@ -27,6 +28,7 @@ export interface ZtunnelContext {
   readonly pool: TunnelPool;
   readonly tcp: TcpMetrics;
   readonly metrics: ZtunnelMetrics;
+  readonly limitsReached: LimitsReached;
   readonly decisions: DecisionLog<DecisionPayload>;
   /** Those that policy may cut. */
   readonly connections: OpenConnections;

@@ -255,8 +255,24 @@ test("without an answer from behind it is SERVFAIL, counted, and bounded in time
   expect(codes).toEqual(names.map(() => "ESERVFAIL"));
   expect(silent.asked.length).toBe(2);
   expect(count("istio_dns_upstream_failures_total")).toBe(4);
+  expect(count('waystone_limits_reached_total{limit="dns_questions"}')).toBe(2);
   const nobody = await start();
   expect(await code(nobody.resolver.resolve4("a.example"))).toBe("ESERVFAIL");
+});
+
+test("TCP connections beyond the limit are closed, and counted", async () => {
+  const { port, count } = await start();
+  const open = async () => {
+    const socket = net.connect(port, "127.0.0.1");
+    cleanups.push(() => socket.destroy());
+    socket.on("error", () => {});
+    await once(socket, "connect");
+    return socket;
+  };
+  for (let i = 0; i < 256; i++) await open();
+  const refused = await open();
+  await new Promise((resolve) => refused.resume().once("close", resolve));
+  expect(count('waystone_limits_reached_total{limit="dns_connections"}')).toBe(1);
 });
 
 test("what is not a query is refused and counted, and answers are never answered", async () => {

@@ -34,6 +34,7 @@ import {
 import { DnsUpstream, type UpstreamResult } from "../net/dns/upstream.ts";
 import { DnsMetrics, type DnsSeries } from "../telemetry/dns-metrics.ts";
 import { EventLog } from "../telemetry/event-log.ts";
+import { LimitsReached } from "../telemetry/limits-reached.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import { lookUpName } from "./names.ts";
 
@@ -67,6 +68,7 @@ export class DnsProxy implements DnsHandler {
   });
   readonly #metrics: DnsMetrics;
   readonly #accessLog: EventLog;
+  readonly #limitsReached: LimitsReached;
   readonly #server: DnsServer;
   #upstream: DnsUpstream | undefined;
 
@@ -75,6 +77,7 @@ export class DnsProxy implements DnsHandler {
     this.#metrics = new DnsMetrics(options.registry);
     const encoding = () => options.snapshots.current.settings.accessLogEncoding;
     this.#accessLog = options.accessLog ?? new EventLog({ scope: "dns", encoding });
+    this.#limitsReached = new LimitsReached(options.registry, this.#log);
     this.#server = new DnsServer(this);
   }
 
@@ -107,6 +110,10 @@ export class DnsProxy implements DnsHandler {
     if (this.#logLimit.allows("malformed")) {
       this.#log.warn({ remoteAddress, protocol }, "not a DNS query");
     }
+  }
+
+  onConnectionRefused(): void {
+    this.#limitsReached.reached("dns_connections");
   }
 
   onQuery(request: DnsRequest, answer: (bytes: Buffer) => void): void {
@@ -193,6 +200,7 @@ export class DnsProxy implements DnsHandler {
         return;
       }
       series.failed();
+      if (result.problem === "busy") this.#limitsReached.reached("dns_questions");
       this.#tell(query, source, `forwarding failed (${result.problem})`, 0);
       if (this.#logLimit.allows(result.problem)) {
         this.#log.warn({ name: query.name, problem: result.problem }, "no resolver has answered");

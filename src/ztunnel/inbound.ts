@@ -237,6 +237,7 @@ class Inbound implements RelayListener, OpenConnection, Carried {
 
   start(): void {
     if (!this.#context.carried.add(this)) {
+      this.#context.limitsReached.reached("connections");
       const failure = new Failure("TOO_MANY_CONNECTIONS");
       this.#isSettled = true;
       this.#record.turnedAway("too many connections", failure.message);

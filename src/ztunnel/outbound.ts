@@ -101,6 +101,7 @@ export class Outbound implements RelayListener, Carried {
       return;
     }
     if (!this.#context.carried.add(this)) {
+      this.#context.limitsReached.reached("connections");
       this.#turnAway("too many connections", new Failure("TOO_MANY_CONNECTIONS"));
       return;
     }

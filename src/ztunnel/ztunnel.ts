@@ -21,6 +21,7 @@ import { TcpStream } from "../net/tcp-stream.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { EventLog } from "../telemetry/event-log.ts";
 import { TcpMetrics } from "../telemetry/istio-metrics.ts";
+import { LimitsReached } from "../telemetry/limits-reached.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import { PeerErrors } from "../telemetry/peer-errors.ts";
 import { CarriedConnections } from "./carried-connections.ts";
@@ -64,6 +65,7 @@ export class Ztunnel {
     const { snapshots, certificates, registry, decisions, drain } = options;
     const { settings } = snapshots.current;
     const logger = log("ztunnel");
+    const limitsReached = new LimitsReached(registry, logger);
     this.#peerErrors = new PeerErrors(registry, logger);
     this.#context = {
       snapshots,
@@ -74,12 +76,14 @@ export class Ztunnel {
         maxStreamsPerConnection: 100,
         idleTimeoutMs: Math.min(settings.hboneIdleTimeoutMs, POOL_IDLE_TIMEOUT_MAX_MS),
         limits: TUNNEL_LIMITS,
+        onLimit: (limit) => limitsReached.reached(limit),
         onPeerError: (error, target) =>
           this.#peerErrors.http2("tunnel_upstream", error, `${target.host}:${target.port}`),
       }),
       tcp: new TcpMetrics(registry),
       connections: new OpenConnections(),
       carried: new CarriedConnections(options.maxConnections),
+      limitsReached,
       metrics: new ZtunnelMetrics(registry),
       log: logger,
       logLimit: new LogLimit({
