@@ -93,7 +93,7 @@ async function start(resolverPorts: readonly number[] = [], more: Partial<DnsPro
   const addresses = indexOf({ "127.0.0.1": { workloads: [client.uid], services: [] } });
   const snapshot = { ...names, addresses };
   const proxy = new DnsProxy({
-    snapshots: { current: snapshot, subscribe: () => () => {} },
+    snapshots: { current: snapshot },
     registry,
     host: "127.0.0.1",
     port: 0,

@@ -39,7 +39,7 @@ import type { MetricRegistry } from "../telemetry/metrics.ts";
 import { lookUpName } from "./names.ts";
 
 export interface DnsProxyOptions {
-  readonly snapshots: SnapshotSource;
+  readonly snapshots: Pick<SnapshotSource, "current">;
   readonly registry: MetricRegistry;
   readonly host: string;
   /** Istio's is 15053; 0: a free one. */
