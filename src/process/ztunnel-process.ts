@@ -42,7 +42,7 @@ export interface ZtunnelProcessOptions extends Omit<ProcessHostOptions, "compone
   readonly captures: readonly { readonly at: HostPort; readonly to: HostPort }[];
   /** 0: the data path is in this process. */
   readonly workers?: number;
-  /** Answers the names of the mesh there: in this process, also where the data path is in workers. */
+  /** Answers the names of the mesh there: this process does, also where workers carry traffic. */
   readonly dns?: HostPort | undefined;
   /** Applications see their client's address, where it is this machine's. */
   readonly keepsSource: boolean;

@@ -8,8 +8,7 @@
  * They stand between the other lines of the process, and follow its level.
  */
 import { isLogged, type LogLevel, writeLogLine } from "../kit/log.ts";
-import { appendBare, appendJson, appendQuoted } from "./access-log-escape.ts";
-import { LineBytes } from "./line-bytes.ts";
+import { escapeBare, escapeJson, escapeQuoted } from "./access-log-escape.ts";
 
 export type EventFields = Readonly<Record<string, string | number | undefined>>;
 
@@ -31,7 +30,6 @@ export class EventLog {
   readonly #scope: string;
   readonly #encoding: () => "TEXT" | "JSON";
   readonly #write: (line: string) => void;
-  readonly #line = new LineBytes();
 
   constructor(options: EventLogOptions) {
     this.#scope = options.scope;
@@ -42,51 +40,52 @@ export class EventLog {
 
   write(level: LogLevel, message: string | undefined, fields: EventFields): void {
     if (!this.isLogged(level)) return;
-    const line = this.#line;
-    line.reset();
-    const head = { level, time: new Date().toISOString(), scope: this.#scope };
-    if (this.#encoding() === "JSON") appendJsonLine(line, { ...head, message, ...fields });
-    else appendTextLine(line, [head.time, level, head.scope, message], fields);
-    this.#write(line.toString());
+    const time = new Date().toISOString();
+    const isJson = this.#encoding() === "JSON";
+    const line = isJson ? jsonLine : textLine;
+    this.#write(line(time, level, this.#scope, message, fields));
   }
 }
 
-function appendTextLine(
-  line: LineBytes,
-  head: readonly (string | undefined)[],
+/** Most values are plain: they are looked at, and not made anew. */
+const PLAIN = /^[!#-[\]-~]*$/;
+
+function textLine(
+  time: string,
+  level: LogLevel,
+  scope: string,
+  message: string | undefined,
   fields: EventFields,
-): void {
-  for (const column of head) if (column !== undefined) line.append(`${column}\t`);
+): string {
+  let line = `${time}\t${level}\t${scope}\t`;
+  if (message !== undefined) line += `${message}\t`;
   let separator = "";
   for (const name in fields) {
     const value = fields[name];
     if (value === undefined) continue;
-    line.append(`${separator}${name}=`);
+    line += separator + name;
     separator = " ";
-    if (typeof value === "number") line.append(String(value));
-    else if (BARE.has(name)) appendBare(line, value);
-    else {
-      line.append('"');
-      appendQuoted(line, value);
-      line.append('"');
-    }
+    if (typeof value === "number") line += `=${value}`;
+    else if (BARE.has(name)) line += `=${PLAIN.test(value) ? value : escapeBare(value)}`;
+    else line += `="${PLAIN.test(value) ? value : escapeQuoted(value)}"`;
   }
-  line.append("\n");
+  return `${line}\n`;
 }
 
-function appendJsonLine(line: LineBytes, fields: EventFields): void {
-  let separator = "{";
+function jsonLine(
+  time: string,
+  level: LogLevel,
+  scope: string,
+  message: string | undefined,
+  fields: EventFields,
+): string {
+  let line = `{"level":"${level}","time":"${time}","scope":"${scope}"`;
+  if (message !== undefined) line += `,"message":"${message}"`;
   for (const name in fields) {
     const value = fields[name];
     if (value === undefined) continue;
-    line.append(`${separator}"${name}":`);
-    separator = ",";
-    if (typeof value === "number") line.append(String(value));
-    else {
-      line.append('"');
-      appendJson(line, value);
-      line.append('"');
-    }
+    if (typeof value === "number") line += `,"${name}":${value}`;
+    else line += `,"${name}":"${PLAIN.test(value) ? value : escapeJson(value)}"`;
   }
-  line.append("}\n");
+  return `${line}}\n`;
 }

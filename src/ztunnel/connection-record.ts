@@ -5,7 +5,6 @@
  */
 import type { Service } from "../model/service.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
-import type { EventFields } from "../telemetry/event-log.ts";
 import {
   destinationLabels,
   peerLabels,
@@ -78,13 +77,12 @@ export class ConnectionRecord {
     if (!accessLog.isLogged(level)) return;
     // As the workload sees it that is served here: at its source, what goes to the client came in.
     const isSource = this.#parties.direction === "outbound";
-    accessLog.write(level, "connection complete", {
-      ...this.#fields(),
-      bytes_sent: isSource ? received : sent,
-      bytes_recv: isSource ? sent : received,
-      duration: `${Math.trunc(performance.now() - this.#startMs)}ms`,
-      error,
-    });
+    const fields = this.#fields();
+    fields.bytes_sent = isSource ? received : sent;
+    fields.bytes_recv = isSource ? sent : received;
+    fields.duration = `${Math.trunc(performance.now() - this.#startMs)}ms`;
+    fields.error = error;
+    accessLog.write(level, "connection complete", fields);
   }
 
   #seriesWith(flags: string): TcpSeries {
@@ -101,7 +99,8 @@ export class ConnectionRecord {
     );
   }
 
-  #fields(): EventFields {
+  /** Those of the end have their place already: the object keeps its shape. */
+  #fields(): Record<string, string | number | undefined> {
     const { direction, source, destination, service, hboneAddress } = this.#parties;
     const isTunnel = hboneAddress !== undefined;
     return {
@@ -118,9 +117,17 @@ export class ConnectionRecord {
       "dst.identity": isTunnel && destination ? workloadIdentity(destination) : undefined,
       "dst.cluster": destination?.clusterId,
       direction,
+      ...NO_END,
     };
   }
 }
+
+const NO_END = {
+  bytes_sent: undefined,
+  bytes_recv: undefined,
+  duration: undefined,
+  error: undefined,
+};
 
 /** The line of a connection of which no more is known than this. */
 export function logTurnedAway(
