@@ -5,7 +5,7 @@ import { LogLimit } from "../kit/log-limit.ts";
 import { EventLog } from "../telemetry/event-log.ts";
 import { TcpMetrics } from "../telemetry/istio-metrics.ts";
 import { MetricRegistry } from "../telemetry/metrics.ts";
-import { type ConnectionParties, ConnectionRecord } from "./connection-record.ts";
+import { type ConnectionParties, ConnectionRecord, errorOf } from "./connection-record.ts";
 import type { ZtunnelContext } from "./context.ts";
 
 const mesh = smallMesh();
@@ -97,6 +97,16 @@ test("one that ended badly is of level error, and says why at its end", () => {
   expect(lines(OUTBOUND, complete("the peer went away"))[1]).toBe(
     `TIME\terror\taccess\tconnection complete\t${ABOUT_OUTBOUND} bytes_sent=20 bytes_recv=100 duration="1ms" error="the peer went away"\n`,
   );
+});
+
+test("a peer that resets ends a connection like any other; what broke it is an error", () => {
+  const reset = (by: "peer" | "connection", detail: string) =>
+    errorOf({ by, detail, isRefused: false });
+  expect(errorOf(undefined)).toBeUndefined();
+  expect(reset("peer", "RST_STREAM CANCEL")).toBeUndefined();
+  expect(reset("peer", "ECONNRESET")).toBeUndefined();
+  expect(reset("peer", "RST_STREAM INTERNAL_ERROR")).toBe("RST_STREAM INTERNAL_ERROR");
+  expect(reset("connection", "ECONNRESET")).toBe("ECONNRESET");
 });
 
 test("one that is denied is complete without a byte; in plain text nobody has an identity", () => {

@@ -5,6 +5,7 @@
  */
 import type { Service } from "../model/service.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
+import type { StreamReset } from "../net/byte-stream.ts";
 import {
   destinationLabels,
   peerLabels,
@@ -120,6 +121,19 @@ export class ConnectionRecord {
       ...NO_END,
     };
   }
+}
+
+/** How peers end connections any day: no error, as to ztunnel. */
+const ORDINARY: ReadonlySet<string> = new Set([
+  "RST_STREAM CANCEL",
+  "RST_STREAM NO_ERROR",
+  "RST_STREAM STREAM_CLOSED",
+  "ECONNRESET",
+  "EPIPE",
+]);
+
+export function errorOf(reset: StreamReset | undefined): string | undefined {
+  return reset?.by === "peer" && ORDINARY.has(reset.detail) ? undefined : reset?.detail;
 }
 
 const NO_END = {

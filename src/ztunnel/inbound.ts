@@ -23,7 +23,7 @@ import { type L4Decider, l4Decider } from "../policy/decider.ts";
 import type { ConnectionFacts } from "../policy/facts.ts";
 import { HBONE_PORT, MESH_PORTS } from "../policy/next-hop.ts";
 import type { Carried } from "./carried-connections.ts";
-import { ConnectionRecord, logTurnedAway } from "./connection-record.ts";
+import { ConnectionRecord, errorOf, logTurnedAway } from "./connection-record.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { denial, type OpenConnection } from "./open-connections.ts";
 import type { OutboundClient } from "./outbound-client.ts";
@@ -314,7 +314,7 @@ class Inbound implements RelayListener, OpenConnection, Carried {
   onRelayEnd(sent: number, received: number, reset: StreamReset | undefined): void {
     this.#context.connections.remove(this.#workload.uid, this);
     this.#context.carried.remove(this);
-    this.#record.closed(sent, received, this.#cutBecause ?? reset?.detail);
+    this.#record.closed(sent, received, this.#cutBecause ?? errorOf(reset));
   }
 
   cut(because: string, cause: CutReason): void {

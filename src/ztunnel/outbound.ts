@@ -11,7 +11,7 @@ import { Relay, type RelayListener } from "../net/relay.ts";
 import { connectTcp, TcpStream } from "../net/tcp-stream.ts";
 import { type NextHop, nextHop } from "../policy/next-hop.ts";
 import type { Carried } from "./carried-connections.ts";
-import { type ConnectionParties, ConnectionRecord } from "./connection-record.ts";
+import { type ConnectionParties, ConnectionRecord, errorOf } from "./connection-record.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { acceptPlain } from "./inbound.ts";
 import type { OutboundClient } from "./outbound-client.ts";
@@ -279,7 +279,7 @@ export class Outbound implements RelayListener, Carried {
 
   onRelayEnd(sent: number, received: number, reset: StreamReset | undefined): void {
     this.#context.carried.remove(this);
-    this.#record.closed(sent, received, this.#cutBecause ?? reset?.detail);
+    this.#record.closed(sent, received, this.#cutBecause ?? errorOf(reset));
   }
 }
 
