@@ -66,6 +66,8 @@ export interface LocalMeshOptions {
   readonly readinessPort?: number | undefined;
   readonly socksPort?: number | undefined;
   readonly drainTimeoutMs: number;
+  /** Whether each connection has a line in the log; default: yes. */
+  readonly logsConnections?: boolean;
   readonly onEvent: (event: MeshEvent) => void;
   /** Told of every request that a built-in workload answers. */
   readonly onEcho?: EchoObserver | undefined;
@@ -177,6 +179,7 @@ export class LocalMesh {
     this.#ztunnel = new Ztunnel({
       ...shared,
       drain: this.#drain,
+      logsConnections: options.logsConnections ?? true,
       tunnelAddress: (address, port) => addresses.dialAddress(address, port),
       dialFrom: (address) => addresses.sourceAddress(address),
       appAddress: (workload, port, source) => this.#echoes.appAddress(workload, port, source),

@@ -405,6 +405,7 @@ test("beyond the limit connections are refused, and the others are left alone", 
   await until("both are greeted", () => first.all !== "" && second.all !== "");
   expect(await exchange(CLIENT, REVIEWS_VIP, 80)).toBe("ECONNRESET");
   expect(mesh.ztunnel.connectionCount).toBe(4);
+  expect(mesh.value('waystone_limits_reached_total{limit="connections"}')).toBe(1);
 });
 
 /** The replies of a SOCKS5 CONNECT: the code, and the socket behind it. */
