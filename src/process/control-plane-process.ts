@@ -114,6 +114,7 @@ export class ControlPlaneProcess {
     discovery = ads;
     this.#server = new GrpcServer({
       ...this.#options.at,
+      registry,
       tls: () => this.#certificate!.current,
       routes: (router) => {
         certificates.routes(router);

@@ -178,7 +178,7 @@ test.each([
   sendPieces(client, LARGE.slice(0, 200_000));
   await settle();
   expect(waypoint.backends.connections).toHaveLength(questions);
-    if (questions === 0) expect(client.text).toMatch(/^HTTP\/1\.1 503 .*overflow$/s);
+  if (questions === 0) expect(client.text).toMatch(/^HTTP\/1\.1 503 .*overflow$/s);
   client.stream.reset("cancel");
   await settle();
   expect(waypoint.context.keptBytes.bytes).toBe(0);
