@@ -7,7 +7,7 @@
 
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { adsClientMetrics } from "../src/agent/ads-client.ts";
+import { AdsClientMetrics } from "../src/agent/ads-client-metrics.ts";
 import { certificateResults } from "../src/agent/certificates.ts";
 import { registerControlMetrics } from "../src/control/control-metrics.ts";
 import { jwksFetches } from "../src/control/jwks/jwks-fetcher.ts";
@@ -27,8 +27,11 @@ import {
   TCP_LABELS,
   TcpMetrics,
 } from "../src/telemetry/istio-metrics.ts";
+import { limitsReached } from "../src/telemetry/limits-reached.ts";
 import { type MetricDescription, MetricRegistry } from "../src/telemetry/metrics.ts";
 import { PeerErrors } from "../src/telemetry/peer-errors.ts";
+import { ShadowMetrics } from "../src/telemetry/shadow-metrics.ts";
+import { WaypointMetrics } from "../src/waypoint/waypoint-metrics.ts";
 import { ZtunnelMetrics } from "../src/ztunnel/ztunnel-metrics.ts";
 
 /** What each label says. */
@@ -65,65 +68,36 @@ const LABELS: Readonly<Record<string, string>> = {
   metric: "the name of the full metric",
   worker: "0 to N-1, of `--workers N`; a replacement has its predecessor's",
   waypoint: "`namespace/name` of the waypoint's Gateway",
-  limit: "which one: `request`, its own, or `waypoint`, that of all together",
+  policy: "`namespace/name` of the policy that matched; empty when none did",
+  limit: "which one, as in limits.md; of a body `request`, its own, or `waypoint`, that of all",
   status: "the HTTP status that was answered",
-  protocol: "what was spoken: `http1`, `http2` or `tcp`",
+  protocol:
+    "what was spoken: `http1`, `http2`, `tcp`, `unknown`, or `tunnel` for a tunnel connection",
   result: "what became of it: `issued`, or why not",
   cause: "why: `policy`, `workload_gone` or `shutdown`",
   state: "which of them is counted",
   type: "the resource's type URL",
+  url: "the type URL of the response; `unknown` when it was not asked for",
   role: "`tunnel_listener`, `tunnel_upstream`, or `listener`, `upstream` inside tunnels",
   code: "of HTTP/2 the error's name in RFC 9113 §7; of TLS that in errors.md",
 };
 
-/** Metrics that a waypoint makes when it starts; the test compares the names with the source. */
-function registerWaypointMetrics(registry: MetricRegistry): void {
-  const labels = ["waypoint", "status"];
-  const counters = [
-    ["tunnels_refused", "CONNECT requests that were refused, by status."],
-    ["malformed_requests", "Requests refused before they were one, by status."],
-  ] as const;
-  for (const [name, help] of counters) {
-    registry.counter(`waystone_waypoint_${name}_total`, help, labels);
-  }
-  registry.counter(
-    "waystone_waypoint_idle_closed_total",
-    "Connections closed after hboneIdleTimeout without a byte, by what they were.",
-    ["waypoint", "protocol"],
-  );
-  registry.counter(
-    "waystone_waypoint_retries_total",
-    "Requests sent to a backend once more: no connection (connect), one gone stale (stale), " +
-      "broken (reset), refused unread (refused), too slow (timeout), or answered so (answer).",
-    ["waypoint", "reason"],
-  );
-  registry.counter(
-    "waystone_waypoint_mirrored_total",
-    "Mirrored requests, by result: answered, or why they were given up.",
-    ["waypoint", "result"],
-  );
-  registry.counter(
-    "waystone_waypoint_bodies_not_kept_total",
-    "Requests that a rule would have retried, but whose body was too large to keep, by limit.",
-    ["waypoint", "limit"],
-  );
-  registry.gauge("waystone_waypoint_active_requests", "Requests in progress.", ["waypoint"]);
-}
-
 /** A registry with every metric in it. */
 export function fullRegistry(): MetricRegistry {
   const registry = new MetricRegistry();
-  registerWaypointMetrics(registry);
+  new WaypointMetrics(registry, "");
+  limitsReached(registry);
   jwksFetches(registry);
   registerControlMetrics(registry, { recomputedObjects: 0, current: { revision: 0 } });
   new RequestMetrics(registry, "waypoint");
   new TcpMetrics(registry);
+  new ShadowMetrics(registry, "waypoint");
   new ZtunnelMetrics(registry);
   new DnsMetrics(registry);
   recordBuild(registry, "", "");
   droppedLines(registry);
   adsMetrics(registry);
-  adsClientMetrics(registry);
+  new AdsClientMetrics(registry);
   certificateRequests(registry);
   certificateResults(registry);
   new WorkerMetrics(registry, () => []);
@@ -203,6 +177,11 @@ goes beyond is counted in one series whose labels all read \`overflow\`.
 ${table(["metric", "type", "meaning", "labels"], rows)}
 
 The upper bounds of all \`istio_*\` histograms: ${ISTIO_BUCKET_BOUNDS.join(", ")}, +Inf.
+
+Of ztunnel's own metrics these have no meaning here: \`workload_manager_*\` counts Pods that a CNI
+plugin hands over, and this ztunnel is given listening addresses; \`istio_on_demand_dns_total\` counts
+host names resolved for a connection, and here only ServiceEntries with addresses are acted on;
+\`istio_crl_*\` counts revoked certificates, and no revocation list is read.
 
 ## Labels
 

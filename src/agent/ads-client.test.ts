@@ -248,6 +248,50 @@ test("a revision that is none is refused", async () => {
   expect(errorDetail?.message).toMatch(/^not a revision/);
 });
 
+const received = (registry: MetricRegistry, url: string) =>
+  ["message", "message_bytes"].map((name) =>
+    metric(registry, `istio_xds_${name}_total{url="${url}"}`),
+  );
+
+test("responses and their bytes are counted by type, what was not asked for under one name", async () => {
+  const server = await script();
+  const { registry } = start(server);
+  const stream = await server.stream();
+  stream.send({ typeUrl: address, resources: [resourceOf(address, "a", "seven b")] });
+  stream.send({ typeUrl: address, resources: [resourceOf(address, "b", "12")] });
+  stream.send({ typeUrl: "mine", resources: [resourceOf("mine", "x", "1")] });
+  await stream.answerTo(stream.send({ typeUrl: address, removedResources: ["a"] }));
+  expect(received(registry, address)).toEqual([3, 9]);
+  expect(received(registry, "unknown")).toEqual([1, 1]);
+  expect(received(registry, "mine")).toEqual([0, 0]);
+});
+
+test.each<[string, string, (stream: ScriptedStream) => void]>([
+  ["Complete", "ends", (stream) => stream.end()],
+  ["Reconnect", "is at the end of its time", (stream) => stream.end("4", "max age")],
+  ["Reconnect", "is told to go", (stream) => stream.end("14", "transport is closing")],
+  ["Error", "is overloaded", (stream) => stream.end("14", "no room")],
+  ["Error", "fails", (stream) => stream.end("13", "no")],
+])("the end of a stream is counted: %s when it %s", async (reason, _what, act) => {
+  const server = await script();
+  const { registry } = start(server);
+  const stream = await server.stream();
+  await stream.answerTo(stream.send({ typeUrl: address }));
+  act(stream);
+  await server.stream(1);
+  const series = "istio_xds_connection_terminations_total";
+  expect(metric(registry, `${series}{reason="${reason}"}`)).toBe(1);
+});
+
+test("a control plane that is not there is a ConnectionError each time", async () => {
+  const server = await script();
+  const { port } = server;
+  await server.close();
+  const { registry } = start({ port });
+  const series = 'istio_xds_connection_terminations_total{reason="ConnectionError"}';
+  await until(() => metric(registry, series) > 1, "it is tried again");
+});
+
 const MIB = 1024 * 1024;
 
 test.each<[string, (stream: ScriptedStream) => void]>([

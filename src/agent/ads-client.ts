@@ -20,6 +20,11 @@ import {
 } from "../wire/gen/envoy/discovery_pb.ts";
 import { RESOURCE_TYPES, type ResourceSink, type ResourceType } from "../wire/resource.ts";
 import { decodeRevision } from "../wire/revision.ts";
+import {
+  AdsClientMetrics,
+  type TerminationReason,
+  terminationReason,
+} from "./ads-client-metrics.ts";
 import { callFailure } from "./grpc-channel.ts";
 
 export interface AdsClientOptions {
@@ -51,9 +56,11 @@ const PROBLEM_CHARACTERS_MAX = 4096;
 export class AdsClient {
   readonly #options: AdsClientOptions;
   readonly #log = log("ads");
-  readonly #metrics;
+  readonly #metrics: AdsClientMetrics | undefined;
   readonly #closing = new AbortController();
   #isConnected = false;
+  /** The control plane has answered on the stream of now. */
+  #hasBegun = false;
   /** Told once, then counted: a control plane that is away for hours is one line. */
   #isAwayTold = false;
   #revision = 0;
@@ -62,7 +69,7 @@ export class AdsClient {
 
   constructor(options: AdsClientOptions) {
     this.#options = options;
-    this.#metrics = options.registry && adsClientMetrics(options.registry);
+    this.#metrics = options.registry && new AdsClientMetrics(options.registry);
   }
 
   /** Whether the control plane answers at present. */
@@ -88,14 +95,18 @@ export class AdsClient {
     let delayMs = BACKOFF_FIRST_MS;
     while (!this.#closing.signal.aborted) {
       let why = "the control plane has ended the stream";
+      let reason: TerminationReason = "Complete";
       const startMs = performance.now();
+      this.#hasBegun = false;
       try {
         await this.#stream();
       } catch (caught) {
         why = callFailure(caught);
+        reason = terminationReason(caught, this.#hasBegun);
       }
       this.#options.channel.failed();
       if (this.#closing.signal.aborted) break;
+      this.#metrics?.terminations.child([reason]).add(1);
       // A server that ends each stream, or sends what is refused, is not asked in a tight loop.
       const hasLasted = performance.now() - startMs > LASTED_MS;
       if (hasLasted && this.#isConnected && !this.#isRefusing) delayMs = BACKOFF_FIRST_MS;
@@ -128,6 +139,7 @@ export class AdsClient {
       for await (const response of incoming) {
         clearTimeout(silence);
         if (refusal !== undefined) continue;
+        this.#hasBegun = true;
         this.#setConnected(true, "");
         refusal = await this.#answer(response, outgoing);
         if (refusal === undefined) continue;
@@ -170,6 +182,7 @@ export class AdsClient {
   async #take(response: DeltaDiscoveryResponse): Promise<string | undefined> {
     const { typeUrl } = response;
     const type = this.#options.sink.types.find((known) => known === typeUrl);
+    this.#metrics?.message(response, type);
     // As a ztunnel does: what was not asked for is passed over.
     if (type === undefined) return undefined;
     if (type === RESOURCE_TYPES.revision) return await this.#commit(response);
@@ -298,24 +311,4 @@ function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
     const timer = setTimeout(done, delayMs);
     signal.addEventListener("abort", done);
   });
-}
-
-/** The metrics of a proxy's configuration stream. */
-export function adsClientMetrics(registry: MetricRegistry) {
-  return {
-    connected: registry
-      .gauge("waystone_ads_connected", "1 while the control plane answers.", [])
-      .child([]),
-    revision: registry
-      .gauge("waystone_ads_revision", "The revision of the configuration in force.", [])
-      .child([]),
-    reconnects: registry
-      .counter("waystone_ads_reconnects_total", "Attempts to reach the control plane again.", [])
-      .child([]),
-    refusals: registry.counter(
-      "waystone_ads_resources_refused_total",
-      "Responses of the control plane that were refused (NACK), by type.",
-      ["type"],
-    ),
-  };
 }

@@ -8,6 +8,8 @@ export interface DecisionPayload {
   readonly hop: Hop;
   /** The random draw of the weighted choice. */
   readonly draw: number;
+  /** Absent: it did not come to a choice, and `draw` says nothing. */
+  readonly isDrawn?: boolean;
   /** What the client got: an HTTP status, or 0 for a connection. */
   readonly status: number;
   readonly flags: string;

@@ -4,10 +4,10 @@
  * `/decisions/<id>`.
  */
 import { explain } from "../policy/explain.ts";
-import type { ConnectionFacts, HttpFacts } from "../policy/facts.ts";
 import { renderDecision } from "../policy/render.ts";
 import type { RecordedDecision, RecordedFacts } from "../telemetry/decision-log.ts";
 import type { DecisionPayload } from "./decision-record.ts";
+import { replayedFacts } from "./replay/replayed-facts.ts";
 
 export interface DecisionReport {
   readonly id: string;
@@ -44,30 +44,7 @@ export function decisionReport(recorded: RecordedDecision<DecisionPayload>): Dec
     const text = `The configuration of that moment (revision ${revision}) is no longer kept.`;
     return { ...base, isAllowed: undefined, policy: undefined, rule: undefined, text, trace: null };
   }
-  const traced = explain(snapshot, hop, factsOf(facts), draw);
+  const traced = explain(snapshot, hop, replayedFacts(facts), draw);
   const { isAllowed, policy, rule } = traced.verdict;
   return { ...base, isAllowed, policy, rule, text: renderDecision(traced), trace: traced.trace };
-}
-
-/** The facts as the policy code reads them. */
-function factsOf(recorded: RecordedFacts): ConnectionFacts | HttpFacts {
-  const { method, path, query, authority, headers = [], ...connection } = recorded;
-  if (method === undefined) return connection;
-  return {
-    ...connection,
-    method,
-    path: path ?? "/",
-    query: query ?? "",
-    authority: authority ?? "",
-    header: (name) => joinedHeader(headers, name),
-  };
-}
-
-function joinedHeader(headers: readonly string[], name: string): string | undefined {
-  let joined: string | undefined;
-  for (let i = 0; i + 1 < headers.length; i += 2) {
-    if (headers[i] !== name) continue;
-    joined = joined === undefined ? headers[i + 1]! : `${joined},${headers[i + 1]!}`;
-  }
-  return joined;
 }

@@ -2,6 +2,7 @@
  * How a command ends badly: one line, a hint with what to try, and an exit code.
  *
  *     0 well   1 it failed   64 wrong usage   65 the configuration does not parse
+ *     69 (of commands whose 1 is an answer) no mesh is there to be asked
  *
  * This is the one place where a failure becomes an exit code.
  */
@@ -10,6 +11,7 @@ import { Failure } from "../kit/failure.ts";
 export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 64;
 export const EXIT_CONFIGURATION = 65;
+export const EXIT_UNAVAILABLE = 69;
 
 export class CommandError extends Error {
   override readonly name = "CommandError";

@@ -49,6 +49,7 @@ export const OPTIONS = {
   method: () => new Option("-X, --method <method>", "the request's method").default("GET"),
   path: () => new Option("--path <path>", "the request's path, with its query").default("/"),
   tcp: () => new Option("--tcp", "a connection that is not HTTP"),
+  sni: () => new Option("--sni <name>", "a TLS connection, which asks for the server of that name"),
   jwt: () => new Option("--jwt <file>", "a token, sent as 'Authorization: Bearer'"),
   answer: () =>
     new Option(
@@ -59,6 +60,11 @@ export const OPTIONS = {
     new Option("--draw <number>", "where weighted choices fall, from 0 to 1")
       .argParser(parseShare)
       .default(0),
+  requests: () =>
+    new Option(
+      "--requests <file>",
+      "recorded requests, as 'waystone decisions -o json' prints them; else the running mesh's",
+    ),
   as: () =>
     new Option(
       "--as <workload>",

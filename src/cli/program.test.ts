@@ -30,6 +30,8 @@ test("--help lists every command and ends well", async () => {
   for (const name of [
     "up",
     "request",
+    "decisions",
+    "what-if",
     "exec",
     "validate",
     "status",
@@ -55,6 +57,8 @@ test("every command has its own --help", async () => {
   for (const name of [
     "up",
     "request",
+    "decisions",
+    "what-if",
     "exec",
     "validate",
     "status",

@@ -46,6 +46,8 @@ function buildProgram(output: Output, end: End): Command {
   addUp(program, output, end);
   addRequest(program, output, end);
   addExplain(program, output, end);
+  addDecisions(program, output, end);
+  addWhatIf(program, output, end);
   addExec(program, output, end);
   addValidate(program, output, end);
   addStatus(program, output, end);
@@ -127,6 +129,7 @@ function addExplain(program: Command, output: Output, end: End): void {
     .addOption(OPTIONS.method())
     .addOption(OPTIONS.path())
     .addOption(OPTIONS.tcp())
+    .addOption(OPTIONS.sni())
     .addOption(OPTIONS.header())
     .addOption(OPTIONS.jwt())
     .addOption(OPTIONS.answer())
@@ -137,6 +140,41 @@ function addExplain(program: Command, output: Output, end: End): void {
     .action(async (decision: string | undefined, options) => {
       const { explain } = await import("./commands/explain.ts");
       end(await explain({ decision, ...options }, output));
+    });
+}
+
+function addDecisions(program: Command, output: Output, end: End): void {
+  program
+    .command("decisions")
+    .description("list what the running mesh has decided lately, the latest last")
+    .addOption(OPTIONS.state())
+    .addOption(OPTIONS.output().choices(["text", "json", "yaml"]))
+    .action(async (options) => {
+      const { decisions } = await import("./commands/decisions.ts");
+      end(await decisions(options, output));
+    });
+}
+
+const WHAT_IF_HELP = `
+The manifests are laid over those of the running mesh, as 'kubectl apply' would: an object of the
+same kind, namespace and name is replaced, the others stay. With --requests and no mesh running,
+they are the whole configuration.
+
+Exit code: 0 nothing would change; 1 something would, or it cannot be said of every request;
+65 the manifests have errors; 69 no mesh is running.`;
+
+function addWhatIf(program: Command, output: Output, end: End): void {
+  program
+    .command("what-if")
+    .description("list the recorded requests that other manifests would decide otherwise")
+    .addOption(OPTIONS.file())
+    .addOption(OPTIONS.requests())
+    .addOption(OPTIONS.state())
+    .addOption(OPTIONS.output().choices(["text", "json", "yaml"]))
+    .addHelpText("after", WHAT_IF_HELP)
+    .action(async (options) => {
+      const { whatIf } = await import("./commands/what-if.ts");
+      end(await whatIf(options, output));
     });
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { DecisionReport } from "../agent/decision-report.ts";
+import type { RecordedRequest } from "../agent/replay/recorded-request.ts";
 import { nearest } from "../kit/nearest.ts";
 import type { JourneyReport, RequestQuestion } from "../local/explained-request.ts";
 import type { UnknownNameReport } from "../local/mesh-admin.ts";
@@ -41,6 +42,12 @@ export class RunningMesh {
   /** The decision of that id; undefined when none was recorded. */
   async decision(id: string): Promise<DecisionReport | undefined> {
     return (await this.#get(`/decisions/${encodeURIComponent(id)}`)) as DecisionReport | undefined;
+  }
+
+  /** All that are kept, oldest first. */
+  async decisions(): Promise<readonly RecordedRequest[]> {
+    const found = await this.#get("/decisions");
+    return (found ?? []) as readonly RecordedRequest[];
   }
 
   /** What would become of a request. */

@@ -76,7 +76,9 @@ export async function sendRequest(
     const nothing = { status: 0, statusText: "", headers: {}, body: "", servedBy: "" };
     return { ...nothing, decision, failure: failure || reset };
   }
-  const decision = await decisionOf(mesh, id);
+  // Where answers say the id the mesh has chosen it, and not we.
+  const told = answer.headers[DECISION_HEADER];
+  const decision = await decisionOf(mesh, typeof told === "string" ? told : id);
   const servedBy = decision?.servedBy || (echoAnswer(answer.body)?.workload ?? "");
   return { ...answer, servedBy, decision, failure: "" };
 }

@@ -64,6 +64,28 @@ export class Configuration {
     throw new Failure("CONFIGURATION_INVALID", detail);
   }
 
+  /**
+   * Lays other files over those that are loaded, once and without watching them: their objects take
+   * the place of those of the same kind, namespace and name, as `kubectl apply` has it. False when
+   * they cannot be used; then nothing has changed, and the diagnostics returned say why.
+   */
+  async overlay(
+    paths: readonly string[],
+  ): Promise<{ readonly isUsable: boolean; readonly diagnostics: readonly Diagnostic[] }> {
+    const source = new FileSource(paths);
+    try {
+      const { change } = await source.start();
+      this.#apply(change);
+      return { isUsable: true, diagnostics: source.diagnostics };
+    } catch (caught) {
+      const isRefused = caught instanceof Failure && caught.code === "CONFIGURATION_INVALID";
+      if (!isRefused || source.diagnostics.length === 0) throw caught;
+      return { isUsable: false, diagnostics: source.diagnostics };
+    } finally {
+      source.close();
+    }
+  }
+
   /** Calls back after each edit. */
   onReload(listener: (reload: Reload) => void): void {
     this.#listener = listener;

@@ -5,8 +5,12 @@ import { type Logger, pino } from "pino";
 
 export type { Logger };
 
+export type LogLevel = "debug" | "info" | "warn" | "error";
+
 /** Set for one of several processes that write to the same place. */
 const worker = process.env.WAYSTONE_WORKER;
+
+const destination = pino.destination({ fd: 2, sync: true });
 
 const root = pino(
   {
@@ -14,12 +18,22 @@ const root = pino(
     level: process.env.WAYSTONE_LOG_LEVEL ?? "info",
     timestamp: pino.stdTimeFunctions.isoTime,
   },
-  pino.destination({ fd: 2, sync: true }),
+  destination,
 );
 
 /** The logger of a scope: `log("ztunnel")`. */
 export function log(scope: string): Logger {
   return root.child({ scope });
+}
+
+/** A line of another form, with its line feed, to the same place. */
+export function writeLogLine(line: string): void {
+  destination.write(line);
+}
+
+/** Whether lines of that level are written. */
+export function isLogged(level: LogLevel): boolean {
+  return root.isLevelEnabled(level);
 }
 
 /** Sets the level of all scopes: `debug`, `info`, `warn`, `error`, `silent`. */

@@ -22,6 +22,8 @@ export interface RequestQuestion {
   readonly to: string;
   /** undefined: a connection that is not HTTP. */
   readonly method: string | undefined;
+  /** That a TLS client asks for. */
+  readonly serverName?: string | undefined;
   /** With the query. */
   readonly path: string;
   readonly headers: readonly (readonly [name: string, value: string])[];
@@ -87,10 +89,10 @@ export function askMesh(snapshot: Snapshot, question: RequestQuestion): Answer {
   const { address, port, authority } = targetOf(snapshot, question.to, source);
   const http = httpOf(snapshot, question, authority);
   const sourceAddress = source?.addresses[0] ?? question.from;
-  const { answers: providerAnswers, draw } = question;
+  const { answers: providerAnswers, draw, serverName } = question;
   const nowMs = Date.now();
   const way = journey(snapshot, {
-    ...{ source, sourceAddress, address, port, http, draw, nowMs, providerAnswers },
+    ...{ source, sourceAddress, address, port, http, serverName, draw, nowMs, providerAnswers },
     jwt: jwtOf(question.claims),
   });
   return { way, report: reportOf(snapshot, question, source, way) };
@@ -189,7 +191,7 @@ function reportOf(
   const { policy, rule } = deciding ?? {};
   const outcome = { isAllowed, status, because, reached, policy, rule };
   const text = [
-    `${question.method ?? "a connection"} ${question.to}${question.method ? question.path : ""} from ${whoIs(source, question)}`,
+    `${whatIsAsked(question)} from ${whoIs(source, question)}`,
     "",
     ...hops.flatMap(({ proxy, name, text: lines }) => [
       name === "" ? proxy : `${proxy} ${name}`,
@@ -199,6 +201,11 @@ function reportOf(
     conclusion(way, reached),
   ].join("\n");
   return { revision: snapshot.revision, ...outcome, hops, text };
+}
+
+function whatIsAsked({ method, to, path, serverName }: RequestQuestion): string {
+  if (method !== undefined) return `${method} ${to}${path}`;
+  return `a connection ${to}${serverName === undefined ? "" : `, server name ${serverName},`}`;
 }
 
 function whoIs(source: Workload | undefined, { from }: RequestQuestion): string {
@@ -255,5 +262,6 @@ function conclusion({ isAllowed, status, because }: Journey, reached: string | u
   const code = status === undefined ? "" : ` ${status}`;
   if (!isAllowed) return `DENIED${code}${why}`;
   if (status !== undefined) return `ALLOWED, and answered${code} on the way${why}`;
+  if (because !== undefined) return `ALLOWED, and closed on the way${why}`;
   return reached === undefined ? "ALLOWED" : `ALLOWED, reaches ${reached}`;
 }

@@ -66,6 +66,8 @@ export interface LocalMeshOptions {
   readonly readinessPort?: number | undefined;
   readonly socksPort?: number | undefined;
   readonly drainTimeoutMs: number;
+  /** Whether each connection has a line in the log; default: yes. */
+  readonly logsConnections?: boolean;
   readonly onEvent: (event: MeshEvent) => void;
   /** Told of every request that a built-in workload answers. */
   readonly onEcho?: EchoObserver | undefined;
@@ -80,6 +82,8 @@ const SOCKS_PORT = 1080;
 /** Certificates that are obtained before anybody asks. */
 const CERTIFICATES_AHEAD = 32;
 const TOKEN_BYTES = 18;
+/** A few KiB each. */
+const DECISIONS_KEPT = 4096;
 
 export class LocalMesh {
   readonly #options: LocalMeshOptions;
@@ -87,7 +91,11 @@ export class LocalMesh {
   readonly #drain = new Drain();
   readonly #readiness = new Readiness();
   readonly #registry = new MetricRegistry();
-  readonly #decisions = new DecisionLog<DecisionPayload>();
+  /** Of everything: what is asked here is asked by people, and `what-if` asks about all of it. */
+  readonly #decisions = new DecisionLog<DecisionPayload>({
+    capacity: DECISIONS_KEPT,
+    recordsAll: true,
+  });
   readonly #token = randomBytes(TOKEN_BYTES).toString("base64url");
   readonly #addresses: AddressPlan;
   readonly #configuration: Configuration;
@@ -171,6 +179,7 @@ export class LocalMesh {
     this.#ztunnel = new Ztunnel({
       ...shared,
       drain: this.#drain,
+      logsConnections: options.logsConnections ?? true,
       tunnelAddress: (address, port) => addresses.dialAddress(address, port),
       dialFrom: (address) => addresses.sourceAddress(address),
       appAddress: (workload, port, source) => this.#echoes.appAddress(workload, port, source),
@@ -259,6 +268,7 @@ export class LocalMesh {
       socks: await socks.listen(SOCKS_PORT, socksPort),
       token: this.#token,
       addressMode: this.#addresses.mode,
+      addressSeed: this.#options.addressSeed,
       files: this.#options.paths.map((path) => resolve(path)),
     };
   }

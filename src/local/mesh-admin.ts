@@ -4,6 +4,7 @@
  *     /mesh                              the mesh for people and programs (mesh-report.ts)
  *     /decisions/<id>                    a recorded decision, explained
  *     /decisions?source=IP&since=MS      what ztunnels refused to that client since then
+ *     /decisions                         all that are kept, oldest first, to be decided again
  *     /resolve?namespace=NS&host=NAME    what a workload of that namespace means by a host name
  *     /explain?question=JSON             what would become of a request
  */
@@ -13,6 +14,7 @@ import { configDump } from "../agent/config-dump.ts";
 import type { DecisionPayload } from "../agent/decision-record.ts";
 import { decisionReport } from "../agent/decision-report.ts";
 import type { Readiness } from "../agent/readiness.ts";
+import { recordedRequest } from "../agent/replay/recorded-request.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { resolveName } from "../ztunnel/names.ts";
@@ -50,8 +52,12 @@ export function createMeshAdmin(options: MeshAdminOptions): AdminServer {
   server.addRoute({
     method: "GET",
     path: "/decisions",
-    description: "?source=IP&since=MS: what ztunnels refused to that client since then",
-    handler: ({ query }) => refusals(decisions, query.get("source"), Number(query.get("since"))),
+    description:
+      "all that are kept (waystone decisions); ?source=IP&since=MS: what ztunnels refused to that client",
+    handler: ({ query }) =>
+      query.has("source")
+        ? refusals(decisions, query.get("source"), Number(query.get("since")))
+        : { status: 200, contentType: "application/json", body: recordedRequests(decisions) },
   });
   server.addRoute({
     method: "GET",
@@ -93,9 +99,20 @@ function refusals(
   if (!source) return textResponse("source is missing\n", 400);
   const found = decisions
     .recent(DECISIONS_SEARCHED)
-    .filter((d) => d.proxy === "ztunnel" && d.facts.sourceAddress === source && d.atMs >= sinceMs)
+    .filter((d) => d.proxy === "ztunnel" && d.payload.flags !== "-")
+    .filter((d) => d.facts.sourceAddress === source && d.atMs >= sinceMs)
     .slice(0, REFUSALS_MAX);
   return jsonResponse(found.map(decisionReport));
+}
+
+/** In pieces: there may be thousands, and each is decided again for what came of it. */
+function* recordedRequests(decisions: DecisionLog<DecisionPayload>): Generator<string> {
+  let before = "[";
+  for (const decision of decisions.recent().toReversed()) {
+    yield `${before}${JSON.stringify(recordedRequest(decision))}`;
+    before = ",\n";
+  }
+  yield before === "[" ? "[]\n" : "]\n";
 }
 
 function resolve(snapshot: Snapshot, namespace: string | null, host: string | null): AdminResponse {

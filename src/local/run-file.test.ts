@@ -19,6 +19,7 @@ const RUN: RunFile = {
   socks: { host: "127.0.0.1", port: 1080 },
   token: "secret",
   addressMode: "addresses",
+  addressSeed: "",
   files: [],
 };
 

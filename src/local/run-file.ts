@@ -22,6 +22,8 @@ export interface RunFile {
   /** The password of the SOCKS5 port; another one in each run. */
   readonly token: string;
   readonly addressMode: AddressMode;
+  /** With it another process computes the same addresses. */
+  readonly addressSeed: string;
   /** Absolute paths of what is served. */
   readonly files: readonly string[];
 }

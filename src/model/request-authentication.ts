@@ -8,6 +8,8 @@ export interface JwtRule {
   readonly audiences: readonly string[];
   /** A JSON Web Key Set (RFC 7517), as text; undefined: there is none, and no token is valid. */
   readonly jwks: string | undefined;
+  /** Where `jwks` is fetched from; absent: it stands in the object. */
+  readonly keysFrom?: string | undefined;
   /** Where tokens stand. The places of one rule; never all three empty. */
   readonly fromHeaders: readonly { readonly name: string; readonly prefix: string }[];
   readonly fromParams: readonly string[];

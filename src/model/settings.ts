@@ -25,6 +25,8 @@ export interface MeshSettings {
   readonly numTrustedProxies: number;
   /** By name, in the order of `extensionProviders`. */
   readonly authorizationProviders: readonly AuthorizationProvider[];
+  /** Answers of waypoints say under which id their decision is kept (`x-waystone-decision`). */
+  readonly decisionHeader: boolean;
   /** `istio`: Istio's behaviour, bug for bug, where ours differs (D4). */
   readonly compatibility: "waystone" | "istio";
 }
@@ -46,5 +48,6 @@ export const DEFAULT_SETTINGS: MeshSettings = {
   retryAttempts: 2,
   numTrustedProxies: 0,
   authorizationProviders: [],
+  decisionHeader: false,
   compatibility: "waystone",
 };

@@ -2,12 +2,13 @@
  * Holds what a stream receives while nobody can take it yet: a connection is being opened, or
  * judged. Nothing is credited, so the stream's window bounds what is held.
  */
+import { BytePile } from "./byte-pile.ts";
 import type { ByteConsumer, ByteStream } from "./byte-stream.ts";
 import type { Relay } from "./relay.ts";
 
 export class EarlyBytes implements ByteConsumer {
   readonly #onClosed: () => void;
-  #held: Buffer[] = [];
+  readonly #held = new BytePile();
   #isEnded = false;
 
   /** `onClosed`: the stream went away while it waited. */
@@ -17,7 +18,7 @@ export class EarlyBytes implements ByteConsumer {
   }
 
   onData(bytes: Buffer, start: number, end: number): void {
-    this.#held.push(Buffer.from(bytes.subarray(start, end)));
+    this.#held.add(bytes, start, end);
   }
 
   onEnd(): void {
@@ -25,13 +26,15 @@ export class EarlyBytes implements ByteConsumer {
   }
 
   onClosed(): void {
-    this.#held = [];
+    this.#held.clear();
     this.#onClosed();
   }
 
   /** Hands everything to the relay, which has become the stream's consumer. */
   pourInto(relay: Relay): void {
-    for (const bytes of this.#held.splice(0)) relay.pushEarly(bytes);
+    for (let bytes = this.#held.shift(); bytes !== undefined; bytes = this.#held.shift()) {
+      relay.pushEarly(bytes);
+    }
     if (this.#isEnded) relay.pushEarlyEnd();
   }
 }

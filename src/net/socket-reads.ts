@@ -41,15 +41,9 @@ export function onSocketBytes(
 function readIntoBuffer(socket: net.Socket, listener: BytesListener): boolean {
   const target = socket as unknown as UserBufferSocket;
   const handle = target._handle;
-  const kBuffer = symbolOf(socket, "kBuffer");
-  const kBufferCb = symbolOf(socket, "kBufferCb");
-  const kBufferGen = symbolOf(socket, "kBufferGen");
-  const isPossible =
-    typeof handle?.useUserBuffer === "function" &&
-    kBuffer !== undefined &&
-    kBufferCb !== undefined &&
-    kBufferGen !== undefined;
-  if (!isPossible) return false;
+  known ??= symbolsOf(socket);
+  if (known === undefined || !(known.kBuffer in target)) return false;
+  if (typeof handle?.useUserBuffer !== "function") return false;
   // What was read before belongs in front.
   for (;;) {
     const early = socket.readableLength > 0 ? (socket.read() as Buffer | null) : null;
@@ -57,14 +51,27 @@ function readIntoBuffer(socket: net.Socket, listener: BytesListener): boolean {
     listener(early, 0, early.length);
     if (socket.destroyed) return true;
   }
-  target[kBuffer] = buffer;
-  target[kBufferCb] = (count: number, bytes: Buffer) => {
+  target[known.kBuffer] = buffer;
+  target[known.kBufferCb] = (count: number, bytes: Buffer) => {
     listener(bytes, 0, count);
     return true;
   };
-  target[kBufferGen] = null;
-  handle.useUserBuffer!(buffer);
+  target[known.kBufferGen] = null;
+  handle.useUserBuffer(buffer);
   return true;
+}
+
+/** Those of Node's `net`, the same for all sockets: as the first one had them. */
+let known: NodeSymbols | undefined;
+
+type NodeSymbols = Readonly<Record<"kBuffer" | "kBufferCb" | "kBufferGen", symbol>>;
+
+function symbolsOf(socket: net.Socket): NodeSymbols | undefined {
+  const kBuffer = symbolOf(socket, "kBuffer");
+  const kBufferCb = symbolOf(socket, "kBufferCb");
+  const kBufferGen = symbolOf(socket, "kBufferGen");
+  const isWhole = kBuffer !== undefined && kBufferCb !== undefined && kBufferGen !== undefined;
+  return isWhole ? { kBuffer, kBufferCb, kBufferGen } : undefined;
 }
 
 /** A symbol that Node has put on the socket or on its class. */

@@ -16,7 +16,7 @@ import { matchingHostnames } from "./match/host.ts";
 import { drawBackend, routeName, totalWeight } from "./route-order.ts";
 import type { ConnectionChoice } from "./verdict.ts";
 
-class WeightedConnections implements ConnectionChoice {
+export class WeightedConnections implements ConnectionChoice {
   readonly route: ConnectionRoute;
   readonly rule: ConnectionRouteRule;
   readonly name: string;
@@ -83,7 +83,7 @@ export class OldestPlan implements ConnectionPlan {
   }
 }
 
-function oldestFirst(
+export function oldestFirst(
   routes: readonly AttachedRoute<ConnectionRoute>[],
 ): readonly AttachedRoute<ConnectionRoute>[] {
   const byKey = (a: string, b: string) => (a < b ? -1 : Number(a > b));

@@ -7,16 +7,22 @@ import type { Snapshot } from "../model/snapshot.ts";
 import { refusedByProvider } from "./custom-policies.ts";
 import { httpDecider, l4Decider } from "./decider.ts";
 import { type ConnectionFacts, type Hop, type HttpFacts, isHttp } from "./facts.ts";
-import { type RouteChoice, UNKNOWN_TARGET, type Verdict } from "./verdict.ts";
+import { ownAnswer } from "./own-answers.ts";
+import {
+  type ConnectionChoice,
+  type RouteChoice,
+  UNKNOWN_TARGET,
+  type Verdict,
+} from "./verdict.ts";
 
 export interface Decision {
   readonly verdict: Verdict;
-  /** Only for HTTP that is allowed; undefined also when routes exist and none matches. */
-  readonly route: RouteChoice | undefined;
+  /** Only of what a waypoint allows; undefined also when routes exist and none matches. */
+  readonly route: RouteChoice | ConnectionChoice | undefined;
   /** Where the draw falls; undefined also for the default route of a workload. */
   readonly backend: Backend | undefined;
   /** What the proxy answers itself; undefined: forwarded, or not HTTP. */
-  readonly status: 403 | 404 | 500 | undefined;
+  readonly status: number | undefined;
 }
 
 /** Judges at one hop. `draw`, from [0, 1), decides weighted choices. */
@@ -35,7 +41,9 @@ export function decide(
   if (!isHttp(facts)) {
     const refused = refusedByProvider(decider.tcpQuestions(facts), facts.providerAnswers);
     const verdict = refused ?? decider.authorizeTcp(facts);
-    return { verdict, route: undefined, backend: undefined, status: undefined };
+    const isAsked = verdict.isAllowed;
+    const route = isAsked ? decider.chooseConnection(facts, facts.serverName) : undefined;
+    return { verdict, route, backend: route?.chooseBackend(draw), status: undefined };
   }
   const refused = refusedByProvider(decider.questions(facts), facts.providerAnswers);
   const verdict = refused ?? decider.authorize(facts);
@@ -43,6 +51,5 @@ export function decide(
   const route = decider.chooseRoute(facts);
   if (!route) return { verdict, route, backend: undefined, status: 404 };
   const backend = route.chooseBackend(draw);
-  const isRefused = route.route !== undefined && backend?.service === undefined;
-  return { verdict, route, backend, status: isRefused ? 500 : undefined };
+  return { verdict, route, backend, status: ownAnswer(route, backend, facts) };
 }

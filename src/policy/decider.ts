@@ -6,7 +6,8 @@
  * changed is compiled again, and what is gone is forgotten with its snapshot.
  *
  * Order at a waypoint: CUSTOM (whose questions the caller answers first), DENY, ALLOW. No ALLOW
- * policy at all means allowed. AUDIT policies and dry runs decide nothing; the trace reports them.
+ * policy at all means allowed. AUDIT policies and dry runs decide nothing; they are counted, and
+ * the trace reports them.
  */
 import type { AttachedRoute, HttpBackend } from "../model/route.ts";
 import type { AuthorizationPolicy, L4Policy, PolicyAction } from "../model/rule.ts";
@@ -24,6 +25,7 @@ import { Authenticator } from "./jwt/authenticator.ts";
 import { authenticationsFor, eachOnce, l4PoliciesFor, policiesFor } from "./policy-sets.ts";
 import { type PortPlans, plansOf } from "./port-plans.ts";
 import { RuleList } from "./rule-index.ts";
+import { ShadowPolicies } from "./shadow-policies.ts";
 import {
   type ConnectionChoice,
   NO_ALLOW_MATCHED,
@@ -37,6 +39,8 @@ export type { Hop } from "./facts.ts";
 export type { ConnectionChoice, RouteChoice, Verdict } from "./verdict.ts";
 
 export interface L4Decider {
+  /** Policies that are tried out; undefined: there are none. */
+  readonly shadow: ShadowPolicies<ConnectionFacts> | undefined;
   authorize(facts: ConnectionFacts): Verdict;
 }
 
@@ -47,6 +51,9 @@ export interface HttpDecider {
   questions(facts: HttpFacts): readonly ProviderQuestion[];
   tcpQuestions(facts: ConnectionFacts): readonly ProviderQuestion[];
   authorize(facts: HttpFacts): Verdict;
+  /** AUDIT policies, and those that are tried out; undefined: there are none. */
+  readonly shadow: ShadowPolicies<HttpFacts> | undefined;
+  readonly tcpShadow: ShadowPolicies<ConnectionFacts> | undefined;
   /** For ports that do not speak HTTP. */
   authorizeTcp(facts: ConnectionFacts): Verdict;
   /** `undefined`: routes exist, none matches (404). */
@@ -126,14 +133,17 @@ function remember<K extends WeakKey, V>(cache: WeakMap<K, V>, key: K, make: () =
 
 class CompiledL4Decider implements L4Decider {
   readonly policies: readonly L4Policy[];
+  readonly shadow: ShadowPolicies<ConnectionFacts> | undefined;
   readonly #deny: readonly CompiledL4Policy[];
   readonly #allow: readonly CompiledL4Policy[];
 
   constructor(policies: readonly L4Policy[]) {
     this.policies = policies;
-    const enforced = policies
-      .filter((policy) => !policy.isDryRun)
-      .map((policy) => remember(l4Compiled, policy, () => new CompiledL4Policy(policy)));
+    const all = policies.map((policy) =>
+      remember(l4Compiled, policy, () => new CompiledL4Policy(policy)),
+    );
+    const enforced = all.filter((policy) => !policy.isDryRun);
+    this.shadow = ShadowPolicies.of(all);
     this.#deny = enforced.filter((policy) => policy.action === "DENY");
     this.#allow = enforced.filter((policy) => policy.action === "ALLOW");
   }
@@ -155,6 +165,8 @@ class CompiledL4Decider implements L4Decider {
 class CompiledHttpDecider implements HttpDecider {
   readonly inputs: readonly unknown[];
   readonly authenticator: Authenticator | undefined;
+  readonly shadow: ShadowPolicies<HttpFacts> | undefined;
+  readonly tcpShadow: ShadowPolicies<ConnectionFacts> | undefined;
   readonly #custom: CustomPolicies;
   readonly #deny: ActionRules;
   readonly #allow: ActionRules;
@@ -177,6 +189,11 @@ class CompiledHttpDecider implements HttpDecider {
     const of = (action: PolicyAction) =>
       policies.filter((policy) => policy.action === action && !policy.isDryRun).map(compile);
     const allow = of("ALLOW");
+    const shadows = policies
+      .filter(({ action, isDryRun }) => isDryRun || action === "AUDIT")
+      .map(compile);
+    this.shadow = ShadowPolicies.of(shadows);
+    this.tcpShadow = ShadowPolicies.of(shadows.map(onTcp));
     const authentications = authenticationsFor(snapshot, waypoint, service).flat();
     this.authenticator =
       authentications.length === 0 ? undefined : new Authenticator([...new Set(authentications)]);
@@ -228,6 +245,11 @@ class CompiledHttpDecider implements HttpDecider {
   }
 }
 
+function onTcp(policy: CompiledPolicy) {
+  const { action, isDryRun } = policy;
+  return { action, isDryRun, match: (facts: ConnectionFacts) => policy.matchTcp(facts) };
+}
+
 /** Of all policies with one action. */
 interface ActionRules {
   readonly http: RuleList<HttpFacts>;
@@ -263,6 +285,8 @@ const REFUSING: HttpDecider = {
   authenticator: undefined,
   questions: () => [],
   tcpQuestions: () => [],
+  shadow: undefined,
+  tcpShadow: undefined,
   authorize: () => UNKNOWN_TARGET,
   authorizeTcp: () => UNKNOWN_TARGET,
   chooseRoute: () => undefined,

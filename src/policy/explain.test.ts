@@ -13,8 +13,9 @@ import {
   snapshotOf,
   WORKLOAD_HOP,
 } from "../../test/policy/mesh.ts";
-import type { HttpBackend, HttpMatch } from "../model/route.ts";
+import type { AttachedRoute, HttpBackend, HttpMatch, RouteFilter } from "../model/route.ts";
 import type { AuthorizationPolicy, FieldMatch, Rule } from "../model/rule.ts";
+import { decide } from "./decide.ts";
 import { explain } from "./explain.ts";
 import { renderDecision } from "./render.ts";
 
@@ -182,11 +183,11 @@ describe("renderDecision() of routes", () => {
   test("names the rule, the backend and its share, and what was passed over", () => {
     expect(rendered([], { path: "/api/x" }, routes, 0.5)).toEqual([
       "ALLOWED: no ALLOW policy applies, and no other denies",
-      "ROUTE default/reviews rule 1 (policy.yaml:31:7) → reviews-v1:9080 (weight 90 of 100)",
+      "ROUTE by HTTPRoute default/reviews rule 1 (policy.yaml:31:7) → reviews-v1:9080 (weight 90 of 100)",
       "  not default/reviews rule 0 (reviews.yaml:10:5): header x-user: wanted me (Exact), saw none",
     ]);
     expect(rendered([], { path: "/api/x" }, routes, 0.95)[1]).toBe(
-      "ROUTE default/reviews rule 1 (policy.yaml:32:7) → 500: BackendNotFound (weight 10 of 100)",
+      "ROUTE by HTTPRoute default/reviews rule 1 (policy.yaml:32:7) → 500: BackendNotFound (weight 10 of 100)",
     );
   });
 
@@ -205,9 +206,77 @@ describe("renderDecision() of routes", () => {
     const text = rendered([], {}, { [`Service/${SERVICE}`]: [one, { ...one, ports: [1] }] });
     expect(text.slice(1)).toEqual([
       "ROUTE none of 0 matches: 404",
-      "  1 routes are for other ports, kinds, clients or host names",
+      "  passed over: HTTPRoute default/bad (bad.yaml:1:1): it is for port 1, not 9080",
       "  default/bad rule 0 is left out: an expression in it is not RE2",
     ]);
+  });
+});
+
+describe("renderDecision() of what a rule does", () => {
+  const redirect: RouteFilter = {
+    type: "RequestRedirect",
+    scheme: "https",
+    hostname: undefined,
+    port: undefined,
+    path: { type: "ReplaceFullPath", value: "/new" },
+    statusCode: 301,
+  };
+  const mirror: RouteFilter = { type: "RequestMirror", backend: backends[0]!, share: 0.1 };
+
+  test("tells filters, times and retries, and other matches", () => {
+    const rule = {
+      matches: [match("/api")],
+      backends: [backends[0]!],
+      filters: [mirror],
+      requestTimeoutMs: 500,
+      retry: { attempts: 2, codes: [503], grpcCodes: [], backoffMs: undefined },
+    };
+    const route = routeOf("reviews", [{ matches: [match("/")], backends }, rule]);
+    const text = rendered([], { path: "/api" }, { [`Service/${SERVICE}`]: [{ route, ports: [] }] });
+    expect(text.slice(1)).toEqual([
+      "ROUTE by HTTPRoute default/reviews rule 1 (policy.yaml:31:7) → reviews-v1:9080 (weight 90 of 90)",
+      "  RequestMirror: 10 % to reviews-v1:9080",
+      "  timeouts.request: 500 ms",
+      "  retry: 2 attempts; codes 503",
+      "  passed over: HTTPRoute default/reviews rule 0 (reviews.yaml:10:5): it matches, too, but " +
+        "default/reviews rule 1 has the longer path prefix",
+    ]);
+  });
+
+  test("tells what a rule answers itself", () => {
+    const route = routeOf("moved", [{ filters: [redirect], backends: [] }]);
+    const text = rendered([], {}, { [`Service/${SERVICE}`]: [{ route, ports: [] }] });
+    expect(text.slice(1)).toEqual([
+      "ROUTE by HTTPRoute default/moved rule 0 (moved.yaml:10:5) → 301",
+      '  RequestRedirect: 301, scheme https, ReplaceFullPath "/new"',
+    ]);
+  });
+});
+
+describe("explain() of connections", () => {
+  const named = (name: string, hostnames: readonly string[], createdMs = 0): AttachedRoute => {
+    const [rule] = routeOf(name, [{ backends: [backends[0]!] }]).rules;
+    const route = { ...routeOf(name, []), kind: "TLSRoute" as const, hostnames, createdMs };
+    return { route: { ...route, rules: [rule!] }, ports: [] };
+  };
+  const routes = { [`Service/${SERVICE}`]: [named("any", []), named("b", ["b.example"])] };
+  const text = (serverName?: string) => {
+    const facts = { ...connection(), serverName };
+    const one = explain(snapshotOf({ routes }), HTTP_HOP, facts, 0);
+    expect(one.route?.name).toBe(decide(snapshotOf({ routes }), HTTP_HOP, facts, 0).route?.name);
+    return renderDecision(one).split("\n").slice(1);
+  };
+
+  test("follows the server name", () => {
+    expect(text("b.example")).toEqual([
+      "ROUTE by TLSRoute default/b rule 0 (policy.yaml:31:7) → reviews-v1:9080 (weight 90 of 90)",
+      "  passed over: TLSRoute default/any (any.yaml:1:1): default/b names the server more closely",
+    ]);
+    expect(text("c.example")).toEqual([
+      "ROUTE by TLSRoute default/any rule 0 (policy.yaml:31:7) → reviews-v1:9080 (weight 90 of 90)",
+      "  passed over: TLSRoute default/b (b.yaml:1:1): it is for server name b.example, saw c.example",
+    ]);
+    expect(text()).toHaveLength(2);
   });
 });
 

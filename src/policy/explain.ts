@@ -7,8 +7,10 @@ import { l4Verdict } from "./compile-l4.ts";
 import { ruleVerdict } from "./compile-rules.ts";
 import type { Decision } from "./decide.ts";
 import { type ConnectionFacts, type Hop, type HttpFacts, isHttp } from "./facts.ts";
+import { ownAnswer } from "./own-answers.ts";
 import { eachOnce, l4PoliciesFor, policiesFor } from "./policy-sets.ts";
 import type { PolicyTrace, Trace } from "./trace.ts";
+import { traceConnection } from "./trace-connections.ts";
 import { type CustomTrace, compareCustom, traceCustom } from "./trace-custom.ts";
 import { traceL4Policy } from "./trace-l4.ts";
 import { traceRoute } from "./trace-routes.ts";
@@ -17,6 +19,8 @@ import { NO_ALLOW_MATCHED, NO_ALLOW_POLICIES, UNKNOWN_TARGET, type Verdict } fro
 
 export interface TracedDecision extends Decision {
   readonly hop: Hop;
+  /** Of a request; else of a connection. */
+  readonly isHttp: boolean;
   readonly trace: Trace;
 }
 
@@ -31,17 +35,25 @@ export function explain(
   if (!judged) return unknownTarget(snapshot, hop, facts);
   const { verdict, policies, notes } = judged;
   const trace = { revision: snapshot.revision, policies, routes: undefined, notes };
-  const decision = { hop, verdict, route: undefined, backend: undefined };
-  if (hop.proxy === "ztunnel" || !isHttp(facts)) return { ...decision, status: undefined, trace };
-  if (!verdict.isAllowed) return { ...decision, status: 403, trace };
+  const none = { route: undefined, backend: undefined };
+  const decision = { hop, isHttp: isHttp(facts), verdict, ...none };
+  if (hop.proxy === "ztunnel") return { ...decision, status: undefined, trace };
   const service = "service" in hop ? hop.service : undefined;
+  if (!isHttp(facts)) {
+    if (!verdict.isAllowed) return { ...decision, status: undefined, trace };
+    const routed = traceConnection(snapshot, hop.waypoint, service, hop.port, facts, draw);
+    const { choice: route } = routed;
+    const backend = route?.chooseBackend(draw);
+    const withRoute = { ...trace, routes: routed.trace };
+    return { ...decision, route, backend, status: undefined, trace: withRoute };
+  }
+  if (!verdict.isAllowed) return { ...decision, status: 403, trace };
   const routed = traceRoute(snapshot, hop.waypoint, service, hop.port, facts, draw);
   const withRoute = { ...trace, routes: routed.trace };
   const route = routed.choice;
   if (!route) return { ...decision, status: 404, trace: withRoute };
   const backend = route.chooseBackend(draw);
-  const isRefused = route.route !== undefined && backend?.service === undefined;
-  const status = isRefused ? 500 : undefined;
+  const status = ownAnswer(route, backend, facts);
   return { ...decision, route, backend, status, trace: withRoute };
 }
 
@@ -53,6 +65,7 @@ function unknownTarget(
   const name = "service" in hop ? `service ${hop.service}` : `workload ${hop.workload}`;
   return {
     hop,
+    isHttp: isHttp(facts),
     verdict: UNKNOWN_TARGET,
     route: undefined,
     backend: undefined,

@@ -138,6 +138,8 @@ class Walk {
     this.#steps.push({ hop, decision, authentication });
     if (!decision.verdict.isAllowed) return this.end(false, { status: decision.status });
     if (decision.status !== undefined) return this.end(true, { status: decision.status });
+    const because = isHttp ? undefined : closedBecause(decision);
+    if (because !== undefined) return this.end(true, { because });
     const identity = workloadIdentity(instance);
     if (workload !== undefined) return this.arrive(workload, port, identity);
     return this.#toBackend(decision, service!, instance, identity);
@@ -175,7 +177,7 @@ class Walk {
     const endpoint = chosen && pickEndpoint(this.#snapshot, chosen, { source, port, draw });
     if (endpoint === undefined) {
       const because = `service ${chosen?.hostname ?? target} has no healthy endpoint`;
-      return this.end(true, { status: 503, because });
+      return this.end(true, { status: decision.isHttp ? 503 : undefined, because });
     }
     const workload = this.#snapshot.workloads.get(endpoint.workloadUid)!;
     return this.arrive(workload, endpoint.ports.get(port)!, identity);
@@ -185,6 +187,13 @@ class Walk {
     const [uid] = this.#snapshot.addresses.get(address)?.workloads ?? [];
     return uid === undefined ? undefined : this.#snapshot.workloads.get(uid);
   }
+}
+
+/** A connection that may be opened, and that its routes lead nowhere. */
+function closedBecause({ trace }: TracedDecision): string | undefined {
+  const chosen = trace.routes?.chosen;
+  if (chosen === undefined) return "no route is for it";
+  return chosen.problem && `${chosen.kind} ${chosen.route}: ${chosen.problem}`;
 }
 
 /** Whether the waypoint looks into it: a port that does not say is looked at. */

@@ -6,22 +6,13 @@
  *       default/view-only rule 0 (policy.yaml:12:7): method: wanted GET, saw POST
  *
  *     ALLOWED by default/view-only rule 0 (policy.yaml:12:7)
- *     ROUTE default/reviews rule 0 (routes.yaml:9:5) → reviews-v1:9080 (weight 90 of 100)
+ *     ROUTE by HTTPRoute default/reviews rule 0 (routes.yaml:9:5) → reviews-v1:80 (weight 9 of 10)
  */
-import { formatPosition, type SourcePosition } from "../model/object-ref.ts";
 import type { TracedDecision } from "./explain.ts";
-import type {
-  AlternativeTrace,
-  ChosenRouteTrace,
-  ClauseTrace,
-  FieldTrace,
-  PolicyTrace,
-  RouteTrace,
-  RuleTrace,
-} from "./trace.ts";
+import { place, routeLines } from "./render-routes.ts";
+import type { AlternativeTrace, ClauseTrace, FieldTrace, PolicyTrace, RuleTrace } from "./trace.ts";
 
 /** Lists longer than this are cut short, and say so. */
-const CANDIDATES_SHOWN = 12;
 const VALUES_SHOWN = 4;
 
 /** The decision as lines for a terminal, without colours. */
@@ -29,7 +20,7 @@ export function renderDecision(decision: TracedDecision): string {
   const { trace } = decision;
   const lines = [headline(decision), ...trace.notes.map((note) => `  ${note}`)];
   lines.push(...reasons(decision), ...asides(trace.policies));
-  if (trace.routes) lines.push(...routeLines(trace.routes));
+  if (trace.routes) lines.push(...routeLines(trace.routes, decision.isHttp));
   return lines.join("\n");
 }
 
@@ -120,45 +111,4 @@ function asides(policies: readonly PolicyTrace[]): readonly string[] {
     const verb = policy.isDryRun ? `dry run, would ${policy.action}` : "audited";
     return [`  ${verb}: ${policy.policy} rule ${policy.matchedRule}${place(policy.position)}`];
   });
-}
-
-function routeLines(routes: RouteTrace): readonly string[] {
-  const failed = routes.candidates.filter(({ isMatched }) => !isMatched);
-  const lines = [
-    routes.chosen ? chosenLine(routes.chosen) : `ROUTE none of ${failed.length} matches: 404`,
-  ];
-  for (const candidate of failed.slice(0, CANDIDATES_SHOWN)) {
-    const { route, rule, position } = candidate;
-    lines.push(`  not ${route} rule ${rule}${place(position)}: ${candidate.failed}`);
-  }
-  if (failed.length > CANDIDATES_SHOWN) {
-    lines.push(`  and ${failed.length - CANDIDATES_SHOWN} more that do not match`);
-  }
-  return [...lines, ...routes.notes.map((note) => `  ${note}`)];
-}
-
-function chosenLine(chosen: ChosenRouteTrace): string {
-  const { route, rule, service, port, weight, totalWeight, problem, position } = chosen;
-  if (route === undefined) {
-    const target = service === undefined ? "the workload addressed" : backendName(service, port);
-    return `ROUTE default → ${target}`;
-  }
-  const name = `ROUTE ${route} rule ${rule}${place(position)}`;
-  const share = totalWeight > 0 ? ` (weight ${weight} of ${totalWeight})` : "";
-  if (service === undefined) return `${name} → 500: ${problem ?? "invalid backend"}${share}`;
-  return `${name} → ${backendName(service, port, route)}${share}`;
-}
-
-/** `reviews-v1:9080`, with the namespace when it is not the route's. */
-function backendName(service: string, port: number, route?: string): string {
-  const [namespace, hostname = ""] = service.split("/");
-  if (hostname.split(".")[1] !== namespace) return `${hostname}:${port}`;
-  const name = hostname.split(".")[0]!;
-  const isLocal = route === undefined || route.startsWith(`${namespace}/`);
-  return isLocal ? `${name}:${port}` : `${name}.${namespace}:${port}`;
-}
-
-function place(position: SourcePosition | undefined): string {
-  const text = formatPosition(position);
-  return text === undefined ? "" : ` (${text})`;
 }

@@ -7,28 +7,27 @@ import type {
   GrpcMethodMatch,
   HttpMatch,
   HttpRoute,
+  HttpRouteRule,
   PathMatch,
   Route,
   ValueMatch,
 } from "../model/route.ts";
 import type { Snapshot } from "../model/snapshot.ts";
-import { appliedRoutes, clientNamespace, routeSets } from "./applied-routes.ts";
+import { type AppliedRoutes, appliedRoutes, clientNamespace, routeSets } from "./applied-routes.ts";
 import { DefaultChoice, WeightedChoice } from "./compile-routes.ts";
 import { asHttpRoute } from "./connection-routes.ts";
 import type { HttpFacts } from "./facts.ts";
-import { authorities, matchesHostname } from "./match/host.ts";
+import { authorities, hostnameSpecificity } from "./match/host.ts";
 import { queryParameter } from "./match/query.ts";
 import { compileRegex } from "./match/regex.ts";
+import { type NamedCandidate, outranked } from "./outranked.ts";
+import { backendAnswer, ruleAnswer } from "./own-answers.ts";
+import { passedOver, passedOverRoutes } from "./passed-over.ts";
 import { redacted } from "./redact.ts";
-import {
-  candidatesOf,
-  compareCandidates,
-  isUsableRule,
-  prefixOf,
-  type RouteCandidate,
-  totalWeight,
-} from "./route-order.ts";
-import type { ChosenRouteTrace, RouteCandidateTrace, RouteTrace } from "./trace.ts";
+import { effectsOf } from "./route-effects.ts";
+import { candidatesOf, compareCandidates, isUsableRule, prefixOf } from "./route-order.ts";
+import type { PassedOverTrace, RouteCandidateTrace, RouteTrace } from "./trace.ts";
+import { chosenDefault, chosenRule, defaultBackend } from "./trace-chosen.ts";
 import type { RouteChoice } from "./verdict.ts";
 
 export interface TracedRoute {
@@ -45,41 +44,61 @@ export function traceRoute(
   facts: HttpFacts,
   draw: number,
 ): TracedRoute {
-  const fallback = defaultRoute(service, port);
-  if (service === undefined) return fallback([], []);
+  if (service === undefined) return defaultRoute(undefined, port, []);
   const sets = routeSets(snapshot, waypoint, service);
-  const { from, routes } = appliedRoutes(sets, port, clientNamespace(facts.sourceIdentity));
-  const { hostname } = authorities.get(facts.authority);
-  const notes: string[] = [];
-  // The most specific of a route's host names decides; routes of a Service have none that count.
-  const applicable = routes.flatMap(({ route }) => {
-    const http = requestRoute(route);
-    if (http === undefined) return [];
-    const names = from === "gateway" ? specificity(http.hostnames, hostname) : 0;
-    return names === undefined ? [] : [{ route: http, names }];
-  });
-  const known = from === "gateway" ? sets.shared.length : sets.own.length;
-  if (applicable.length < known) {
-    const others = known - applicable.length;
-    notes.push(`${others} routes are for other ports, kinds, clients or host names`);
-  }
-  if (applicable.length === 0) return fallback([], notes);
-  for (const { route } of applicable) {
-    for (const rule of route.rules.filter((rule) => !isUsableRule(rule))) {
-      notes.push(`${route.key} rule ${rule.index} is left out: an expression in it is not RE2`);
-    }
-  }
-  const ordered = applicable
+  const client = clientNamespace(facts.sourceIdentity);
+  const applied = appliedRoutes(sets, port, client);
+  const { named, others } = forRequest(applied, facts.authority);
+  const passed = [...passedOverRoutes(sets, applied, port, client), ...others];
+  if (named.length === 0) return defaultRoute(service, port, passed);
+  const ordered = named
     .flatMap(({ route, names }) => candidatesOf(route).map((candidate) => ({ candidate, names })))
-    .sort((a, b) => b.names - a.names || compareCandidates(a.candidate, b.candidate))
-    .map(({ candidate }) => candidate);
-  const { tried, matched } = tryInOrder(ordered, facts);
-  if (!matched) {
-    return { choice: undefined, trace: { from, candidates: tried, chosen: undefined, notes } };
+    .sort((a, b) => b.names - a.names || compareCandidates(a.candidate, b.candidate));
+  const kind = applied.routes[0]!.route.kind;
+  const { tried, first, behind } = tryInOrder(ordered, kind, facts);
+  const notes = named.flatMap(({ route }) => unusableRules(route));
+  const passedOver = [...behind, ...passed];
+  const trace = { from: applied.from, candidates: tried, passedOver, notes };
+  if (first === undefined) return { choice: undefined, trace: { ...trace, chosen: undefined } };
+  const { route, rule } = first.candidate;
+  const choice = new WeightedChoice(route, rule);
+  const answer = ruleAnswer(rule, facts);
+  const backend = answer === undefined ? choice.chooseBackend(draw) : undefined;
+  const status = answer ?? backendAnswer(backend);
+  const end = chosenRule(route, rule, backend);
+  const problem = status === 500 ? (rule.problem ?? end.problem) : undefined;
+  const effects = effectsOf(route.key, rule, backend, status);
+  return { choice, trace: { ...trace, chosen: { ...end, kind, status, problem, effects } } };
+}
+
+interface NamedRoute {
+  readonly route: HttpRoute;
+  /** How specific the best of its host names is that takes the request's; 0 where none count. */
+  readonly names: number;
+}
+
+/** Routes of a waypoint are chosen by host name first; those of a Service have none that count. */
+function forRequest({ from, routes }: AppliedRoutes, authority: string) {
+  const { hostname } = authorities.get(authority);
+  const named: NamedRoute[] = [];
+  const others: PassedOverTrace[] = [];
+  for (const { route } of routes) {
+    const http = requestRoute(route);
+    const names = http && (from === "gateway" ? hostnameSpecificity(http.hostnames, hostname) : 0);
+    if (http === undefined) {
+      others.push(passedOver(route, "it is for TLS that is passed through, not for requests"));
+    } else if (names === undefined) {
+      const wanted = http.hostnames.join(" or ");
+      others.push(passedOver(route, `it is for host name ${wanted}, saw ${hostname}`));
+    } else named.push({ route: http, names });
   }
-  const choice = new WeightedChoice(matched.route, matched.rule);
-  const chosen = chosenTrace(choice, draw);
-  return { choice, trace: { from, candidates: tried, chosen, notes } };
+  return { named, others };
+}
+
+function unusableRules(route: HttpRoute): readonly string[] {
+  return route.rules
+    .filter((rule) => !isUsableRule(rule))
+    .map((rule) => `${route.key} rule ${rule.index} is left out: an expression in it is not RE2`);
 }
 
 /** What a route is to requests; `undefined`: nothing, it is for TLS that is not looked into. */
@@ -94,34 +113,34 @@ function requestRoute(route: Route): HttpRoute | undefined {
   }
 }
 
-function tryInOrder(ordered: readonly RouteCandidate[], facts: HttpFacts) {
+/**
+ * Up to the first that matches; then which others match as well. `kind`: as it is written, for a
+ * TCPRoute is tried as an HTTPRoute.
+ */
+function tryInOrder(ordered: readonly NamedCandidate[], kind: Route["kind"], facts: HttpFacts) {
   const tried: RouteCandidateTrace[] = [];
-  for (const candidate of ordered) {
-    const failed = firstFailure(candidate.match, facts);
+  const behind = new Map<HttpRouteRule, PassedOverTrace>();
+  let first: NamedCandidate | undefined;
+  for (const named of ordered) {
+    const { route, rule, match, index } = named.candidate;
+    const failed = firstFailure(match, facts);
+    if (first !== undefined) {
+      const isAnother = rule !== first.candidate.rule && !behind.has(rule);
+      if (failed === undefined && isAnother) behind.set(rule, outranked(first, named, kind));
+      continue;
+    }
+    if (failed === undefined) first = named;
     tried.push({
-      route: candidate.route.key,
-      rule: candidate.rule.index,
-      match: candidate.index,
+      kind,
+      route: route.key,
+      rule: rule.index,
+      match: index,
       isMatched: failed === undefined,
       failed,
-      position: candidate.rule.position ?? candidate.route.position,
+      position: rule.position ?? route.position,
     });
-    if (failed === undefined) return { tried, matched: candidate };
   }
-  return { tried, matched: undefined };
-}
-
-/** How specific the best of the names is that match; `undefined`: none does. */
-function specificity(hostnames: readonly string[], hostname: string): number | undefined {
-  if (hostnames.length === 0) return 0;
-  const matching = hostnames.filter((wanted) => matchesHostname(wanted, hostname));
-  if (matching.length === 0) return undefined;
-  return Math.max(
-    ...matching.map((wanted) => {
-      if (wanted === "*") return 0;
-      return wanted.startsWith("*.") ? wanted.length : Number.MAX_SAFE_INTEGER;
-    }),
-  );
+  return { tried, first, behind: [...behind.values()] };
 }
 
 /** What of the match fails first; `undefined`: all of it holds. */
@@ -183,42 +202,14 @@ function valueFailure(
   return `${kind} ${wanted.name}: wanted ${wanted.value} (${wanted.type}), saw ${shown}`;
 }
 
-function defaultRoute(service: string | undefined, port: number) {
-  const backend =
-    service === undefined
-      ? undefined
-      : { weight: 1, service, port, problem: undefined, position: undefined, filters: [] };
-  return (candidates: readonly RouteCandidateTrace[], notes: readonly string[]): TracedRoute => ({
-    choice: new DefaultChoice(backend),
-    trace: {
-      from: "default",
-      candidates,
-      chosen: {
-        route: undefined,
-        rule: undefined,
-        service,
-        port,
-        weight: 1,
-        totalWeight: 1,
-        problem: undefined,
-        position: undefined,
-      },
-      notes,
-    },
-  });
-}
-
-function chosenTrace(choice: WeightedChoice, draw: number): ChosenRouteTrace {
-  const { route, rule } = choice;
-  const backend = choice.chooseBackend(draw);
+function defaultRoute(
+  service: string | undefined,
+  port: number,
+  passedOver: readonly PassedOverTrace[],
+): TracedRoute {
+  const chosen = chosenDefault(service, port);
   return {
-    route: route.key,
-    rule: rule.index,
-    service: backend?.service,
-    port: backend?.port ?? 0,
-    weight: backend?.weight ?? 0,
-    totalWeight: totalWeight(rule),
-    problem: backend ? backend.problem : "no backend has a weight",
-    position: backend?.position ?? rule.position ?? route.position,
+    choice: new DefaultChoice(defaultBackend(service, port)),
+    trace: { from: "default", candidates: [], passedOver, chosen, notes: [] },
   };
 }

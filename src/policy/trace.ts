@@ -3,13 +3,14 @@
  * it wanted, what was seen, and where it is written. `render.ts` prints it for people.
  */
 import type { ObjectRef, SourcePosition } from "../model/object-ref.ts";
+import type { Route } from "../model/route.ts";
 import type { PolicyAction } from "../model/rule.ts";
 
 export interface Trace {
   readonly revision: number;
   /** In the order of evaluation. */
   readonly policies: readonly PolicyTrace[];
-  /** undefined: no route was looked for (denied before, or not HTTP). */
+  /** undefined: no route was looked for (denied before, or at a ztunnel). */
   readonly routes: RouteTrace | undefined;
   /** Remarks about the whole decision. */
   readonly notes: readonly string[];
@@ -77,11 +78,26 @@ export interface RouteTrace {
   readonly from: "consumer" | "service" | "gateway" | "default";
   /** In order of precedence; each ends at the first criterion that failed. */
   readonly candidates: readonly RouteCandidateTrace[];
+  /** Attached here, but not for this request or connection; or for it, behind the chosen one. */
+  readonly passedOver: readonly PassedOverTrace[];
+  /** undefined: 404, or a connection that is closed. */
   readonly chosen: ChosenRouteTrace | undefined;
   readonly notes: readonly string[];
 }
 
+export interface PassedOverTrace {
+  readonly kind: Route["kind"];
+  /** `<namespace>/<name>`. */
+  readonly route: string;
+  /** undefined: all of the route. */
+  readonly rule: number | undefined;
+  /** `it is for port 80, not 9080`. */
+  readonly because: string;
+  readonly position: SourcePosition | undefined;
+}
+
 export interface RouteCandidateTrace {
+  readonly kind: Route["kind"];
   /** `<namespace>/<name>`. */
   readonly route: string;
   readonly rule: number;
@@ -94,6 +110,7 @@ export interface RouteCandidateTrace {
 
 export interface ChosenRouteTrace {
   /** undefined: the default route. */
+  readonly kind: Route["kind"] | undefined;
   readonly route: string | undefined;
   readonly rule: number | undefined;
   /** Service key; undefined: none, or the workload addressed. */
@@ -102,5 +119,9 @@ export interface ChosenRouteTrace {
   readonly weight: number;
   readonly totalWeight: number;
   readonly problem: string | undefined;
+  /** What is answered in the backend's place, a redirect for one. */
+  readonly status: number | undefined;
+  /** Filters, time-outs, retries …, as they are written: `RequestMirror: 10 % to reviews:80`. */
+  readonly effects: readonly string[];
   readonly position: SourcePosition | undefined;
 }

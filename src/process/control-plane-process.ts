@@ -102,6 +102,7 @@ export class ControlPlaneProcess {
     const discovery = new AdsServer({ source, authenticator: tokens, registry });
     this.#server = new GrpcServer({
       ...this.#options.at,
+      registry,
       tls: () => this.#certificate!.current,
       routes: (router) => {
         certificates.routes(router);

@@ -25,6 +25,7 @@ import { type HostPorts, ProcessHost, type ProcessHostOptions } from "./process-
 import type { DataPath } from "./program.ts";
 import { type WorkerPath, type WorkerPathOptions, workerPath } from "./worker-path.ts";
 import type { WantedPort } from "./workers/messages.ts";
+import { OwnState } from "./workers/own-state.ts";
 import {
   type ZtunnelEntry,
   ZtunnelProgram,
@@ -41,7 +42,7 @@ export interface ZtunnelProcessOptions extends Omit<ProcessHostOptions, "compone
   readonly captures: readonly { readonly at: HostPort; readonly to: HostPort }[];
   /** 0: the data path is in this process. */
   readonly workers?: number;
-  /** Answers the names of the mesh there; only where the data path is in this process. */
+  /** Answers the names of the mesh there: this process does, also where workers carry traffic. */
   readonly dns?: HostPort | undefined;
   /** Applications see their client's address, where it is this machine's. */
   readonly keepsSource: boolean;
@@ -135,7 +136,7 @@ export class ZtunnelProcess {
   async #listenDns({ host, port }: HostPort): Promise<void> {
     const { registry, drain } = this.#host;
     const resolvers = parseResolvConf(await readFile(RESOLV_CONF, "utf8").catch(() => ""));
-    const snapshots = this.#options.link.state;
+    const snapshots = this.#workers ? OwnState.join(this.#workers.relay) : this.#options.link.state;
     const proxy = new DnsProxy({ snapshots, registry, host, port, resolvers });
     drain.add(proxy);
     await proxy.listen();

@@ -35,14 +35,20 @@ function unicodeEscape(character: string): string {
 
 /** For a place between quotes. */
 export function appendQuoted(line: LineBytes, value: string): void {
-  if (line.appendPlain(value, SPACE)) return;
-  line.append(value.replace(UNSAFE_QUOTED, escapeCharacter));
+  if (!line.appendPlain(value, SPACE)) line.append(escapeQuoted(value));
+}
+
+export function escapeQuoted(value: string): string {
+  return value.replace(UNSAFE_QUOTED, escapeCharacter);
 }
 
 /** For a place without quotes, where a space would begin the next column and a quote a string. */
 export function appendBare(line: LineBytes, value: string): void {
-  if (line.appendPlain(value, SPACE + 1)) return;
-  line.append(value.replace(UNSAFE_BARE, escapeCharacter).replaceAll('\\"', "\\x22"));
+  if (!line.appendPlain(value, SPACE + 1)) line.append(escapeBare(value));
+}
+
+export function escapeBare(value: string): string {
+  return value.replace(UNSAFE_BARE, escapeCharacter).replaceAll('\\"', "\\x22");
 }
 
 /** For the inside of a JSON string. */

@@ -19,6 +19,7 @@ const REQUEST: AccessRecord = {
   forwardedFor: "",
   userAgent: "curl/8.1 (x)",
   requestId: "5b7c1e7e-0f8a-4b57-9d55-3a4b2f1c0d9e",
+  decisionId: "d-1",
   authority: "cart.shop",
   upstreamHost: "10.1.0.9:8080",
   upstreamCluster: "inbound-vip|80|http|cart.shop.svc.cluster.local",
@@ -96,6 +97,7 @@ test.each([
   ["%REQ(X-Team)% %REQ(x-none)%", "blue -\n"],
   ["%REQ(X-NONE?X-TEAM):3%|%REQ(:METHOD?x-team):9%", "blu|GET\n"],
   ["%RESP(Content-Type):4% %RESP(x)%", "text -\n"],
+  ["%RESP(X-Waystone-Decision)%", "d-1\n"],
   ["%REQ_WITHOUT_QUERY(:PATH)% 100%%", "/cart 100%\n"],
   [
     "%START_TIME(%Y/%m/%dT%H:%M:%S.%3f%z %s %6f)%",

@@ -83,6 +83,7 @@ const REQUEST_FIELDS: ReadonlyMap<string, Read> = new Map([
 ]);
 
 const RESPONSE_FIELDS: ReadonlyMap<string, Read> = new Map([
+  ["x-waystone-decision", (r) => r.decisionId ?? ""],
   [":status", (r) => (r.responseCode > 0 ? String(r.responseCode) : "")],
   [
     "x-envoy-upstream-service-time",

@@ -25,6 +25,8 @@ export interface AccessRecord {
   readonly forwardedFor: string;
   readonly userAgent: string;
   readonly requestId: string;
+  /** As the answer's `x-waystone-decision` says it; empty when it does not. */
+  readonly decisionId?: string;
   readonly authority: string;
   readonly upstreamHost: string;
   readonly upstreamCluster: string;

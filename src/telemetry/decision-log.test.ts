@@ -59,6 +59,16 @@ test("find() gives the latest of several decisions with one id", () => {
   expect(log.find("id-1")?.payload).toEqual({ n: 2 });
 });
 
+test("find() takes the request's id, too; a decision's own id comes first", () => {
+  const log = new DecisionLog<{ n: number }>();
+  const snapshot = emptySnapshot(1);
+  log.record({ ...decision(1, snapshot), requestId: "r-1" });
+  log.record({ ...decision(2, snapshot), requestId: "r-1" });
+  log.record({ ...decision(3, snapshot), requestId: "id-1" });
+  expect(log.find("r-1")?.id).toBe("id-2");
+  expect(log.find("id-1")?.id).toBe("id-1");
+});
+
 test("at most so many snapshots are kept; their decisions are found without them", () => {
   const log = new DecisionLog<{ n: number }>({ capacity: 100, snapshotsMax: 2 });
   const snapshots = [1, 2, 3].map(emptySnapshot);

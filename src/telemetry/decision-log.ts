@@ -55,6 +55,8 @@ export interface RecordedDecision<T> {
 
 export interface DecisionInput<T> {
   readonly id: string;
+  /** Its `x-request-id`, by which it is found, too; clients may choose it. */
+  readonly requestId?: string;
   readonly proxy: "ztunnel" | "waypoint";
   readonly target: string;
   readonly atMs: number;
@@ -77,18 +79,22 @@ function withoutSecrets(facts: RecordedFacts): RecordedFacts {
 }
 
 interface Entry<T> extends RecordedDecision<T> {
+  readonly requestId: string | undefined;
   snapshot: Snapshot | undefined;
 }
 
 export class DecisionLog<T> {
+  /** Every decision is recorded, and not only those that somebody asks for. */
+  readonly recordsAll: boolean;
   readonly #ring: (Entry<T> | undefined)[];
   readonly #snapshotsMax: number;
   /** The snapshots kept, oldest first; the last one is almost always the one asked for. */
   readonly #snapshots: Snapshot[] = [];
   #next = 0;
 
-  constructor(options: { capacity?: number; snapshotsMax?: number } = {}) {
+  constructor(options: { capacity?: number; snapshotsMax?: number; recordsAll?: boolean } = {}) {
     const { capacity = CAPACITY_DEFAULT, snapshotsMax = SNAPSHOTS_DEFAULT } = options;
+    this.recordsAll = options.recordsAll ?? false;
     assert(capacity >= 1 && snapshotsMax >= 1, "a decision log keeps at least one decision");
     this.#ring = new Array(capacity).fill(undefined);
     this.#snapshotsMax = snapshotsMax;
@@ -100,6 +106,7 @@ export class DecisionLog<T> {
     if (this.#snapshots.at(-1) !== snapshot) this.#keep(snapshot);
     this.#ring[this.#next] = {
       id: input.id,
+      requestId: input.requestId,
       proxy: input.proxy,
       target: input.target,
       atMs: input.atMs,
@@ -111,14 +118,18 @@ export class DecisionLog<T> {
     this.#next = (this.#next + 1) % this.#ring.length;
   }
 
-  /** The latest decision of that id. */
+  /** The latest decision of that id, or else about a request of that id. */
   find(id: string): RecordedDecision<T> | undefined {
-    for (const entry of this.#newestFirst()) if (entry.id === id) return entry;
-    return undefined;
+    let byRequest: RecordedDecision<T> | undefined;
+    for (const entry of this.#newestFirst()) {
+      if (entry.id === id) return entry;
+      if (entry.requestId === id) byRequest ??= entry;
+    }
+    return byRequest;
   }
 
-  /** The latest ones, newest first. */
-  recent(countMax: number): readonly RecordedDecision<T>[] {
+  /** The latest ones, newest first; all that are kept when no number is given. */
+  recent(countMax = this.#ring.length): readonly RecordedDecision<T>[] {
     const found: RecordedDecision<T>[] = [];
     for (const entry of this.#newestFirst()) {
       if (found.length >= countMax) break;

@@ -4,7 +4,7 @@
  * Goes by name and, for bearer values under other names, by the look of the value. What is
  * recorded is for people to read and to replay a decision with, never for logging in.
  */
-const REDACTED = "[redacted]";
+export const REDACTED = "[redacted]";
 
 const SECRET_HEADERS = new Set([
   "authorization",

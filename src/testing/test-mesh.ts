@@ -19,6 +19,8 @@ export interface TestRequest {
   readonly to: string;
   /** GET when it is left out; `null`: a connection that is not HTTP. */
   readonly method?: string | null;
+  /** That a TLS client asks for, where `method` is null. */
+  readonly serverName?: string;
   /** With the query; `/` when it is left out. */
   readonly path?: string;
   readonly headers?: Readonly<Record<string, string>>;
@@ -81,12 +83,12 @@ export class TestMesh {
   /** What would become of the request. */
   request(request: TestRequest): TestResult {
     const { from, to, method = "GET", path = "/", headers = {}, jwt, answers = {} } = request;
+    const { serverName, draw = 0 } = request;
     const token = typeof jwt === "string" ? { authorization: `Bearer ${jwt}` } : {};
     const { way, report } = askMesh(this.#snapshot, {
-      ...{ from, to, path, answers },
+      ...{ from, to, path, answers, serverName, draw },
       method: method ?? undefined,
       headers: Object.entries({ ...headers, ...token }),
-      draw: request.draw ?? 0,
       claims: typeof jwt === "object" ? jwt : undefined,
     });
     for (const { decision } of way.steps) {

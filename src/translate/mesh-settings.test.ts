@@ -68,6 +68,7 @@ for (const [text, changed] of meshFields) {
 
 const ownFields: [text: string, changed: Partial<MeshSettings>][] = [
   ["compatibility: istio", { compatibility: "istio" }],
+  ["decisionHeader: true", { decisionHeader: true }],
   ["clusterDomain: example.local", { clusterDomain: "example.local" }],
   ["clusterId: c1", { clusterId: "c1" }],
   ["network: n1", { network: "n1" }],

@@ -64,6 +64,14 @@ const duration =
     return undefined;
   };
 
+const flag =
+  (set: (patch: Patch, value: boolean) => void): Reader =>
+  (value, patch) => {
+    if (typeof value !== "boolean") return "expected true or false";
+    set(patch, value);
+    return undefined;
+  };
+
 const aliases: Reader = (value, patch) => {
   if (!Array.isArray(value) || !value.every((v) => typeof v === "string"))
     return "expected a list of texts";
@@ -161,6 +169,9 @@ const KNOWN_ELSEWHERE = new Set(
 const OWN_FIELDS: Readonly<Record<string, Reader>> = {
   compatibility: oneOf(["waystone", "istio"], (p, v) => {
     p.compatibility = v;
+  }),
+  decisionHeader: flag((p, v) => {
+    p.decisionHeader = v;
   }),
   clusterDomain: nameText((p, v) => {
     p.clusterDomain = v;

@@ -104,11 +104,13 @@ function translateRule(
     name: name.toLowerCase(),
     prefix,
   }));
+  const request = requestOf(rule);
   const isDefault = fromHeaders.length + fromParams.length + fromCookies.length === 0;
   return {
     issuer: rule.issuer,
     audiences: rule.audiences ?? [],
     jwks: keysOf(rule, path, near, findings),
+    ...(request !== undefined && { keysFrom: jwksKey(request) }),
     fromHeaders: isDefault ? [{ name: "authorization", prefix: "Bearer " }] : fromHeaders,
     fromParams: isDefault ? ["access_token"] : fromParams,
     fromCookies,

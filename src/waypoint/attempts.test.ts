@@ -168,7 +168,7 @@ describe("answers with a code of the rule", () => {
   });
 
   test("all requests together keep no more than their limit", async () => {
-    start({ retry: RETRY }, 3, { retryBodiesBytesMax: 1500 });
+    start({ retry: RETRY }, 3, { keptBodiesBytesMax: 1500 });
     const clients = [waypoint.open().client, waypoint.open().client];
     for (const client of clients) {
       client.send(`POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n${"z".repeat(1000)}`);

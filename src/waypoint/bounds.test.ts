@@ -84,10 +84,10 @@ test("half a request body: 408, and the connection ends", async () => {
 });
 
 test("a body that trickles is not a stall", async () => {
-  const { client } = start({ requestBodyIdleTimeoutMs: 40 });
-  client.send(POST);
-  for (const byte of "hello") {
-    await new Promise((resolve) => setTimeout(resolve, 25));
+  const { client } = start({ requestBodyIdleTimeoutMs: 250 });
+  client.send(POST.replace(/content-length: \d+/, "content-length: 12"));
+  for (const byte of "hello, world") {
+    await new Promise((resolve) => setTimeout(resolve, 30));
     client.send(byte);
   }
   await settle();

@@ -9,8 +9,10 @@ import type { SnapshotSource } from "../model/snapshot.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import type { RequestMetrics, TcpMetrics } from "../telemetry/istio-metrics.ts";
+import type { LimitsReached } from "../telemetry/limits-reached.ts";
 import type { Gauge } from "../telemetry/metrics.ts";
 import type { PeerErrors } from "../telemetry/peer-errors.ts";
+import type { ShadowMetrics } from "../telemetry/shadow-metrics.ts";
 import type { Clusters } from "./cluster.ts";
 import type { Dialer } from "./dial.ts";
 import type { Exchange } from "./exchange.ts";
@@ -40,10 +42,13 @@ export interface WaypointContext {
   readonly decisions: DecisionLog<DecisionPayload>;
   readonly requests: RequestMetrics;
   readonly tcp: TcpMetrics;
+  /** Of AUDIT policies and dry runs. */
+  readonly shadows: ShadowMetrics;
   readonly activeRequests: Gauge;
+  readonly limitsReached: LimitsReached;
   /** A request is sent once more, because of what befell it. */
   countRetry(reason: RetryReason): void;
-  /** Something that was silent for too long was closed: `http1`, `http2`, `tcp`, … */
+  /** Something that was silent for too long was closed: `http1`, `http2`, `tcp`, `unknown` */
   countTimeout(what: string): void;
   /** Requests refused before they were one (malformed heads): by status. */
   countRefused(reply: LocalReply): void;

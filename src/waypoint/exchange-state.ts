@@ -86,6 +86,8 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
   sticky: StickyRequest | undefined = undefined;
   requestId = "";
   decisionId = "";
+  /** The answer says what the id is. */
+  isDecisionTold = false;
   decisionHeaders: readonly string[] = [];
 
   isGrpc = false;
@@ -164,6 +166,7 @@ export abstract class ExchangeState implements HttpFacts, DeadlineEntry {
     this.sticky = undefined;
     this.webSocketKey = undefined;
     this.decisionId = "";
+    this.isDecisionTold = false;
     this.requestId = "";
     this.attempt = 0;
     if (this.tried.length > 0) this.tried = [];

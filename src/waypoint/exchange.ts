@@ -21,7 +21,12 @@ import { ExchangeState } from "./exchange-state.ts";
 import type { ExternalAuthCheck } from "./external-auth/check.ts";
 import { failureReply } from "./failure-replies.ts";
 import { grpcStatusIn, grpcStatusOf, grpcTimeoutMs, isGrpcType } from "./grpc.ts";
-import { detailsAfterStart, LOCAL_REPLIES, type LocalReply } from "./local-replies.ts";
+import {
+  detailsAfterStart,
+  LOCAL_REPLIES,
+  type LocalReply,
+  withDecision,
+} from "./local-replies.ts";
 import type { MessageHead } from "./message-head.ts";
 import type { Mirrors } from "./mirrors.ts";
 import { runStages } from "./pipeline.ts";
@@ -228,7 +233,8 @@ export class Exchange extends ExchangeState {
     this.details = details;
     this.isResponseStarted = true;
     this.responseBodyBytes = this.isGrpc ? 0 : reply.body.length;
-    this.session.writeLocal(reply, this.method === "HEAD", this.isGrpc);
+    const told = this.isDecisionTold ? withDecision(reply, this.decisionId) : reply;
+    this.session.writeLocal(told, this.method === "HEAD", this.isGrpc);
     this.finish();
   }
 

@@ -16,8 +16,8 @@ export interface FirstBytesOptions<T> {
   /** What it is when the client ends, or says no more. */
   readonly otherwise: T;
   readonly timeoutMs: number;
-  /** The time-out cuts the connection instead. */
-  readonly isCutAtTimeout: boolean;
+  /** The time-out cuts the connection instead, and calls this. */
+  readonly onCut?: () => void;
   /** Called once, with the bytes read so far (not yet credited). */
   readonly found: (what: T, bytes: Buffer, isEnded: boolean) => void;
 }
@@ -57,8 +57,12 @@ export class FirstBytes<T> implements ByteConsumer, DeadlineEntry, Drainable {
   }
 
   onDeadline(): void {
-    if (this.#options.isCutAtTimeout) this.#stream.reset("timeout");
-    else this.#settle(this.#options.otherwise, false);
+    const { onCut, otherwise } = this.#options;
+    if (onCut === undefined) this.#settle(otherwise, false);
+    else {
+      onCut();
+      this.#stream.reset("timeout");
+    }
   }
 
   /** A client that has said nothing loses nothing. */

@@ -12,6 +12,7 @@ import {
   type ResponseHeadOptions,
   writeResponseHead,
 } from "../net/http1/rewrite.ts";
+import type { LimitsReached } from "../telemetry/limits-reached.ts";
 import { writeChunk, writeLastChunk } from "./chunked.ts";
 import { grpcHeaders } from "./grpc.ts";
 import { responseText } from "./http2-heads.ts";
@@ -27,12 +28,14 @@ const QUEUED_BYTES_MAX = 64 * 1024;
 
 export class Http1Output {
   readonly #stream: ByteStream;
+  readonly #limitsReached: LimitsReached;
   /** Bytes of request heads that get their credit when an answer has left. */
   #owedBytes = 0;
   #isChunked = false;
 
-  constructor(stream: ByteStream) {
+  constructor(stream: ByteStream, limitsReached: LimitsReached) {
     this.#stream = stream;
+    this.#limitsReached = limitsReached;
   }
 
   /** The client reads none of what it is sent. */
@@ -42,8 +45,12 @@ export class Http1Output {
 
   /** Credit for a head. */
   payForHead(bytes: number): void {
-    if (this.isBehind) this.#owedBytes += bytes;
-    else this.#stream.credit(bytes);
+    if (!this.isBehind) {
+      this.#stream.credit(bytes);
+      return;
+    }
+    if (this.#owedBytes === 0) this.#limitsReached.reached("queued_answers");
+    this.#owedBytes += bytes;
   }
 
   /** Sends bytes of our own; what is owed is paid when they have left. */

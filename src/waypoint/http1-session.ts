@@ -87,7 +87,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     this.#context = context;
     this.#target = target;
     this.#exchange = new Exchange(this, context, target);
-    this.#output = new Http1Output(stream);
+    this.#output = new Http1Output(stream, context.limitsReached);
     stream.consumer = this;
     context.sessions.add(this);
     this.#await(IDLE);
@@ -273,7 +273,7 @@ export class Http1Session implements DownstreamSession, ByteConsumer, DeadlineEn
     this.#state = CLOSED;
     this.stream.end();
     Deadlines.disarm(this);
-    if (!this.stream.isClosed) this.#linger ??= new Linger(this.stream, this.#context.limits);
+    if (!this.stream.isClosed) this.#linger ??= new Linger(this.stream, this.#context);
   }
 
   /** True between requests. */

@@ -11,6 +11,7 @@ import { BodyReader } from "../net/http1/body.ts";
 import { findHeadEnd, HEAD_BYTES_MAX, Http1Head, parseResponseHead } from "../net/http1/head.ts";
 import { flat, writeChunk, writeLastChunk } from "./chunked.ts";
 import type { UpstreamEndpoint } from "./cluster.ts";
+import type { WaypointContext } from "./context.ts";
 import { Stash } from "./stash.ts";
 import type { Trailers, Upstream, UpstreamFailure, UpstreamRequest } from "./upstream.ts";
 
@@ -214,19 +215,21 @@ export class Http1Upstream implements Upstream, ByteConsumer, DeadlineEntry {
     this.served++;
     // An answer before the request's end: what is left of the request goes nowhere.
     if (this.#isPersistent && this.#isRequestDone && !isMoreThere) {
-      this.#rest(exchange.context.limits.upstreamIdleTimeoutMs);
+      this.#rest(exchange.context);
     } else this.close();
     exchange.onResponseEnd(flat(this.#body.trailers));
   }
 
-  #rest(idleTimeoutMs: number): void {
+  #rest(context: WaypointContext): void {
     const { idle, isGone } = this.endpoint;
-    if (isGone || idle.length >= IDLE_PER_ENDPOINT_MAX) {
+    const isFull = idle.length >= IDLE_PER_ENDPOINT_MAX;
+    if (isGone || isFull) {
+      if (!isGone) context.limitsReached.reached("idle_connections");
       this.close();
       return;
     }
     idle.push(this);
-    deadlinesOf(idleTimeoutMs).arm(this, performance.now());
+    deadlinesOf(context.limits.upstreamIdleTimeoutMs).arm(this, performance.now());
   }
 
   #leaveIdle(): void {

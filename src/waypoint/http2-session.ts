@@ -282,6 +282,6 @@ class Http2Request implements DownstreamSession, ByteConsumer, HeadersListener {
     const { stream } = this;
     if (stream.isClosed) return;
     if (stream.isLocalEnded) stream.resetWith(ErrorCode.NO_ERROR);
-    else this.#linger = new Linger(stream, this.#session.context.limits);
+    else this.#linger = new Linger(stream, this.#session.context);
   }
 }

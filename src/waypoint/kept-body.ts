@@ -5,9 +5,10 @@
  * Bounded twice: each request, and all requests of a waypoint together. What goes beyond is not
  * kept (nor what was before it), and streams on.
  */
+import { BytePile } from "../net/byte-pile.ts";
 import type { Upstream } from "./upstream.ts";
 
-/** What all requests of a waypoint may keep together. */
+/** What all requests of a waypoint may keep together, here and for authorizers. */
 export class KeptBytes {
   bytes = 0;
   readonly bytesMax: number;
@@ -25,8 +26,7 @@ export class KeptBytes {
 
 export class KeptBody {
   readonly #all: KeptBytes;
-  #parts: Buffer[] | null = null;
-  #keptBytes = 0;
+  readonly #pile = new BytePile();
   #sentBytes = 0;
 
   constructor(all: KeptBytes) {
@@ -40,7 +40,7 @@ export class KeptBody {
 
   /** All that was sent is here. */
   get isWhole(): boolean {
-    return this.#sentBytes === this.#keptBytes;
+    return this.#sentBytes === this.#pile.bytes;
   }
 
   /** `bytesMax`: as much is worth a copy. `isCounted`: somebody asked for it to be kept. */
@@ -56,26 +56,24 @@ export class KeptBody {
       this.#release();
       return;
     }
-    this.#parts ??= [];
-    this.#parts.push(Buffer.from(bytes.subarray(start, end)));
-    this.#keptBytes += count;
+    this.#pile.add(bytes, start, end);
     all.bytes += count;
   }
 
   sendAgain(upstream: Upstream, isChunked: boolean): void {
-    if (this.#parts === null) return;
-    for (const bytes of this.#parts) upstream.sendBody(bytes, 0, bytes.length, null, isChunked);
+    if (this.#pile.bytes === 0) return;
+    for (const bytes of this.#pile.parts())
+      upstream.sendBody(bytes, 0, bytes.length, null, isChunked);
   }
 
   #release(): void {
-    this.#all.bytes -= this.#keptBytes;
-    this.#keptBytes = 0;
-    this.#parts = null;
+    this.#all.bytes -= this.#pile.bytes;
+    this.#pile.clear();
   }
 
   /** No further attempt will be made, or another request begins. */
   clear(): void {
-    if (this.#keptBytes > 0) this.#release();
+    if (this.#pile.bytes > 0) this.#release();
     this.#sentBytes = 0;
   }
 }

@@ -18,6 +18,8 @@ export interface WaypointLimits {
   readonly clientHelloTimeoutMs: number;
   /** For an authorizer (ExternalAuth) to answer. */
   readonly externalAuthTimeoutMs: number;
+  /** Of a request's body, shown to an authorizer that asks for as much. */
+  readonly externalAuthBodyBytesMax: number;
   /** For a mirror to answer, from the end of the request on. */
   readonly mirrorTimeoutMs: number;
   /** A client that has ended its side, while nothing of its answer moves. */
@@ -30,8 +32,8 @@ export interface WaypointLimits {
   readonly drainGraceMs: number;
   /** Of one request's body, kept for another attempt where a rule has `retry`. */
   readonly retryBodyBytesMax: number;
-  /** Of all requests' bodies together. */
-  readonly retryBodiesBytesMax: number;
+  /** Of all requests' bodies together, with those that wait for authorizers. */
+  readonly keptBodiesBytesMax: number;
   /** Tunnels that wait for connections to one endpoint. */
   readonly waitingTunnelsMax: number;
 }
@@ -43,12 +45,13 @@ export const DEFAULT_LIMITS: WaypointLimits = {
   upstreamIdleTimeoutMs: 60_000,
   clientHelloTimeoutMs: 15_000,
   externalAuthTimeoutMs: 10_000,
+  externalAuthBodyBytesMax: 1 << 20,
   mirrorTimeoutMs: 60_000,
   endedClientTimeoutMs: 500,
   lingerMs: 5_000,
   unreadTimeoutMs: 300_000,
   drainGraceMs: 5_000,
   retryBodyBytesMax: 1 << 20,
-  retryBodiesBytesMax: 64 << 20,
+  keptBodiesBytesMax: 64 << 20,
   waitingTunnelsMax: 16_384,
 };

@@ -4,25 +4,25 @@
  */
 import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts";
 import type { ByteStream } from "../net/byte-stream.ts";
-import type { WaypointLimits } from "./limits.ts";
+import type { WaypointContext } from "./context.ts";
 
 export class Linger implements DeadlineEntry {
   deadlinePrevious: DeadlineEntry | null = null;
   deadlineNext: DeadlineEntry | null = null;
   deadlineAtMs = 0;
   readonly #stream: ByteStream;
-  readonly #limits: WaypointLimits;
+  readonly #context: Pick<WaypointContext, "limits" | "limitsReached">;
   #queuedBytes = -1;
   #stuckMs = 0;
 
-  constructor(stream: ByteStream, limits: WaypointLimits) {
+  constructor(stream: ByteStream, context: Pick<WaypointContext, "limits" | "limitsReached">) {
     this.#stream = stream;
-    this.#limits = limits;
+    this.#context = context;
     this.#wait();
   }
 
   #wait(): void {
-    deadlinesOf(this.#limits.lingerMs).arm(this, performance.now());
+    deadlinesOf(this.#context.limits.lingerMs).arm(this, performance.now());
   }
 
   /** A peer that reads what is left for it, however slowly, gets it all. */
@@ -30,10 +30,15 @@ export class Linger implements DeadlineEntry {
     const { queuedBytes } = this.#stream;
     const isMoving = queuedBytes !== this.#queuedBytes;
     this.#queuedBytes = queuedBytes;
-    this.#stuckMs = isMoving ? 0 : this.#stuckMs + this.#limits.lingerMs;
-    const isOver = queuedBytes === 0 || this.#stuckMs > this.#limits.unreadTimeoutMs;
-    if (isOver) this.#stream.reset("cancel");
-    else this.#wait();
+    const { limits, limitsReached } = this.#context;
+    this.#stuckMs = isMoving ? 0 : this.#stuckMs + limits.lingerMs;
+    const isUnread = queuedBytes > 0;
+    if (isUnread && this.#stuckMs <= limits.unreadTimeoutMs) {
+      this.#wait();
+      return;
+    }
+    if (isUnread) limitsReached.reached("unread_answer");
+    this.#stream.reset("cancel");
   }
 
   /** The stream is closed. */

@@ -3,6 +3,7 @@
  * Istio have them (protocols.md §6.4), so that users and dashboards recognise them.
  */
 import type { HeadProblem } from "../net/http1/head.ts";
+import { H, headerName } from "../net/http1/header-names.ts";
 
 export interface LocalReply {
   readonly status: number;
@@ -117,4 +118,15 @@ export function replyTo(problem: HeadProblem): LocalReply {
     default:
       return LOCAL_REPLIES.badRequest;
   }
+}
+
+const DECISION_HEADER = headerName(H.xWaystoneDecision);
+
+/** The same answer, saying under which id its decision is kept; authorizers have no say in that. */
+export function withDecision(reply: LocalReply, id: string): LocalReply {
+  const { headers = [] } = reply;
+  const others = headers.filter((_, at) => {
+    return headers[at - (at % 2)]!.toLowerCase() !== DECISION_HEADER;
+  });
+  return { ...reply, headers: [...others, DECISION_HEADER, id] };
 }

@@ -7,7 +7,8 @@ function sniffing(detectionMs = 0, pieceBytes = 1 << 16, idleMs = 60_000) {
   const sessions = new Set<Drainable>();
   const [stream, remote] = MemoryStream.pair({ pieceBytes });
   const found: string[] = [];
-  const sniffer = sniff(stream, sessions, { detectionMs, idleMs }, (protocol, bytes, isEnded) => {
+  const timeouts = { detectionMs, idleMs, onCut: () => found.push("cut") };
+  const sniffer = sniff(stream, sessions, timeouts, (protocol, bytes, isEnded) => {
     found.push(`${protocol} ${JSON.stringify(bytes.toString("latin1"))} ${isEnded}`);
   });
   return { stream, client: new MemoryPeer(remote), found, sniffer, sessions };
@@ -58,7 +59,7 @@ test("a client that never says anything is cut after the idle time-out", async (
   const { client, found, sessions } = sniffing(0, 1, 10);
   expect(sessions.size).toBe(1);
   await until(() => client.isClosed);
-  expect(found).toEqual([]);
+  expect(found).toEqual(["cut"]);
   expect(sessions.size).toBe(0);
 });
 

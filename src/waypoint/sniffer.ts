@@ -17,12 +17,13 @@ export type Sniffed = "http1" | "tcp";
 
 /**
  * `found` is called once, with the bytes read so far (not yet credited). `timeouts.detectionMs` of
- * 0 is none; then a client that says nothing at all is cut after `timeouts.idleMs`.
+ * 0 is none; then a client that says nothing at all is cut after `timeouts.idleMs`, and
+ * `onCut` called.
  */
 export function sniff(
   stream: ByteStream,
   sessions: Set<Drainable>,
-  timeouts: { readonly detectionMs: number; readonly idleMs: number },
+  timeouts: { readonly detectionMs: number; readonly idleMs: number; readonly onCut: () => void },
   found: (protocol: Sniffed, bytes: Buffer, isEnded: boolean) => void,
 ): FirstBytes<Sniffed> {
   const isPatient = timeouts.detectionMs === 0;
@@ -30,7 +31,7 @@ export function sniff(
     look: protocolOf,
     otherwise: "tcp",
     timeoutMs: isPatient ? timeouts.idleMs : timeouts.detectionMs,
-    isCutAtTimeout: isPatient,
+    ...(isPatient ? { onCut: timeouts.onCut } : {}),
     found,
   });
 }

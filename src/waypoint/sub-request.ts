@@ -9,6 +9,7 @@
 import { type DeadlineEntry, Deadlines, deadlinesOf } from "../kit/deadlines.ts";
 import type { Failure } from "../kit/failure.ts";
 import type { Workload } from "../model/workload.ts";
+import { BytePile } from "../net/byte-pile.ts";
 import type { ByteStream } from "../net/byte-stream.ts";
 import type { HeaderList } from "../net/http2/headers.ts";
 import type { Cluster, UpstreamEndpoint } from "./cluster.ts";
@@ -63,8 +64,7 @@ export class SubRequest implements UpstreamRequest, DialListener, DeadlineEntry 
   readonly #heldBytesMax: number;
   #upstream: Upstream | null = null;
   /** Body that waits for a connection. */
-  #waiting: Buffer[] = [];
-  #waitingBytes = 0;
+  readonly #waiting = new BytePile();
   #isBodyDone = false;
   #isOver = false;
 
@@ -118,9 +118,7 @@ export class SubRequest implements UpstreamRequest, DialListener, DeadlineEntry 
     this.dial = null;
     this.#upstream = upstream;
     upstream.begin(this);
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const bytes of waiting) {
+    for (let bytes = this.#waiting.shift(); bytes !== undefined; bytes = this.#waiting.shift()) {
       if (this.#upstream !== upstream) return;
       upstream.sendBody(bytes, 0, bytes.length, null, this.#isChunked);
     }
@@ -136,9 +134,8 @@ export class SubRequest implements UpstreamRequest, DialListener, DeadlineEntry 
     if (this.#isOver) return;
     const upstream = this.#upstream;
     if (upstream === null) {
-      this.#waitingBytes += end - start;
-      if (this.#waitingBytes > this.#heldBytesMax) this.#fail("overflow");
-      else this.#waiting.push(Buffer.from(bytes.subarray(start, end)));
+      this.#waiting.add(bytes, start, end);
+      if (this.#waiting.bytes > this.#heldBytesMax) this.#fail("overflow");
       return;
     }
     upstream.sendBody(bytes, start, end, null, this.#isChunked);
@@ -201,7 +198,7 @@ export class SubRequest implements UpstreamRequest, DialListener, DeadlineEntry 
   #over(): void {
     this.#isOver = true;
     this.#upstream = null;
-    this.#waiting = [];
+    this.#waiting.clear();
     Deadlines.disarm(this);
     if (this.endpoint !== undefined) this.endpoint.active--;
   }

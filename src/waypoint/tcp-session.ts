@@ -123,7 +123,13 @@ export class TcpSession
   }
 
   #authorize(): void {
-    const verdict = this.#target.decider.authorizeTcp(this);
+    const { decider, cluster } = this.#target;
+    const verdict = decider.authorizeTcp(this);
+    const { tcpShadow: shadow } = decider;
+    if (shadow !== undefined) {
+      const counts = this.#context.shadows.of(shadow, "", cluster.service?.hostname ?? "");
+      shadow.judge(this, verdict, counts);
+    }
     if (!verdict.isAllowed) {
       this.#deny(verdict, "-");
       return;

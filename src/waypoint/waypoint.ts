@@ -29,8 +29,10 @@ import type { Http2Stream } from "../net/http2/stream.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
 import { RequestMetrics, TcpMetrics } from "../telemetry/istio-metrics.ts";
+import { LimitsReached } from "../telemetry/limits-reached.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import { PeerErrors } from "../telemetry/peer-errors.ts";
+import { ShadowMetrics } from "../telemetry/shadow-metrics.ts";
 import { Clusters } from "./cluster.ts";
 import type { WaypointContext } from "./context.ts";
 import { Dialer } from "./dial.ts";
@@ -42,6 +44,7 @@ import { sniff } from "./sniffer.ts";
 import { forward } from "./stages/forward.ts";
 import { type Target, Targets } from "./target.ts";
 import { TcpSession, type TunnelAnswer } from "./tcp-session.ts";
+import { WaypointMetrics } from "./waypoint-metrics.ts";
 
 export interface WaypointOptions {
   /** `<namespace>/<name>` of the Gateway. */
@@ -75,7 +78,8 @@ export class Waypoint implements TunnelHandler {
   readonly #log;
   readonly #logLimit;
   readonly #peerErrors: PeerErrors;
-  readonly #refusedTunnels;
+  readonly #metrics: WaypointMetrics;
+  readonly #limitsReached: LimitsReached;
   readonly #unsubscribe: () => void;
 
   constructor(options: WaypointOptions) {
@@ -87,6 +91,8 @@ export class Waypoint implements TunnelHandler {
     const { snapshots, registry } = options;
     const { hboneIdleTimeoutMs: idleTimeoutMs } = snapshots.current.settings;
     const connectTimeoutMs = () => snapshots.current.settings.connectTimeoutMs;
+    this.#metrics = new WaypointMetrics(registry, options.key);
+    this.#limitsReached = new LimitsReached(registry, this.#log);
     this.#peerErrors = new PeerErrors(registry, this.#log);
     this.#pool = new TunnelPool({
       connectTimeoutMs: connectTimeoutMs(),
@@ -94,16 +100,12 @@ export class Waypoint implements TunnelHandler {
       idleTimeoutMs,
       limits: TUNNEL_LIMITS,
       maxWaiting: { ...DEFAULT_LIMITS, ...options.limits }.waitingTunnelsMax,
+      onLimit: (limit) => this.#limitsReached.reached(limit),
       onPeerError: (error, target) =>
         this.#peerErrors.http2("tunnel_upstream", error, `${target.host}:${target.port}`),
     });
     this.#context = this.#makeContext(connectTimeoutMs);
     this.#targets = new Targets(options.key, this.#context.clusters);
-    this.#refusedTunnels = registry.counter(
-      "waystone_waypoint_tunnels_refused_total",
-      "CONNECT requests that were refused, by status.",
-      ["waypoint", "status"],
-    );
     this.#server = new TunnelServer(
       {
         identity: this.#identity,
@@ -126,37 +128,8 @@ export class Waypoint implements TunnelHandler {
   #makeContext(connectTimeoutMs: () => number): WaypointContext {
     const { key, spiffeId, snapshots, registry, accessLog, decisions } = this.#options;
     const { sourceAddress, tunnelAddress, drain } = this.#options;
-    const pool = this.#pool;
     const identity = this.#identity;
-    const refused = registry.counter(
-      "waystone_waypoint_malformed_requests_total",
-      "Requests refused before they were one, by status.",
-      ["waypoint", "status"],
-    );
-    const active = registry.gauge("waystone_waypoint_active_requests", "Requests in progress.", [
-      "waypoint",
-    ]);
-    const timedOut = registry.counter(
-      "waystone_waypoint_idle_closed_total",
-      "Connections closed after hboneIdleTimeout without a byte, by what they were.",
-      ["waypoint", "protocol"],
-    );
-    const notKept = registry.counter(
-      "waystone_waypoint_bodies_not_kept_total",
-      "Requests that a rule would have retried, but whose body was too large to keep, by limit.",
-      ["waypoint", "limit"],
-    );
-    const retries = registry.counter(
-      "waystone_waypoint_retries_total",
-      "Requests sent to a backend once more: no connection (connect), one gone stale (stale), " +
-        "broken (reset), refused unread (refused), too slow (timeout), or answered so (answer).",
-      ["waypoint", "reason"],
-    );
-    const mirrored = registry.counter(
-      "waystone_waypoint_mirrored_total",
-      "Mirrored requests, by result: answered, or why they were given up.",
-      ["waypoint", "result"],
-    );
+    const metrics = this.#metrics;
     const limits = { ...DEFAULT_LIMITS, ...this.#options.limits };
     const { hboneIdleTimeoutMs } = snapshots.current.settings;
     return {
@@ -164,14 +137,13 @@ export class Waypoint implements TunnelHandler {
       snapshots,
       limits,
       stalls: deadlinesOf(Math.min(limits.requestBodyIdleTimeoutMs, hboneIdleTimeoutMs)),
-      countRetry: (reason) => retries.child([key, reason]).add(1),
-      countTimeout: (what) => timedOut.child([key, what]).add(1),
+      limitsReached: this.#limitsReached,
+      countRetry: (reason) => metrics.retried(reason),
+      countTimeout: (what) => metrics.idleClosed(what),
       clusters: new Clusters(),
-      keptBytes: new KeptBytes(limits.retryBodiesBytesMax, (limit) =>
-        notKept.child([key, limit]).add(1),
-      ),
+      keptBytes: new KeptBytes(limits.keptBodiesBytesMax, (limit) => metrics.notKept(limit)),
       dialer: new Dialer({
-        pool,
+        pool: this.#pool,
         identity,
         spiffeId,
         sourceAddress,
@@ -182,9 +154,10 @@ export class Waypoint implements TunnelHandler {
       decisions,
       requests: new RequestMetrics(registry, "waypoint"),
       tcp: new TcpMetrics(registry),
-      activeRequests: active.child([key]),
-      countRefused: (reply) => refused.child([key, String(reply.status)]).add(1),
-      countMirrored: (result) => mirrored.child([key, result]).add(1),
+      shadows: new ShadowMetrics(registry, "waypoint"),
+      activeRequests: metrics.activeRequests,
+      countRefused: (reply) => metrics.malformed(reply.status),
+      countMirrored: (result) => metrics.mirrored(result),
       sessions: new Set(),
       get isDraining() {
         return drain.isDraining;
@@ -207,7 +180,7 @@ export class Waypoint implements TunnelHandler {
 
   onMalformedConnect(connection: TunnelConnection): void {
     this.#peerErrors.malformedConnect(connection.peer);
-    this.#refusedTunnels.child([this.#options.key, "400"]).add(1);
+    this.#metrics.tunnelRefused(400);
   }
 
   onPeerError(error: PeerError, connection: TunnelConnection): void {
@@ -216,7 +189,11 @@ export class Waypoint implements TunnelHandler {
 
   onTlsFailure(failure: Failure, remoteAddress: string): void {
     this.#peerErrors.tls(failure, remoteAddress);
-    this.#refusedTunnels.child([this.#options.key, "tls"]).add(1);
+    this.#metrics.tunnelRefused("tls");
+  }
+
+  onIdle(): void {
+    this.#metrics.idleClosed("tunnel");
   }
 
   onConnect(
@@ -269,7 +246,8 @@ export class Waypoint implements TunnelHandler {
       detectionMs: settings.protocolDetectionTimeoutMs,
       idleMs: settings.hboneIdleTimeoutMs,
     };
-    sniff(stream, this.#context.sessions, timeouts, (protocol, bytes, isEnded) => {
+    const onCut = () => this.#context.countTimeout("unknown");
+    sniff(stream, this.#context.sessions, { ...timeouts, onCut }, (protocol, bytes, isEnded) => {
       if (protocol === "http1") {
         const session = new Http1Session(stream, connection, this.#context, target);
         session.onData(bytes, 0, bytes.length);
@@ -290,7 +268,6 @@ export class Waypoint implements TunnelHandler {
       look: (bytes) => reader.read(bytes),
       otherwise: { kind: "malformed" },
       timeoutMs: this.#context.limits.clientHelloTimeoutMs,
-      isCutAtTimeout: false,
       found: (hello, bytes, isEnded) => {
         const serverName = hello.kind === "hello" ? hello.serverName : undefined;
         this.#startAccepted(stream, connection, target, bytes, serverName);
@@ -321,7 +298,7 @@ export class Waypoint implements TunnelHandler {
     if (this.#logLimit.allows("CONNECT refused")) {
       this.#log.warn({ authority, status, peer, remoteAddress }, "CONNECT refused");
     }
-    this.#refusedTunnels.child([this.#options.key, String(status)]).add(1);
+    this.#metrics.tunnelRefused(status);
     stream.respond([":status", String(status)], true);
     stream.reset("cancel");
   }

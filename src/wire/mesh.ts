@@ -184,7 +184,7 @@ const authentication = record(
           outputClaimToHeaders: list(record({ header: text, claim: text })),
           spaceDelimitedClaims: list(text),
         },
-        { jwks: text },
+        { jwks: text, keysFrom: text },
       ),
     ),
     source: objectRef,
@@ -232,6 +232,7 @@ const settings = record({
       { problem: text },
     ),
   ),
+  decisionHeader: flag,
   compatibility: oneOf("waystone", "istio"),
 });
 

@@ -1,8 +1,11 @@
 /**
- * One connection in metrics and in the access log, as ztunnel writes them.
+ * One connection in metrics and in the access log, as Istio's ztunnel writes them: a line when it
+ * ends, of level error when it ended badly or never stood, and a short one when it was turned away
+ * before anything was known about it.
  */
 import type { Service } from "../model/service.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
+import type { StreamReset } from "../net/byte-stream.ts";
 import {
   destinationLabels,
   peerLabels,
@@ -20,9 +23,10 @@ export interface ConnectionParties {
   /** The identity that was proven, on inbound; the client's own, on outbound. */
   readonly sourceIdentity: string | undefined;
   readonly destination: Workload | undefined;
+  /** Where the connection or its tunnel goes. */
   readonly destinationAddress: string;
   readonly service: Service | undefined;
-  /** Where the tunnel goes, when there is one. */
+  /** The authority that a tunnel asks for, when there is one. */
   readonly hboneAddress: string | undefined;
 }
 
@@ -41,7 +45,8 @@ export class ConnectionRecord {
   opened(): void {
     this.#series = this.#seriesWith("");
     this.#series.opened();
-    this.#context.accessLog.debug(this.#fields(), "connection opened");
+    const { accessLog } = this.#context;
+    if (accessLog.isLogged("debug")) accessLog.write("debug", "connection opened", this.#fields());
   }
 
   /** `sent`: towards the client. With an error the line is one of level error, as ztunnel's. */
@@ -51,24 +56,34 @@ export class ConnectionRecord {
     series.sent(sent);
     series.received(received);
     series.closed();
-    const fields = { ...this.#fields(), bytes_sent: sent, bytes_recv: received };
-    const duration = this.#duration();
-    const { accessLog } = this.#context;
-    if (error === undefined) accessLog.info({ ...fields, duration }, "connection complete");
-    else accessLog.error({ ...fields, duration, error }, "connection complete");
+    this.#complete(sent, received, error);
   }
 
-  /** Refused or could not be opened. `flags` as ztunnel has them: DENY, CONNECT, TLS_FAILURE … */
+  /** Not let in, or it could not be opened. `flags`: ztunnel's (DENY, CONNECT, TLS_FAILURE …). */
   failed(flags: string, error: string): void {
     this.#seriesWith(flags).failed();
-    this.#context.accessLog.info(
-      { ...this.#fields(), duration: this.#duration(), error },
-      "connection failed",
-    );
+    this.#complete(0, 0, error);
   }
 
-  #duration(): string {
-    return `${Math.round(performance.now() - this.#startMs)}ms`;
+  /** Turned away at once, by whoever asks for what is not to be had: a few lines a second. */
+  turnedAway(kind: string, error: string): void {
+    this.#seriesWith("CONNECT").failed();
+    const { sourceAddress, destinationAddress, direction } = this.#parties;
+    logTurnedAway(this.#context, kind, { sourceAddress, destinationAddress, direction, error });
+  }
+
+  #complete(sent: number, received: number, error: string | undefined): void {
+    const { accessLog } = this.#context;
+    const level = error === undefined ? "info" : "error";
+    if (!accessLog.isLogged(level)) return;
+    // As the workload sees it that is served here: at its source, what goes to the client came in.
+    const isSource = this.#parties.direction === "outbound";
+    const fields = this.#fields();
+    fields.bytes_sent = isSource ? received : sent;
+    fields.bytes_recv = isSource ? sent : received;
+    fields.duration = `${Math.trunc(performance.now() - this.#startMs)}ms`;
+    fields.error = error;
+    accessLog.write(level, "connection complete", fields);
   }
 
   #seriesWith(flags: string): TcpSeries {
@@ -85,22 +100,62 @@ export class ConnectionRecord {
     );
   }
 
-  #fields(): Record<string, string | undefined> {
-    const { direction, source, destination, service } = this.#parties;
+  /** Those of the end have their place already: the object keeps its shape. */
+  #fields(): Record<string, string | number | undefined> {
+    const { direction, source, destination, service, hboneAddress } = this.#parties;
+    const isTunnel = hboneAddress !== undefined;
     return {
       "src.addr": this.#parties.sourceAddress,
       "src.workload": source?.name,
       "src.namespace": source?.namespace,
-      "src.identity": this.#parties.sourceIdentity,
+      "src.identity": isTunnel ? this.#parties.sourceIdentity : undefined,
       "src.cluster": source?.clusterId,
       "dst.addr": this.#parties.destinationAddress,
-      "dst.hbone_addr": this.#parties.hboneAddress,
+      "dst.hbone_addr": hboneAddress,
       "dst.service": service?.hostname,
       "dst.workload": destination?.name,
       "dst.namespace": destination?.namespace,
-      "dst.identity": destination && workloadIdentity(destination),
+      "dst.identity": isTunnel && destination ? workloadIdentity(destination) : undefined,
       "dst.cluster": destination?.clusterId,
       direction,
+      ...NO_END,
     };
   }
+}
+
+/** How peers end connections any day: no error, as to ztunnel. */
+const ORDINARY: ReadonlySet<string> = new Set([
+  "RST_STREAM CANCEL",
+  "RST_STREAM NO_ERROR",
+  "RST_STREAM STREAM_CLOSED",
+  "ECONNRESET",
+  "EPIPE",
+]);
+
+export function errorOf(reset: StreamReset | undefined): string | undefined {
+  return reset?.by === "peer" && ORDINARY.has(reset.detail) ? undefined : reset?.detail;
+}
+
+const NO_END = {
+  bytes_sent: undefined,
+  bytes_recv: undefined,
+  duration: undefined,
+  error: undefined,
+};
+
+/** The line of a connection of which no more is known than this. */
+export function logTurnedAway(
+  { accessLog, logLimit }: ZtunnelContext,
+  kind: string,
+  about: Pick<ConnectionParties, "sourceAddress" | "destinationAddress" | "direction"> & {
+    readonly error: string;
+  },
+): void {
+  if (!logLimit.allows(kind)) return;
+  accessLog.write("warn", "connection failed", {
+    "src.addr": about.sourceAddress,
+    "dst.addr": about.destinationAddress,
+    direction: about.direction,
+    error: about.error,
+  });
 }

@@ -7,7 +7,10 @@ import type { SnapshotSource } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
 import type { TunnelPool } from "../net/hbone/tunnel-pool.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
+import type { EventLog } from "../telemetry/event-log.ts";
 import type { TcpMetrics } from "../telemetry/istio-metrics.ts";
+import type { LimitsReached } from "../telemetry/limits-reached.ts";
+import type { ShadowMetrics } from "../telemetry/shadow-metrics.ts";
 import type { CarriedConnections } from "./carried-connections.ts";
 import type { OpenConnections } from "./open-connections.ts";
 import type { ZtunnelMetrics } from "./ztunnel-metrics.ts";
@@ -25,7 +28,10 @@ export interface ZtunnelContext {
   readonly certificates: CertificateSource;
   readonly pool: TunnelPool;
   readonly tcp: TcpMetrics;
+  /** Of dry runs. */
+  readonly shadows: ShadowMetrics;
   readonly metrics: ZtunnelMetrics;
+  readonly limitsReached: LimitsReached;
   readonly decisions: DecisionLog<DecisionPayload>;
   /** Those that policy may cut. */
   readonly connections: OpenConnections;
@@ -34,7 +40,7 @@ export interface ZtunnelContext {
   /** Asked before a line that strangers can cause. */
   readonly logLimit: LogLimit;
   /** Access log lines: one a connection. */
-  readonly accessLog: Logger;
+  readonly accessLog: EventLog;
   /** Where tunnels to an address and port are to be dialled. */
   readonly tunnelAddress: (address: string, port: number) => { host: string; port: number };
   /** The address to dial from, for a workload's; undefined: any. */

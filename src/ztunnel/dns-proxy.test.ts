@@ -8,8 +8,9 @@ import { indexOf, smallMesh } from "../../test/support/small-mesh.ts";
 import { setLogLevel } from "../kit/log.ts";
 import type { Service } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";
+import { EventLog } from "../telemetry/event-log.ts";
 import { MetricRegistry } from "../telemetry/metrics.ts";
-import { DnsProxy } from "./dns-proxy.ts";
+import { DnsProxy, type DnsProxyOptions } from "./dns-proxy.ts";
 
 setLogLevel("silent");
 
@@ -85,14 +86,14 @@ function answered(query: Buffer, flags = 0x8180): Buffer {
   return reply;
 }
 
-async function start(resolverPorts: readonly number[] = [], more: { maxPending?: number } = {}) {
+async function start(resolverPorts: readonly number[] = [], more: Partial<DnsProxyOptions> = {}) {
   const registry = new MetricRegistry();
   const names = snapshotWithNames();
   const client = [...names.workloads.values()].find((w) => w.name === "client")!;
   const addresses = indexOf({ "127.0.0.1": { workloads: [client.uid], services: [] } });
   const snapshot = { ...names, addresses };
   const proxy = new DnsProxy({
-    snapshots: { current: snapshot, subscribe: () => () => {} },
+    snapshots: { current: snapshot },
     registry,
     host: "127.0.0.1",
     port: 0,
@@ -132,6 +133,45 @@ test("every form of a service's name leads to its addresses", async () => {
   expect(count("istio_dns_upstream_requests_total")).toBe(0);
   expect(registry.expose()).toContain(
     'istio_dns_requests_total{request_query_type="AAAA",request_protocol="udp",source_canonical_service="client"',
+  );
+});
+
+test.each(["TEXT", "JSON"] as const)("each question has ztunnel's line: %s", async (encoding) => {
+  const lines: string[] = [];
+  const accessLog = new EventLog({
+    scope: "dns",
+    encoding: () => encoding,
+    isLogged: (level) => level === "debug",
+    write: (line) => void lines.push(line.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/, "TIME")),
+  });
+  const { port } = await upstream((query) => answered(query));
+  const { resolver } = await start([port], { accessLog });
+  await resolver.resolve4("reviews");
+  await code(resolver.resolve4("none.default"));
+  await resolver.resolve4("example.org");
+  const failing = await start([], { accessLog });
+  await code(failing.resolver.resolveMx("example.org"));
+  const from = { "src.workload": "client", "src.namespace": "default" };
+  const expected = [
+    { query: "A", domain: "reviews.", result: "success", endpoints: 1 },
+    { query: "A", domain: "none.default.", result: "no records", endpoints: 0 },
+    { query: "A", domain: "example.org.", result: "forwarded", endpoints: 1 },
+    {
+      query: "TYPE15",
+      domain: "example.org.",
+      result: "forwarding failed (no_resolver)",
+      endpoints: 0,
+    },
+  ];
+  const text = (fields: object) =>
+    Object.entries(fields).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
+  const head = { level: "debug", time: "TIME", scope: "dns" };
+  expect(lines).toEqual(
+    expected.map((fields) =>
+      encoding === "JSON"
+        ? `${JSON.stringify({ ...head, ...from, ...fields })}\n`
+        : `TIME\tdebug\tdns\t${text({ ...from, ...fields }).join(" ")}\n`,
+    ),
   );
 });
 
@@ -215,8 +255,24 @@ test("without an answer from behind it is SERVFAIL, counted, and bounded in time
   expect(codes).toEqual(names.map(() => "ESERVFAIL"));
   expect(silent.asked.length).toBe(2);
   expect(count("istio_dns_upstream_failures_total")).toBe(4);
+  expect(count('waystone_limits_reached_total{limit="dns_questions"}')).toBe(2);
   const nobody = await start();
   expect(await code(nobody.resolver.resolve4("a.example"))).toBe("ESERVFAIL");
+});
+
+test("TCP connections beyond the limit are closed, and counted", async () => {
+  const { port, count } = await start();
+  const open = async () => {
+    const socket = net.connect(port, "127.0.0.1");
+    cleanups.push(() => socket.destroy());
+    socket.on("error", () => {});
+    await once(socket, "connect");
+    return socket;
+  };
+  for (let i = 0; i < 256; i++) await open();
+  const refused = await open();
+  await new Promise((resolve) => refused.resume().once("close", resolve));
+  expect(count('waystone_limits_reached_total{limit="dns_connections"}')).toBe(1);
 });
 
 test("what is not a query is refused and counted, and answers are never answered", async () => {

@@ -15,6 +15,7 @@ import type { Service } from "../model/service.ts";
 import type { Snapshot, SnapshotSource } from "../model/snapshot.ts";
 import { type Workload, workloadIdentity } from "../model/workload.ts";
 import {
+  answerCount,
   CLASS_IN,
   DNS_TYPE,
   type DnsQuery,
@@ -32,11 +33,13 @@ import {
 } from "../net/dns/server.ts";
 import { DnsUpstream, type UpstreamResult } from "../net/dns/upstream.ts";
 import { DnsMetrics, type DnsSeries } from "../telemetry/dns-metrics.ts";
+import { EventLog } from "../telemetry/event-log.ts";
+import { LimitsReached } from "../telemetry/limits-reached.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import { lookUpName } from "./names.ts";
 
 export interface DnsProxyOptions {
-  readonly snapshots: SnapshotSource;
+  readonly snapshots: Pick<SnapshotSource, "current">;
   readonly registry: MetricRegistry;
   readonly host: string;
   /** Istio's is 15053; 0: a free one. */
@@ -48,6 +51,8 @@ export interface DnsProxyOptions {
   /** For one resolver; default 2,000. */
   readonly timeoutMs?: number;
   readonly maxPending?: number;
+  /** A line of level debug for each question; default: in the log of the process. */
+  readonly accessLog?: EventLog;
 }
 
 const TTL_SECONDS = 30;
@@ -62,12 +67,17 @@ export class DnsProxy implements DnsHandler {
     onLeftOut: (kind, count) => this.#log.warn({ kind, count }, "more lines like this one"),
   });
   readonly #metrics: DnsMetrics;
+  readonly #accessLog: EventLog;
+  readonly #limitsReached: LimitsReached;
   readonly #server: DnsServer;
   #upstream: DnsUpstream | undefined;
 
   constructor(options: DnsProxyOptions) {
     this.#options = options;
     this.#metrics = new DnsMetrics(options.registry);
+    const encoding = () => options.snapshots.current.settings.accessLogEncoding;
+    this.#accessLog = options.accessLog ?? new EventLog({ scope: "dns", encoding });
+    this.#limitsReached = new LimitsReached(options.registry, this.#log);
     this.#server = new DnsServer(this);
   }
 
@@ -102,6 +112,10 @@ export class DnsProxy implements DnsHandler {
     }
   }
 
+  onConnectionRefused(): void {
+    this.#limitsReached.reached("dns_connections");
+  }
+
   onQuery(request: DnsRequest, answer: (bytes: Buffer) => void): void {
     const { query, protocol, remoteAddress } = request;
     const source = this.#workloadAt(remoteAddress);
@@ -114,7 +128,22 @@ export class DnsProxy implements DnsHandler {
     }
     const own = this.#ownAnswer(query, protocol, source);
     if (own !== undefined) answer(own);
-    else this.#passOn(request, series, answer);
+    else this.#passOn(request, source, series, answer);
+  }
+
+  /** The line of ztunnel's scope `dns`. */
+  #tell(query: DnsQuery, source: Workload | undefined, result: string, endpoints: number): void {
+    if (!this.#accessLog.isLogged("debug")) return;
+    const type = typeOf(query);
+    this.#accessLog.write("debug", undefined, {
+      "src.workload": source?.name ?? "unknown",
+      "src.namespace": source?.namespace ?? "unknown",
+      // RFC 3597 §5 has a name for those that have none.
+      query: type === "other" ? `TYPE${query.type}` : type,
+      domain: query.name && `${query.name}.`,
+      result,
+      endpoints,
+    });
   }
 
   #workloadAt(address: string): Workload | undefined {
@@ -140,6 +169,7 @@ export class DnsProxy implements DnsHandler {
     const addresses = addressesOf(current, known.service, family, Math.random());
     const bytesMax = protocol === "tcp" ? TCP_BYTES_MAX : udpBytesMax(query);
     const { canonicalName } = known;
+    this.#tell(query, source, addresses.length > 0 ? "success" : "no records", addresses.length);
     return encodeAnswer(
       query,
       {
@@ -153,17 +183,25 @@ export class DnsProxy implements DnsHandler {
     );
   }
 
-  #passOn(request: DnsRequest, series: DnsSeries, answer: (bytes: Buffer) => void): void {
+  #passOn(
+    request: DnsRequest,
+    source: Workload | undefined,
+    series: DnsSeries,
+    answer: (bytes: Buffer) => void,
+  ): void {
     const { query, bytes, protocol } = request;
     const startMs = performance.now();
     series.passedOn();
     const onResult = (result: UpstreamResult): void => {
       if ("answer" in result) {
         series.answeredIn((performance.now() - startMs) / 1000);
+        this.#tell(query, source, "forwarded", answerCount(result.answer));
         answer(result.answer);
         return;
       }
       series.failed();
+      if (result.problem === "busy") this.#limitsReached.reached("dns_questions");
+      this.#tell(query, source, `forwarding failed (${result.problem})`, 0);
       if (this.#logLimit.allows(result.problem)) {
         this.#log.warn({ name: query.name, problem: result.problem }, "no resolver has answered");
       }

@@ -23,7 +23,7 @@ import { type L4Decider, l4Decider } from "../policy/decider.ts";
 import type { ConnectionFacts } from "../policy/facts.ts";
 import { HBONE_PORT, MESH_PORTS } from "../policy/next-hop.ts";
 import type { Carried } from "./carried-connections.ts";
-import { ConnectionRecord } from "./connection-record.ts";
+import { ConnectionRecord, errorOf, logTurnedAway } from "./connection-record.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { denial, type OpenConnection } from "./open-connections.ts";
 import type { OutboundClient } from "./outbound-client.ts";
@@ -98,9 +98,13 @@ export function acceptTunnelled(
   const client = new TunnelClient(context, stream, workload);
   const { authority } = request;
   const refuse = ({ status, because }: BadTarget): void => {
-    if (context.logLimit.allows(because)) {
-      context.log.warn({ authority, peer: connection.peer }, because);
-    }
+    const { remoteAddress, remotePort, localAddress, localPort } = connection;
+    logTurnedAway(context, because, {
+      sourceAddress: formatAuthority(remoteAddress, remotePort),
+      destinationAddress: formatAuthority(localAddress, localPort),
+      direction: "inbound",
+      error: `${because}: ${authority}`,
+    });
     client.refuse(new Failure("UPSTREAM_REFUSED", because), status);
   };
   if (workload === undefined) {
@@ -120,7 +124,8 @@ export function acceptTunnelled(
     destinationPort: target.port,
   };
   const hint = forwardedHost(header(request.headers, "forwarded"));
-  new Inbound(context, workload, facts, connection.remotePort, client, hint).start();
+  const asked = { authority, hint };
+  new Inbound(context, workload, facts, connection.remotePort, client, asked).start();
 }
 
 /** The service that a client says it meant: for metrics and logs only. */
@@ -208,7 +213,7 @@ class Inbound implements RelayListener, OpenConnection, Carried {
     facts: ConnectionFacts,
     remotePort: number,
     client: Client,
-    hint?: string,
+    asked?: { readonly authority: string; readonly hint: string | undefined },
   ) {
     this.#context = context;
     this.#workload = workload;
@@ -217,26 +222,32 @@ class Inbound implements RelayListener, OpenConnection, Carried {
     this.#client = client;
     const { current } = context.snapshots;
     const sourceUid = current.addresses.get(facts.sourceAddress)?.workloads[0];
-    const to = formatAuthority(facts.destinationAddress, facts.destinationPort);
+    const port = asked === undefined ? facts.destinationPort : HBONE_PORT;
     this.#record = new ConnectionRecord(context, {
       direction: "inbound",
       source: sourceUid === undefined ? undefined : current.workloads.get(sourceUid),
       sourceAddress: formatAuthority(facts.sourceAddress, remotePort),
       sourceIdentity: facts.sourceIdentity,
       destination: workload,
-      destinationAddress: to,
-      service: serviceOf(current, workload, facts.destinationPort, hint),
-      hboneAddress: facts.sourceIdentity && formatAuthority(facts.destinationAddress, HBONE_PORT),
+      destinationAddress: formatAuthority(facts.destinationAddress, port),
+      service: serviceOf(current, workload, facts.destinationPort, asked?.hint),
+      hboneAddress: asked?.authority,
     });
   }
 
   start(): void {
     if (!this.#context.carried.add(this)) {
-      this.#fail("CONNECT", new Failure("TOO_MANY_CONNECTIONS"), 503);
+      this.#context.limitsReached.reached("connections");
+      const failure = new Failure("TOO_MANY_CONNECTIONS");
+      this.#isSettled = true;
+      this.#record.turnedAway("too many connections", failure.message);
+      this.#client.refuse(failure, 503);
       return;
     }
     this.#decider = l4Decider(this.#context.snapshots.current, this.#workload);
+    this.#countShadows(this.#decider);
     if (!this.#isAdmitted(this.#decider)) return;
+    if (this.#context.decisions.recordsAll) this.#recordDecision("-");
     this.#client.hold(() => this.#giveUp(new Failure("DOWNSTREAM_RESET")));
     const { sourceAddress, destinationPort } = this.facts;
     const app = this.#context.appAddress(this.#workload, destinationPort, sourceAddress);
@@ -251,11 +262,19 @@ class Inbound implements RelayListener, OpenConnection, Carried {
     );
   }
 
+  /** Policies that are tried out; once for a connection, however often it is judged. */
+  #countShadows(decider: L4Decider): void {
+    const { shadow } = decider;
+    if (shadow === undefined) return;
+    const counts = this.#context.shadows.of(shadow, this.#workload.workloadName, "");
+    shadow.judge(this.facts, decider.authorize(this.facts), counts);
+  }
+
   /** False: it has been refused. */
   #isAdmitted(decider: L4Decider): boolean {
     const verdict = decider.authorize(this.facts);
     if (verdict.isAllowed) return true;
-    this.#recordDenial(this.#context.snapshots.current);
+    this.#recordDecision("DENY");
     const reason = denial(verdict);
     // In the log in ztunnel's very words, which are searched for: without the code.
     this.#fail("DENY", new Failure("UPSTREAM_REFUSED", reason), 401, reason);
@@ -305,7 +324,7 @@ class Inbound implements RelayListener, OpenConnection, Carried {
   onRelayEnd(sent: number, received: number, reset: StreamReset | undefined): void {
     this.#context.connections.remove(this.#workload.uid, this);
     this.#context.carried.remove(this);
-    this.#record.closed(sent, received, this.#cutBecause ?? reset?.detail);
+    this.#record.closed(sent, received, this.#cutBecause ?? errorOf(reset));
   }
 
   cut(because: string, cause: CutReason): void {
@@ -320,7 +339,7 @@ class Inbound implements RelayListener, OpenConnection, Carried {
     this.#downstream?.reset("cancel");
   }
 
-  #recordDenial(snapshot: Snapshot): void {
+  #recordDecision(flags: "DENY" | "-"): void {
     const { sourceAddress } = this.facts;
     this.#context.decisions.record({
       id: `${sourceAddress}:${this.#remotePort}`,
@@ -328,12 +347,12 @@ class Inbound implements RelayListener, OpenConnection, Carried {
       target: this.#workload.uid,
       atMs: Date.now(),
       facts: this.facts,
-      snapshot,
+      snapshot: this.#context.snapshots.current,
       payload: {
         hop: { proxy: "ztunnel", workload: this.#workload.uid },
         draw: 0,
         status: 0,
-        flags: "DENY",
+        flags,
         servedBy: "",
       },
     });

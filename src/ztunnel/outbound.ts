@@ -11,7 +11,7 @@ import { Relay, type RelayListener } from "../net/relay.ts";
 import { connectTcp, TcpStream } from "../net/tcp-stream.ts";
 import { type NextHop, nextHop } from "../policy/next-hop.ts";
 import type { Carried } from "./carried-connections.ts";
-import { type ConnectionParties, ConnectionRecord } from "./connection-record.ts";
+import { type ConnectionParties, ConnectionRecord, errorOf } from "./connection-record.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { acceptPlain } from "./inbound.ts";
 import type { OutboundClient } from "./outbound-client.ts";
@@ -64,7 +64,8 @@ export class Outbound implements RelayListener, Carried {
   }
 
   #recordOf(hop: NextHop): ConnectionRecord {
-    const { source, address, port, remote } = this.#request;
+    const { source, remote } = this.#request;
+    const { address, port } = hop.kind === "refused" ? this.#request : hop;
     const isTunnel = hop.kind === "tunnel";
     const parties: ConnectionParties = {
       direction: "outbound",
@@ -74,9 +75,14 @@ export class Outbound implements RelayListener, Carried {
       destination: "workload" in hop ? hop.workload : undefined,
       destinationAddress: formatAuthority(address, port),
       service: "service" in hop ? hop.service : undefined,
-      hboneAddress: isTunnel ? formatAuthority(hop.address, hop.port) : undefined,
+      hboneAddress: isTunnel ? formatAuthority(hop.authorityAddress, hop.authorityPort) : undefined,
     };
     return new ConnectionRecord(this.#context, parties, this.#startMs);
+  }
+
+  /** A plain client of a workload in the mesh: that workload's ztunnel judges it. */
+  get isForInbound(): boolean {
+    return isForInbound(this.#hop);
   }
 
   start(): void {
@@ -90,13 +96,13 @@ export class Outbound implements RelayListener, Carried {
       return;
     }
     if (isForInbound(hop)) {
-      // A plain client of a workload in the mesh: that workload's ztunnel judges it.
       const { client, remote } = this.#request;
       acceptPlain(this.#context, hop.workload, hop.address, hop.port, client, remote);
       return;
     }
     if (!this.#context.carried.add(this)) {
-      this.#fail("CONNECT", new Failure("TOO_MANY_CONNECTIONS"));
+      this.#context.limitsReached.reached("connections");
+      this.#turnAway("too many connections", new Failure("TOO_MANY_CONNECTIONS"));
       return;
     }
     this.#request.client.hold(() => this.#giveUp(new Failure("DOWNSTREAM_RESET")));
@@ -235,7 +241,14 @@ export class Outbound implements RelayListener, Carried {
         refusal: because,
       },
     });
-    this.#fail("CONNECT", new Failure("UPSTREAM_REFUSED", because));
+    this.#turnAway("no way", new Failure("UPSTREAM_REFUSED", because));
+  }
+
+  /** Before anything was done for it. */
+  #turnAway(kind: string, failure: Failure): void {
+    this.#isSettled = true;
+    this.#record.turnedAway(kind, failure.message);
+    this.#request.client.refuse(failure);
   }
 
   /** Before it was joined. Once: what else was under way (a certificate) may end later. */
@@ -266,7 +279,7 @@ export class Outbound implements RelayListener, Carried {
 
   onRelayEnd(sent: number, received: number, reset: StreamReset | undefined): void {
     this.#context.carried.remove(this);
-    this.#record.closed(sent, received, this.#cutBecause ?? reset?.detail);
+    this.#record.closed(sent, received, this.#cutBecause ?? errorOf(reset));
   }
 }
 

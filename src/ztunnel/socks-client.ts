@@ -26,7 +26,9 @@ export function acceptSocksClient(
       if (source === undefined) request.refuse("notAllowed");
       else connect(context, request, source);
     },
-    onFailed: (failure) => context.log.info({ reason: failure.message }, "SOCKS5 client refused"),
+    onFailed: ({ message: reason }) => {
+      if (context.logLimit.allows("SOCKS5")) context.log.info({ reason }, "SOCKS5 client refused");
+    },
   });
 }
 
@@ -53,7 +55,9 @@ function connect(context: ZtunnelContext, request: Socks5Request, source: Worklo
 /** There is nowhere to go, so no connection either: this line is all that tells of it. */
 function unreachable(context: ZtunnelContext, request: Socks5Request, reason: string): void {
   const { user, host, port } = request;
-  context.log.info({ user, host, port, reason }, "SOCKS5 host name leads nowhere");
+  if (context.logLimit.allows("SOCKS5 host name")) {
+    context.log.info({ user, host, port, reason }, "SOCKS5 host name leads nowhere");
+  }
   request.refuse("hostUnreachable");
 }
 

@@ -1,13 +1,23 @@
 /**
- * What a ztunnel counts beside Istio's metrics: who was turned away, and how full it is.
+ * What a ztunnel counts beside its connections: open sockets, who was turned away, how full it is.
  *
  * Labels come from fixed tables (failure codes, statuses), never from a peer.
  */
+import type net from "node:net";
 import type { TunnelPoolStats } from "../net/hbone/tunnel-pool.ts";
-import type { Counter, CounterFamily, GaugeFamily, MetricRegistry } from "../telemetry/metrics.ts";
+import type {
+  Counter,
+  CounterFamily,
+  Gauge,
+  GaugeFamily,
+  MetricRegistry,
+} from "../telemetry/metrics.ts";
 
 /** Why open connections are cut. */
 export type CutReason = "policy" | "workload_gone" | "shutdown";
+
+/** Whose side of the connection a socket is on. */
+export type Reporter = "source" | "destination";
 
 export class ZtunnelMetrics {
   readonly dialsMoved: Counter;
@@ -16,7 +26,23 @@ export class ZtunnelMetrics {
   readonly #carried: GaugeFamily;
   readonly #pool: GaugeFamily;
 
+  readonly #sockets: Readonly<Record<Reporter, Gauge>>;
+  /** One for all sockets: no closure for each. */
+  readonly #onSocketClosed: Readonly<Record<Reporter, () => void>>;
+
   constructor(registry: MetricRegistry) {
+    const sockets = registry.gauge(
+      "istio_tcp_sockets_open",
+      "Sockets of clients that are open: workloads' own (source), or those that call them.",
+      ["reporter"],
+    );
+    const source = sockets.child(["source"]);
+    const destination = sockets.child(["destination"]);
+    this.#sockets = { source, destination };
+    this.#onSocketClosed = {
+      source: () => source.add(-1),
+      destination: () => destination.add(-1),
+    };
     this.dialsMoved = registry
       .counter(
         "waystone_ztunnel_dials_moved_total",
@@ -43,6 +69,13 @@ export class ZtunnelMetrics {
       "Tunnel connections to others (ready, connecting), streams on them, and tunnels that wait.",
       ["state"],
     );
+  }
+
+  /** From now until it closes; one that has closed is none. */
+  socketOpened(socket: net.Socket, reporter: Reporter): void {
+    if (socket.destroyed) return;
+    this.#sockets[reporter].add(1);
+    socket.once("close", this.#onSocketClosed[reporter]);
   }
 
   connectRefused(status: number): void {

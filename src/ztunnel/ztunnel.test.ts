@@ -182,6 +182,17 @@ test("policy denies with 401, and both ends count a denial", async () => {
   expect(mesh.decisions.recent(3).map((d) => d.payload.flags)).toEqual(["DENY", "DENY"]);
 });
 
+test("a policy that is tried denies nothing, and is counted once for a connection", async () => {
+  await start();
+  await mesh.app("reviews-v1", 8080, parrot);
+  const deny = l4Policy("deny", "DENY", { destinationPorts: [8080] });
+  mesh.swap(withPolicies(plainSnapshot(), { ...deny, isDryRun: true }));
+  expect(await mesh.ask(REVIEWS, `${REVIEWS}:8080`)).toBe(200);
+  expect(mesh.registry.expose()).toMatch(
+    /istio_dry_run_deny_shadow_denied_total\{reporter="destination",.*policy="default\/deny"\} 1\n/,
+  );
+});
+
 test("policy about the destination's address reads the authority, whatever the socket says", async () => {
   await start();
   await mesh.app("reviews-v1", 8080, parrot);
@@ -394,6 +405,7 @@ test("beyond the limit connections are refused, and the others are left alone", 
   await until("both are greeted", () => first.all !== "" && second.all !== "");
   expect(await exchange(CLIENT, REVIEWS_VIP, 80)).toBe("ECONNRESET");
   expect(mesh.ztunnel.connectionCount).toBe(4);
+  expect(mesh.value('waystone_limits_reached_total{limit="connections"}')).toBe(1);
 });
 
 /** The replies of a SOCKS5 CONNECT: the code, and the socket behind it. */

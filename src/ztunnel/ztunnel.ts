@@ -19,9 +19,12 @@ import { TunnelServer } from "../net/hbone/tunnel-server.ts";
 import { TUNNEL_LIMITS } from "../net/http2/limits.ts";
 import { TcpStream } from "../net/tcp-stream.ts";
 import type { DecisionLog } from "../telemetry/decision-log.ts";
+import { EventLog } from "../telemetry/event-log.ts";
 import { TcpMetrics } from "../telemetry/istio-metrics.ts";
+import { LimitsReached } from "../telemetry/limits-reached.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import { PeerErrors } from "../telemetry/peer-errors.ts";
+import { ShadowMetrics } from "../telemetry/shadow-metrics.ts";
 import { CarriedConnections } from "./carried-connections.ts";
 import type { ZtunnelContext } from "./context.ts";
 import { acceptTunnelled } from "./inbound.ts";
@@ -42,6 +45,8 @@ export interface ZtunnelOptions {
   readonly appAddress: ZtunnelContext["appAddress"];
   /** Connections that it carries at a time; default 20,000. */
   readonly maxConnections?: number;
+  /** Whether each has its line in the log; default: yes. */
+  readonly logsConnections?: boolean;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -61,6 +66,7 @@ export class Ztunnel {
     const { snapshots, certificates, registry, decisions, drain } = options;
     const { settings } = snapshots.current;
     const logger = log("ztunnel");
+    const limitsReached = new LimitsReached(registry, logger);
     this.#peerErrors = new PeerErrors(registry, logger);
     this.#context = {
       snapshots,
@@ -71,18 +77,25 @@ export class Ztunnel {
         maxStreamsPerConnection: 100,
         idleTimeoutMs: Math.min(settings.hboneIdleTimeoutMs, POOL_IDLE_TIMEOUT_MAX_MS),
         limits: TUNNEL_LIMITS,
+        onLimit: (limit) => limitsReached.reached(limit),
         onPeerError: (error, target) =>
           this.#peerErrors.http2("tunnel_upstream", error, `${target.host}:${target.port}`),
       }),
       tcp: new TcpMetrics(registry),
+      shadows: new ShadowMetrics(registry, "destination"),
       connections: new OpenConnections(),
       carried: new CarriedConnections(options.maxConnections),
+      limitsReached,
       metrics: new ZtunnelMetrics(registry),
       log: logger,
       logLimit: new LogLimit({
         onLeftOut: (kind, count) => logger.warn({ kind, count }, "more lines like this one"),
       }),
-      accessLog: log("access"),
+      accessLog: new EventLog({
+        scope: "access",
+        encoding: () => snapshots.current.settings.accessLogEncoding,
+        ...(options.logsConnections === false ? { isLogged: () => false } : {}),
+      }),
       tunnelAddress: options.tunnelAddress,
       dialFrom: options.dialFrom,
       appAddress: options.appAddress,
@@ -121,11 +134,16 @@ export class Ztunnel {
     const client = new CapturedClient(new TcpStream(socket));
     const isOurListener =
       socket.localAddress === original.address && socket.localPort === original.port;
-    new Outbound(this.#context, { client, source, remote, ...original, isOurListener }).start();
+    const request = { client, source, remote, ...original, isOurListener };
+    const outbound = new Outbound(this.#context, request);
+    const reporter = outbound.isForInbound ? "destination" : "source";
+    this.#context.metrics.socketOpened(socket, reporter);
+    outbound.start();
   }
 
   /** A connection to a workload's tunnel port. */
   acceptTunnel(socket: net.Socket, uid: string): void {
+    this.#context.metrics.socketOpened(socket, "destination");
     this.#serverOf(uid).accept(socket);
   }
 
@@ -134,6 +152,7 @@ export class Ztunnel {
     socket: net.Socket,
     authenticate: (user: string, password: string) => Workload | undefined,
   ): void {
+    this.#context.metrics.socketOpened(socket, "source");
     acceptSocksClient(this.#context, socket, authenticate);
   }
 

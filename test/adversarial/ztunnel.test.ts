@@ -228,7 +228,7 @@ const OUTBOUND: Dialogue[] = [
       name: `the other ztunnel ${name}`,
       play: lie(lies),
       outcome: "ECONNRESET",
-      logs: /connection failed/,
+      logs: /error\taccess\tconnection complete\t.*error="/,
       cpuMsMax: 2_500,
     }),
   ),

@@ -1,8 +1,9 @@
-/** RequestAuthentications as Envoy's JWT filter, the way istiod writes them; a listener for each set. */
+/** RequestAuthentications as Envoy's JWT filter, as istiod writes them; a listener for each set. */
 import type { JwtRule } from "../../src/model/request-authentication.ts";
+import { freePorts } from "../support/free-ports.ts";
 import { jwtFilter } from "./envoy-jwt.ts";
 import type { Json } from "./envoy-policies.ts";
-import { freePorts, runEnvoy } from "./envoy-process.ts";
+import { runEnvoy } from "./envoy-process.ts";
 
 const TYPE = "type.googleapis.com/envoy.extensions";
 

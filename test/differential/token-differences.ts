@@ -1,6 +1,6 @@
 /**
- * The ways in which Waystone may differ from Envoy's JWT filter, as istiod sets it up: each with the
- * sentence that asks for it, or that leaves it open. Anything else is a mistake of somebody's.
+ * The ways in which Waystone may differ from Envoy's JWT filter, as istiod sets it up: each with
+ * the sentence that asks for it, or that leaves it open. Anything else is a mistake of somebody's.
  */
 import type { JwtRule } from "../../src/model/request-authentication.ts";
 import type { AskedWithTokens, AuthenticationTable } from "./authentications.ts";

@@ -1,6 +1,6 @@
 /**
- * The same tokens for a Waystone waypoint and for Envoy's JWT filter: the same status, challenge and
- * headers at the backend. `WAYSTONE_SEED` repeats a run, `WAYSTONE_REQUESTS` is how many there are.
+ * The same tokens for a Waystone waypoint and for Envoy's JWT filter: the same status, challenge
+ * and headers at the backend. `WAYSTONE_SEED` repeats a run, `WAYSTONE_REQUESTS` is how many there are.
  */
 import { afterAll, expect, test } from "vitest";
 import { Random } from "../fuzz/random.ts";
@@ -131,7 +131,7 @@ async function compare(
   }
 }
 
-/** The realm is a name for the place: Envoy's has the query too, and the token that stands in it. */
+/** The realm is a name for the place: Envoy's has the query, too, and the token that is in it. */
 function withoutQuery(outcome: Outcome): Outcome {
   const headers = outcome.headers.map((line) => line.replace(REALM, "$1"));
   return { ...outcome, headers };

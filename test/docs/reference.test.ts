@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { DIAGNOSTICS } from "../../src/kit/diagnostic.ts";
 import { FAILURES } from "../../src/kit/failure.ts";
 import { HTTP_LABELS } from "../../src/telemetry/istio-metrics.ts";
+import { LIMITS } from "../../src/telemetry/limits-reached.ts";
 import { fullRegistry, metricsPage, PAGES } from "../../tools/docs.ts";
 
 /** A metric made with a literal name. */
@@ -55,6 +56,20 @@ test("metrics.md has every metric that the source makes, and no waystone metric 
   expect(listed).toEqual(expect.arrayContaining(made));
   const own = listed.filter((name) => name.startsWith("waystone_"));
   expect([...made, OVERFLOW_METRIC]).toEqual(expect.arrayContaining(own));
+});
+
+test("limits.md names metrics that there are, and every limit that is counted by name", () => {
+  const text = page("limits.md");
+  const listed = firstColumn(page("metrics.md"), "metric");
+  const named = [...text.matchAll(/`((?:istio|waystone)_[a-z0-9_]+)(?:\{[^`]*)?`/g)].map(
+    ([, name]) => name!,
+  );
+  expect(named.length).toBeGreaterThan(20);
+  expect(listed).toEqual(expect.arrayContaining(named));
+  const counted = [...text.matchAll(/limits_reached_total\{limit="(\w+)"\}/g)].map(
+    ([, name]) => name,
+  );
+  expect([...new Set(counted)].sort()).toEqual([...LIMITS].sort());
 });
 
 test("metricsPage() refuses a label that nobody described", () => {

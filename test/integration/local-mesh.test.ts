@@ -6,9 +6,10 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { loadRequests, runDemo } from "../../src/cli/demo.ts";
+import { run } from "../../src/cli/program.ts";
 import { RunningMesh, workloadNamed } from "../../src/cli/running-mesh.ts";
 import { type RequestResult, sendRequest } from "../../src/cli/send-request.ts";
 import { connectSocks } from "../../src/cli/socks-connect.ts";
@@ -119,6 +120,32 @@ test("a denial names the policy that did not match, with its place", async () =>
     policy: "kagenti-system/mlflow-api-access",
     rule: 1,
   });
+});
+
+test("with decisionHeader an answer says its id, which explain knows", async () => {
+  const started = await start("mlflow");
+  await writeFile(
+    join(started.folder, "waystone.json"),
+    JSON.stringify({
+      apiVersion: "v1",
+      kind: "ConfigMap",
+      metadata: { name: "waystone", namespace: "istio-system" },
+      data: { config: "decisionHeader: true" },
+    }),
+  );
+  const told = async () => {
+    const answer = await ask(started, "otel-collector", "GET", "http://mlflow:5000/");
+    const id = answer.headers["x-waystone-decision"];
+    return id === undefined ? undefined : { ...answer, id: String(id) };
+  };
+  await until("the setting is in force", async () => (await told()) !== undefined);
+  const denied = await told();
+  expect(denied).toMatchObject({ status: 403, decision: { id: denied!.id } });
+  const printed: string[] = [];
+  const output = { print: (text: string) => void printed.push(text), say() {} };
+  const state = dirname(started.folder);
+  expect(await run(["explain", denied!.id, "--state", state], output)).toBe(1);
+  expect(printed.join("\n")).toContain("DENIED 403 by default");
 });
 
 test("a client outside the mesh does not get past the waypoint", async () => {

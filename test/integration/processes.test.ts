@@ -186,6 +186,23 @@ test("the client's ztunnel answers names of the mesh, as its workload means them
   expect(names).toContain("echo.shop.svc.cluster.local");
 });
 
+test("so does a ztunnel whose traffic is in workers", async () => {
+  const address = `${at.group}5`;
+  const dns = ["--dns-address", `${address}:${DNS_PORT}`, "--workers", "1"];
+  const ztunnel = await startProxy(["ztunnel", ...dns], "istio-system/ztunnel", address, "node-3");
+  await until(`it is ready\n${ztunnel.text}`, () => isReady(address), START_TIMEOUT_MS);
+  const resolver = new Resolver({ timeout: 2_000, tries: 2 });
+  resolver.setServers([`${address}:${DNS_PORT}`]);
+  resolver.setLocalAddress(at.client);
+  const name = "echo.shop.svc.cluster.local";
+  expect(await resolver.resolve4(name)).toEqual([at.echoService]);
+  const scrape = async () => await (await fetch(`http://${address}:15020/metrics`)).text();
+  expect(await scrape()).toMatch(
+    /istio_dns_requests_total\{.*source_canonical_service="client".*\} 1/,
+  );
+  await ztunnel.kill();
+});
+
 /** A question for A records over TCP (RFC 1035 §4.2.2), and the answer without its length. */
 function askOverTcp(name: string): Promise<Buffer> {
   const labels = name.split(".").map((label) => `${String.fromCharCode(label.length)}${label}`);

@@ -7,8 +7,9 @@ import type {
   ConnectionRoute,
   HttpMatch,
   HttpRoute,
+  Route,
 } from "../../src/model/route.ts";
-import type { HttpFacts } from "../../src/policy/facts.ts";
+import type { ConnectionFacts, HttpFacts } from "../../src/policy/facts.ts";
 
 export interface NaiveChoice {
   readonly route: HttpRoute | ConnectionRoute;
@@ -44,19 +45,85 @@ export function naiveRoutes(
   port: number,
   facts: HttpFacts,
 ): NaiveOutcome {
+  const found = hitsInOrder(own, shared, port, facts);
+  if (found === undefined) return "default";
+  const [first] = found;
+  return first === undefined ? "none" : { route: first.route, rule: first.rule };
+}
+
+/** The rules that match behind the chosen one, the next one first, and by what they are behind. */
+export function naiveOutranked(
+  own: readonly AttachedRoute[],
+  shared: readonly AttachedRoute[],
+  port: number,
+  facts: HttpFacts,
+): readonly string[] {
+  const [first, ...rest] = hitsInOrder(own, shared, port, facts) ?? [];
+  const told = new Map<string, string>();
+  for (const hit of rest) {
+    const name = `${hit.route.key} ${hit.rule}`;
+    if (name === `${first!.route.key} ${first!.rule}` || told.has(name)) continue;
+    const by = hit.order.findIndex((value, at) => value !== first!.order[at]);
+    told.set(name, `${name}: ${criteriaOf(hit.route.kind)[by]}`);
+  }
+  return [...told.values()];
+}
+
+/** In words, what `Hit.order` compares. */
+function criteriaOf(kind: string): readonly string[] {
+  const last = ["is older", "has the name that comes first", "is the earlier rule"];
+  const name = "names the host more closely";
+  if (kind === "TCPRoute") return [name, ...last];
+  const values = ["names a method", "asks for more headers", "asks for more query parameters"];
+  const path =
+    kind === "GRPCRoute"
+      ? ["names more of the service", "names more of the method"]
+      : ["has a path of type", "has the longer path prefix"];
+  return [name, ...path, ...values, ...last];
+}
+
+/** `undefined`: no route is for it. */
+function hitsInOrder(
+  own: readonly AttachedRoute[],
+  shared: readonly AttachedRoute[],
+  port: number,
+  facts: HttpFacts,
+): readonly OrderedHit[] | undefined {
   const { isGateway, routes: group } = groupOf(own, shared, port, facts.sourceIdentity);
   const kind = KINDS.find((one) => group.some(({ route }) => route.kind === one));
   const ofKind = group.map(({ route }) => route).filter((route) => route.kind === kind);
-  if (kind === "TLSRoute") return "default";
+  if (kind === "TLSRoute") return undefined;
   const rank = (route: { hostnames: readonly string[] }) =>
     isGateway ? nameRank(route.hostnames, facts.authority) : 1;
   const routes = ofKind.filter((route) => rank(route) > 0);
-  if (routes.length === 0) return "default";
-  const hits = routes.flatMap((route) => hitsOf(route, facts));
-  const order = (hit: Hit) => [-rank(hit.route), ...precedenceOf(hit)];
-  hits.sort((a, b) => compare(order(a), order(b)));
-  const [first] = hits;
-  return first === undefined ? "none" : { route: first.route, rule: first.rule };
+  if (routes.length === 0) return undefined;
+  return routes
+    .flatMap((route) => hitsOf(route, facts))
+    .map((hit) => ({ ...hit, order: [-rank(hit.route), ...precedenceOf(hit)] }))
+    .sort((a, b) => compare(a.order, b.order));
+}
+
+/** Likewise of a connection: by its server name, if it has one; a route's first rule counts. */
+export function naiveConnection(
+  own: readonly AttachedRoute[],
+  shared: readonly AttachedRoute[],
+  port: number,
+  { sourceIdentity, serverName }: ConnectionFacts,
+): NaiveOutcome {
+  const { routes: group } = groupOf(own, shared, port, sourceIdentity);
+  const kind = KINDS.find((one) => group.some(({ route }) => route.kind === one));
+  if (kind !== "TLSRoute" && kind !== "TCPRoute") return "default";
+  const rank = ({ hostnames }: Route) => {
+    if (kind === "TCPRoute") return 1;
+    if (serverName !== undefined) return nameRank(hostnames, serverName);
+    return hostnames.length === 0 || hostnames.includes("*") ? 1 : 0;
+  };
+  const order = (route: Route) => [-rank(route), route.createdMs, route.key];
+  const [first] = group
+    .map(({ route }) => route)
+    .filter((route) => route.kind === kind && rank(route) > 0)
+    .sort((a, b) => compare(order(a), order(b)));
+  return first === undefined ? "none" : { route: first, rule: first.rules[0]!.index };
 }
 
 /** How specific the best of the names is that takes the host; 0: none does. */
@@ -75,6 +142,11 @@ interface Hit {
   readonly rule: number;
   readonly match: HttpMatch | undefined;
   readonly index: number;
+}
+
+interface OrderedHit extends Hit {
+  /** The smaller goes first. */
+  readonly order: readonly (number | string)[];
 }
 
 export function isForRequests(route: HttpRoute | ConnectionRoute): route is HttpRoute {

@@ -8,141 +8,30 @@
 import { expect, test } from "vitest";
 import type {
   AttachedRoute,
-  ConnectionRoute,
   GrpcMethodMatch,
   HttpMatch,
   HttpRoute,
-  Route,
-  ValueMatch,
 } from "../../src/model/route.ts";
 import { decide } from "../../src/policy/decide.ts";
 import { explain } from "../../src/policy/explain.ts";
 import type { Hop, HttpFacts } from "../../src/policy/facts.ts";
 import { renderDecision } from "../../src/policy/render.ts";
-import type { RouteChoice } from "../../src/policy/verdict.ts";
-import { Random } from "../fuzz/random.ts";
-import { HTTP_HOP, request, routeOf, SERVICE, snapshotOf, WAYPOINT } from "./mesh.ts";
-import { isForRequests, type NaiveOutcome, naiveRoutes } from "./naive-routes.ts";
+import type { RouteTrace } from "../../src/policy/trace.ts";
+import type { ConnectionChoice, RouteChoice } from "../../src/policy/verdict.ts";
+import { connection, HTTP_HOP, SERVICE, snapshotOf, WAYPOINT } from "./mesh.ts";
+import {
+  isForRequests,
+  type NaiveOutcome,
+  naiveConnection,
+  naiveOutranked,
+  naiveRoutes,
+} from "./naive-routes.ts";
+import { attached, chance, facts, random, SEED } from "./random-routes.ts";
 
 const PAIRS = Number(process.env.WAYSTONE_PAIRS ?? 100_000);
-const SEED = Number(process.env.WAYSTONE_SEED ?? Date.now() % 1_000_000);
 const REQUESTS_PER_SET = 10;
 /** Of 100,000 pairs, how many each field has to decide. */
 const DECIDED_MIN = (1_000 * PAIRS) / 100_000;
-
-const random = new Random(SEED);
-const chance = (oneIn: number) => random.below(oneIn) === 0;
-const times = <T>(max: number, make: (index: number) => T): T[] =>
-  Array.from({ length: 1 + random.below(max) }, (_, index) => make(index));
-
-const PREFIXES = ["/", "/a", "/a/", "/a/b", "/ab", "/d"];
-const EXACT = ["/", "/a", "/a/b", "/a/b/c", "/d/c"];
-const EXPRESSIONS = ["/a.*", "/[ad]/.+", ".*c", "/a/b", "/a|/ab"];
-const PATHS = ["/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/d/c", "/ab/c", "/a/bc"];
-
-function value(name: string, exact: string[], expressions: string[]): ValueMatch {
-  return chance(2)
-    ? { type: "Exact", name, value: random.pick(exact) }
-    : { type: "RegularExpression", name, value: random.pick(expressions) };
-}
-
-function values(name: string): ValueMatch[] {
-  const found: ValueMatch[] = [];
-  if (chance(3)) found.push(value(`${name}1`, ["v1", "v2"], ["v.*", "v[12]", ".+"]));
-  if (chance(6)) found.push(value(`${name}2`, ["one", "two"], [".*o", "o.*e", "(one|two)"]));
-  return found;
-}
-
-function httpMatch(): HttpMatch {
-  const type = random.pick(["Exact", "PathPrefix", "PathPrefix", "RegularExpression"] as const);
-  const texts = { Exact: EXACT, PathPrefix: PREFIXES, RegularExpression: EXPRESSIONS }[type];
-  return {
-    path: { type, value: random.pick(texts) },
-    method: chance(4) ? random.pick(["GET", "POST"]) : undefined,
-    headers: values("h"),
-    queryParams: values("q"),
-  };
-}
-
-/** As `translate/grpc-matches.ts` makes them. */
-function grpcMatch(): HttpMatch {
-  const isExpression = chance(3);
-  const service = chance(3) ? "" : random.pick(isExpression ? ["a.*", "[ad]+"] : ["a", "ab", "d"]);
-  const method = chance(3) ? "" : random.pick(isExpression ? ["[bc]", "b|c.*"] : ["b", "c", "bc"]);
-  const grpc: GrpcMethodMatch = {
-    type: isExpression ? "RegularExpression" : "Exact",
-    service,
-    method,
-  };
-  return { path: grpcPath(grpc), grpc, method: undefined, headers: values("h"), queryParams: [] };
-}
-
-function grpcPath({ service, method }: GrpcMethodMatch): HttpMatch["path"] {
-  if (service === "" && method === "") return { type: "PathPrefix", value: "/" };
-  const element = (text: string) => (text === "" ? "[^/]+" : `(?:${text})`);
-  return { type: "RegularExpression", value: `/${element(service)}/${element(method)}` };
-}
-
-const NAMES = ["a.example.com", "*.example.com", "*.a.example.com", "b.test", "*"];
-
-function route(kind: Route["kind"], key: string, isShared: boolean): Route {
-  // A TCPRoute has no host names.
-  const hostnames =
-    isShared && kind !== "TCPRoute" && chance(2) ? times(2, () => random.pick(NAMES)) : [];
-  const parts = { key, createdMs: random.below(3), hostnames };
-  const base = routeOf(key, [], parts);
-  if (kind === "TCPRoute" || kind === "TLSRoute") {
-    const rules = times(2, (index) => ({ ...{ name: `${index}`, index, backends: [] } }));
-    const made: ConnectionRoute = {
-      ...base,
-      kind,
-      rules: rules.map((rule) => ({ ...rule, position: undefined })),
-    };
-    return made;
-  }
-  const match = kind === "GRPCRoute" ? grpcMatch : httpMatch;
-  const rules: { matches: HttpMatch[] }[] = [];
-  for (let i = 1 + random.below(3); i >= 0; i--) {
-    // Rules that ask for the same: their order is all that tells them apart.
-    rules.push(rules.length > 0 && chance(2) ? rules[0]! : { matches: times(3, match) });
-  }
-  return { ...routeOf(key, rules, parts), kind, key };
-}
-
-function attached(isShared: boolean): AttachedRoute[] {
-  const most = random.pick(["HTTPRoute", "HTTPRoute", "GRPCRoute"] as const);
-  const others = ["GRPCRoute", "HTTPRoute", "TCPRoute", "TLSRoute"] as const;
-  let last: Route | undefined;
-  return times(4, (i) => {
-    const key = `default/r${(i * 7) % 5}`;
-    // Routes that say the same: age and name are all that tells them apart.
-    if (last !== undefined && chance(2)) last = { ...last, key, createdMs: random.below(3) };
-    else last = route(chance(5) ? random.pick(others) : most, key, isShared);
-    return {
-      route: last,
-      ports: isShared ? [] : random.pick([[], [], [80], [8080]]),
-      ...(!isShared && chance(4) ? { consumer: random.pick(["a", "b"]) } : {}),
-    };
-  });
-}
-
-function facts(): HttpFacts {
-  const headers: Record<string, string> = {};
-  if (chance(2)) headers.h1 = random.pick(["v1", "v2", "w"]);
-  if (chance(2)) headers.h2 = random.pick(["one", "two", ""]);
-  const query = [
-    ...(chance(2) ? [`q1=${random.pick(["v1", "v2&q1=v1", "%761"])}`] : []),
-    ...(chance(2) ? [`q2=${random.pick(["one", "two"])}`] : []),
-  ];
-  return request({
-    sourceIdentity: `spiffe://cluster.local/ns/${random.pick(["a", "b", "c"])}/sa/client`,
-    method: random.pick(["GET", "POST", "PUT"]),
-    path: random.pick(PATHS),
-    query: query.join("&"),
-    authority: random.pick(["a.example.com", "A.Example.com:80", "b.test", "x.a.example.com", "c"]),
-    headers,
-  });
-}
 
 /** Each field, made to ask for nothing (or, of an order, turned round). */
 const WITHOUT: Readonly<Record<string, (attached: AttachedRoute) => AttachedRoute>> = {
@@ -235,6 +124,7 @@ test(`${PAIRS} pairs of routes and requests`, { timeout: 300_000 }, () => {
         expect(seenPlace(traced.route), where).toBe(place);
         expect(traced.status, where).toBe(decision.status);
         expect(renderDecision(traced).length).toBeGreaterThan(0);
+        expectTold(traced.trace.routes!, own, shared, port, one, where);
       }
       const kind = typeof wanted === "string" ? wanted : "matched";
       outcomes.set(kind, (outcomes.get(kind) ?? 0) + 1);
@@ -248,10 +138,80 @@ test(`${PAIRS} pairs of routes and requests`, { timeout: 300_000 }, () => {
   }
 });
 
-function seenPlace(choice: RouteChoice | undefined): string {
+/** They have fewer criteria than requests. */
+const CONNECTIONS = PAIRS / 5;
+
+test(`${CONNECTIONS} pairs of routes and connections`, { timeout: 300_000 }, () => {
+  const outcomes = new Map<string, number>();
+  for (let pair = 0; pair < CONNECTIONS; pair += REQUESTS_PER_SET) {
+    const kinds = random.pick([["TLSRoute"], ["TCPRoute"], undefined, KINDS] as const);
+    const own = chance(3) ? [] : attached(false, kinds);
+    const shared = chance(3) ? [] : attached(true, kinds);
+    const routes = { [`Service/${SERVICE}`]: own, [`Gateway/${WAYPOINT}`]: shared };
+    const snapshot = snapshotOf({ routes });
+    const port = random.pick([80, 8080, 9090]);
+    const hop = { ...HTTP_HOP, port } as Hop;
+    for (let i = 0; i < REQUESTS_PER_SET; i++) {
+      const { sourceIdentity } = facts();
+      const one = connection({ sourceIdentity, serverName: random.pick(SERVER_NAMES) });
+      const wanted = naiveConnection(own, shared, port, one);
+      const place = placeOf(wanted, { rule: false, name: false });
+      const where = `seed ${SEED}, pair ${pair + i}`;
+      expect(seenPlace(decide(snapshot, hop, one, 0).route), where).toBe(place);
+      const traced = explain(snapshot, hop, one, 0);
+      expect(seenPlace(traced.route), where).toBe(place);
+      // Each is the one that is followed, or it is said why not.
+      const told = traced.trace.routes!.passedOver.length;
+      const followed = typeof wanted === "string" ? 0 : 1;
+      expect(told + followed, where).toBe(own.length + shared.length);
+      const kind = typeof wanted === "string" ? wanted : wanted.route.kind;
+      outcomes.set(kind, (outcomes.get(kind) ?? 0) + 1);
+    }
+  }
+  console.log(`seed ${SEED}:`, Object.fromEntries(outcomes));
+  for (const kind of ["TLSRoute", "TCPRoute", "none", "default"]) {
+    expect(outcomes.get(kind)! / CONNECTIONS, kind).toBeGreaterThan(0.02);
+  }
+});
+
+const KINDS = ["HTTPRoute", "TLSRoute", "TLSRoute", "TCPRoute"] as const;
+const SERVER_NAMES = [
+  "a.example.com",
+  "A.Example.com",
+  "b.test",
+  "x.a.example.com",
+  "c",
+  undefined,
+];
+
+function seenPlace(choice: RouteChoice | ConnectionChoice | undefined): string {
   if (choice === undefined) return "none";
   if (choice.route === undefined) return "default";
   return `${choice.route.key} ${choice.rule!.index}`;
+}
+
+/** Each route is tried, or it is said why not; what matches as well, by what it is behind. */
+function expectTold(
+  { candidates, passedOver }: RouteTrace,
+  own: readonly AttachedRoute[],
+  shared: readonly AttachedRoute[],
+  port: number,
+  one: HttpFacts,
+  where: string,
+): void {
+  const told = new Set([...candidates, ...passedOver].map(({ route }) => route));
+  const isTold = ({ route }: AttachedRoute) => told.has(route.key);
+  if (candidates.every(({ isMatched }) => !isMatched)) {
+    expect([...own, ...shared].every(isTold), where).toBe(true);
+  }
+  const behind = passedOver.filter(({ rule }) => rule !== undefined);
+  const wanted = naiveOutranked(own, shared, port, one);
+  expect(behind.length, where).toBe(wanted.length);
+  for (const [i, { route, rule, because }] of behind.entries()) {
+    const [place, reason] = wanted[i]!.split(": ");
+    expect(`${route} ${rule}`, where).toBe(place);
+    expect(because, where).toContain(reason);
+  }
 }
 
 function countDecided(

@@ -10,8 +10,10 @@ import type { Snapshot } from "../../src/model/snapshot.ts";
 import { AccessLog } from "../../src/telemetry/access-log.ts";
 import { DecisionLog } from "../../src/telemetry/decision-log.ts";
 import { RequestMetrics, TcpMetrics } from "../../src/telemetry/istio-metrics.ts";
+import { LimitsReached } from "../../src/telemetry/limits-reached.ts";
 import { MetricRegistry } from "../../src/telemetry/metrics.ts";
 import { PeerErrors } from "../../src/telemetry/peer-errors.ts";
+import { ShadowMetrics } from "../../src/telemetry/shadow-metrics.ts";
 import { Clusters, type UpstreamEndpoint } from "../../src/waypoint/cluster.ts";
 import type { WaypointContext } from "../../src/waypoint/context.ts";
 import type { DialListener } from "../../src/waypoint/dial.ts";
@@ -21,6 +23,7 @@ import { DEFAULT_LIMITS, type WaypointLimits } from "../../src/waypoint/limits.t
 import type { LocalReply } from "../../src/waypoint/local-replies.ts";
 import { forward } from "../../src/waypoint/stages/forward.ts";
 import { type Target, Targets } from "../../src/waypoint/target.ts";
+import { WaypointMetrics } from "../../src/waypoint/waypoint-metrics.ts";
 import { type MemoryPairOptions, MemoryPeer, MemoryStream } from "./memory-stream.ts";
 import { indexOf, makeWorkload, smallMesh } from "./small-mesh.ts";
 
@@ -198,7 +201,7 @@ export class FakeWaypoint {
   constructor(snapshot: Snapshot = meshWith(1), limits: Partial<WaypointLimits> = {}) {
     this.snapshot = snapshot;
     this.limits = { ...DEFAULT_LIMITS, ...limits };
-    const active = this.registry.gauge("active", "Requests in progress.", []);
+    const metrics = new WaypointMetrics(this.registry, "default/wp");
     const self = this;
     this.context = {
       waypoint: "default/wp",
@@ -210,12 +213,14 @@ export class FakeWaypoint {
       },
       limits: this.limits,
       stalls: new Deadlines(this.limits.requestBodyIdleTimeoutMs),
+      limitsReached: new LimitsReached(this.registry, silent),
       countRetry: (reason) => this.retries.push(reason),
       countTimeout: (what) => this.timeouts.push(what),
       clusters: new Clusters(),
-      keptBytes: new KeptBytes(this.limits.retryBodiesBytesMax, (limit) =>
-        this.notKept.push(limit),
-      ),
+      keptBytes: new KeptBytes(this.limits.keptBodiesBytesMax, (limit) => {
+        this.notKept.push(limit);
+        metrics.notKept(limit);
+      }),
       dialer: this.backends,
       accessLog: new AccessLog({
         file: "memory",
@@ -233,8 +238,12 @@ export class FakeWaypoint {
       decisions: new DecisionLog(),
       requests: new RequestMetrics(this.registry, "waypoint"),
       tcp: new TcpMetrics(this.registry),
-      activeRequests: active.child([]),
-      countRefused: (reply) => this.refused.push(reply),
+      shadows: new ShadowMetrics(this.registry, "waypoint"),
+      activeRequests: metrics.activeRequests,
+      countRefused: (reply) => {
+        this.refused.push(reply);
+        metrics.malformed(reply.status);
+      },
       countMirrored: (result) => this.mirrored.push(result),
       sessions: new Set(),
       isDraining: false,

@@ -31,6 +31,7 @@ beforeAll(async () => {
     socks: { host: "127.0.0.1", port: 1080 },
     token: "secret",
     addressMode: "addresses",
+    addressSeed: "",
     files: [],
   });
 });

@@ -84,6 +84,47 @@ describe("waystone explain", () => {
     expect(yaml.text).toMatch(/^isAllowed: false$/m);
   });
 
+  test("follows connections by server name, and says where none leads", async () => {
+    const manifests = fileOf("mesh.yaml", routedMesh);
+    const asked = ["--from", "shop/client", "-f", manifests, "--to"];
+    const named = await explain(...asked, "cart.shop:443", "--sni", "cart.example");
+    expect(named.text).toContain("a connection cart.shop:443, server name cart.example, from");
+    expect(named.text).toContain("ROUTE by TLSRoute shop/secure rule 0 (");
+    expect(named.text).toContain(") → cart:80 (weight 1 of 1)");
+    expect(named.text).toMatch(/\nALLOWED, reaches shop\/cart$/);
+    const nameless = await explain(...asked, "cart.shop:443", "--tcp");
+    expect(nameless.text).toContain("it is for server name cart.example, saw none");
+    expect(nameless.text).toMatch(/\nALLOWED, and closed on the way: no route is for it$/);
+    const broken = await explain(...asked, "cart.shop:90", "--tcp", "-o", "json");
+    expect(JSON.parse(broken.text)).not.toHaveProperty("reached");
+    expect(JSON.parse(broken.text)).toMatchObject({
+      isAllowed: true,
+      because: "TCPRoute shop/raw: BackendNotFound",
+    });
+  });
+
+  test("says what a rule answers itself, and what comes before", async () => {
+    const manifests = fileOf("mesh.yaml", routedMesh);
+    const asked = ["--from", "shop/client", "--to", "cart.shop", "-f", manifests];
+    const { code, text } = await explain(...asked, "--path", "/old/a");
+    expect(text.replaceAll(manifests, "mesh.yaml").split("\n").slice(5, 12)).toEqual([
+      "waypoint shop/waypoint",
+      "  ALLOWED: no ALLOW policy applies, and no other denies",
+      "  ROUTE by HTTPRoute shop/web rule 0 (mesh.yaml:37:5) → 301",
+      "    RequestRedirect: 301, hostname new.example",
+      "    passed over: HTTPRoute shop/web rule 1 (mesh.yaml:41:5): it matches, too, but " +
+        "shop/web rule 0 has the longer path prefix",
+      "    passed over: TCPRoute shop/raw (mesh.yaml:52:1): it is for port 90, not 80",
+      "    passed over: TLSRoute shop/secure (mesh.yaml:44:1): it is for port 443, not 80",
+    ]);
+    expect(text).toMatch(/\nALLOWED, and answered 301 on the way$/);
+    expect(code).toBe(0);
+    const { text: data } = await explain(...asked, "--path", "/old", "-o", "json");
+    const { status, hops } = JSON.parse(data);
+    const { chosen } = hops[1].trace.routes;
+    expect([status, chosen.status, chosen.service]).toEqual([301, 301, undefined]);
+  });
+
   test("knows clients outside of the mesh", async () => {
     const { code, text } = await explain(
       "--from",
@@ -128,6 +169,65 @@ describe("waystone explain", () => {
     expect(said).toContain(hint);
   });
 });
+
+const routedMesh = `apiVersion: v1
+kind: Namespace
+metadata:
+  name: shop
+  labels: { istio.io/dataplane-mode: ambient, istio.io/use-waypoint: waypoint }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: waypoint, namespace: shop }
+spec:
+  gatewayClassName: istio-waypoint
+  listeners: [{ name: mesh, port: 15008, protocol: HBONE }]
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: client, namespace: shop }
+spec: { serviceAccountName: client, containers: [{ name: c, image: i }] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: cart, namespace: shop, labels: { app: cart } }
+spec: { containers: [{ name: c, image: i }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: cart, namespace: shop }
+spec:
+  selector: { app: cart }
+  ports: [{ name: http, port: 80 }, { name: tls, port: 443 }, { name: tcp, port: 90 }]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: web, namespace: shop }
+spec:
+  parentRefs: [{ group: "", kind: Service, name: cart, port: 80 }]
+  rules:
+  - matches: [{ path: { value: /old } }]
+    filters:
+    - { type: RequestRedirect, requestRedirect: { hostname: new.example, statusCode: 301 } }
+    - { type: RequestMirror, requestMirror: { backendRef: { name: cart, port: 80 } } }
+  - matches: [{ path: { value: / } }]
+    backendRefs: [{ name: cart, port: 80 }]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: { name: secure, namespace: shop }
+spec:
+  parentRefs: [{ group: "", kind: Service, name: cart, port: 443 }]
+  hostnames: [cart.example]
+  rules: [{ backendRefs: [{ name: cart, port: 80 }] }]
+---
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TCPRoute
+metadata: { name: raw, namespace: shop }
+spec:
+  parentRefs: [{ group: "", kind: Service, name: cart, port: 90 }]
+  rules: [{ backendRefs: [{ name: nobody, port: 90 }] }]
+`;
 
 function customMesh(jwks: string): string {
   return `

@@ -21,6 +21,7 @@ export interface ExplainOptions {
   readonly method: string;
   readonly path: string;
   readonly tcp?: boolean;
+  readonly sni?: string;
   readonly header?: readonly (readonly [string, string])[];
   readonly jwt?: string;
   readonly answer?: readonly (readonly [string, boolean])[];
@@ -52,7 +53,7 @@ async function explainDecision(
   if (decision === undefined) {
     throw usageError(
       `no decision ${id} is kept`,
-      "A decision is kept for requests with the header x-waystone-decision, and not for long.",
+      "Only the latest ones are kept: 'waystone decisions' lists them.",
     );
   }
   print(decision, decision.text, options, output);
@@ -71,7 +72,7 @@ function print(
 }
 
 async function questionOf(options: ExplainOptions): Promise<RequestQuestion> {
-  const { from, to, method, path, tcp, jwt, draw } = options;
+  const { from, to, method, path, tcp, sni, jwt, draw } = options;
   if (from === undefined || to === undefined) {
     throw usageError(
       "who asks whom?",
@@ -84,8 +85,8 @@ async function questionOf(options: ExplainOptions): Promise<RequestQuestion> {
     headers.push(["authorization", `Bearer ${token}`]);
   }
   const answers = Object.fromEntries(options.answer ?? []);
-  const asked = tcp === true ? undefined : method.toUpperCase();
-  return { from, to, method: asked, path, headers, answers, draw };
+  const asked = tcp === true || sni !== undefined ? undefined : method.toUpperCase();
+  return { from, to, method: asked, serverName: sni, path, headers, answers, draw };
 }
 
 async function explainFiles(

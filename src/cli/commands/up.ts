@@ -33,6 +33,7 @@ export interface UpOptions {
 
 export async function up(options: UpOptions, output: Output): Promise<number> {
   // One line a connection is for operators; here it would bury what is said to people.
+  const isForOperators = options.verbose === true || Boolean(process.env.WAYSTONE_LOG_LEVEL);
   if (!process.env.WAYSTONE_LOG_LEVEL) setLogLevel(options.verbose ? "info" : "warn");
   const requests = options.demo ? await loadRequests(options.file) : [];
   const stop = new StopSignal();
@@ -47,6 +48,7 @@ export async function up(options: UpOptions, output: Output): Promise<number> {
     readinessPort: options.readinessPort,
     socksPort: options.socksPort,
     drainTimeoutMs: options.drainTimeout,
+    logsConnections: isForOperators,
     onEvent: (event) => sayEvent(event, output),
     onQuit: () => stop.trigger("quit"),
   });

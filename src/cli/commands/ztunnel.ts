@@ -25,9 +25,6 @@ export async function ztunnel(options: ZtunnelOptions, output: Output): Promise<
   if ((socksAddress === undefined) !== (socksPasswordFile === undefined)) {
     throw usageError("--socks-address and --socks-password-file come together");
   }
-  if (options.dnsAddress !== undefined && options.workers > 0) {
-    throw usageError("--dns-address cannot be combined with --workers");
-  }
   const stop = new StopSignal();
   const password = socksPasswordFile && (await readSecret(socksPasswordFile));
   const running = await ZtunnelProcess.start({

@@ -337,6 +337,23 @@ test("without a good token there is no stream, and nothing is said of why", asyn
   expect(port.counted("waystone_ads_streams_refused_total")).toBe(before + 3);
 });
 
+test("who asks for more than can be is ended, and counted", async () => {
+  const series = 'waystone_ads_streams_refused_total{reason="request"}';
+  const before = port.counted(series);
+  for (const request of [
+    { typeUrl: address, resourceNamesSubscribe: ["n".repeat(2_000)] },
+    { typeUrl: "t".repeat(2_000) },
+  ]) {
+    const greedy = await connect();
+    greedy.send(request);
+    await expect(greedy.read()).rejects.toMatchObject({
+      rawMessage: expect.stringMatching(/name/),
+    });
+    greedy.abort();
+  }
+  expect(port.counted(series)).toBe(before + 2);
+});
+
 test("a client that ends is ended well; a drain tells it to come back", async () => {
   const leaving = await readyZtunnel();
   leaving.end();

@@ -63,7 +63,7 @@ export class AdsServer implements Drainable {
   ): AsyncGenerator<DeltaDiscoveryResponse> {
     const token = bearerToken(context.requestHeader.get("authorization"));
     const caller = await this.#options.authenticator.authenticate(token).catch(() => {
-      this.#metrics.refused.add(1);
+      this.#metrics.refused.child(["token"]).add(1);
       throw new ConnectError("the token is not accepted", Code.Unauthenticated);
     });
     const stream = new AdsStream(this.#options.source, {
@@ -75,7 +75,11 @@ export class AdsServer implements Drainable {
     this.#metrics.clients.add(1);
     const { namespace, serviceAccount } = caller;
     this.#log.info({ namespace, serviceAccount }, "proxy connected");
-    void listen(stream, requests);
+    void listen(stream, requests, ({ message: reason }) => {
+      this.#metrics.refused.child(["request"]).add(1);
+      if (!this.#logLimit.allows("request")) return;
+      this.#log.warn({ namespace, serviceAccount, reason }, "stream ended for its request");
+    });
     try {
       yield* stream.responses();
     } finally {
@@ -112,16 +116,21 @@ export class AdsServer implements Drainable {
   }
 }
 
+/** A message is none, is too large, or asks for more than can be. */
+const REQUEST_ERRORS: ReadonlySet<Code> = new Set([Code.ResourceExhausted, Code.InvalidArgument]);
+
 /** Feeds the stream with requests until the client ends them, or is gone. */
 async function listen(
   stream: AdsStream,
   requests: AsyncIterable<DeltaDiscoveryRequest>,
+  onRefused: (error: ConnectError) => void,
 ): Promise<void> {
   try {
     for await (const request of requests) stream.onRequest(request);
     stream.close();
   } catch (caught) {
     // The connection broke, or the client sent what is no message or too much: it is told so.
+    if (caught instanceof ConnectError && REQUEST_ERRORS.has(caught.code)) onRefused(caught);
     stream.close(caught);
   }
 }
@@ -136,9 +145,12 @@ export function adsMetrics(registry: MetricRegistry) {
   const one = registry.gauge("waystone_ads_clients", "Proxies connected to the control plane.", []);
   return {
     clients: one.child([]),
-    refused: registry
-      .counter("waystone_ads_streams_refused_total", "Streams refused for their token.", [])
-      .child([]),
+    refused: registry.counter(
+      "waystone_ads_streams_refused_total",
+      "Streams refused for their token (token), or ended for a request that is malformed or asks " +
+        "for more than a limit allows (request).",
+      ["reason"],
+    ),
     refusals: registry.counter(
       "waystone_ads_refusals_total",
       "Responses that a proxy refused (NACK), by type.",

@@ -17,6 +17,8 @@ import { connectNodeAdapter } from "@connectrpc/connect-node";
 import type { Drainable } from "../../kit/drain.ts";
 import { Failure } from "../../kit/failure.ts";
 import { log } from "../../kit/log.ts";
+import { LimitsReached } from "../../telemetry/limits-reached.ts";
+import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { ServerIdentity } from "./server-certificate.ts";
 
 export interface GrpcServerOptions {
@@ -26,6 +28,7 @@ export interface GrpcServerOptions {
   readonly tls: () => ServerIdentity;
   readonly routes: (router: ConnectRouter) => void;
   readonly maxConnections?: number;
+  readonly registry?: MetricRegistry;
 }
 
 const MAX_CONNECTIONS = 10_000;
@@ -68,6 +71,10 @@ export class GrpcServer implements Drainable {
       handler,
     );
     this.#server.maxConnections = options.maxConnections ?? MAX_CONNECTIONS;
+    if (options.registry !== undefined) {
+      const limitsReached = new LimitsReached(options.registry, this.#log);
+      this.#server.on("drop", () => limitsReached.reached("control_plane_connections"));
+    }
     this.#server.on("connection", () => this.#renew());
     this.#server.on("session", (session) => this.#onSession(session));
     this.#server.on("tlsClientError", (error, socket) => {

@@ -103,6 +103,11 @@ export function refusalOf(bad: { id: number; rcode: number }, query?: DnsQuery):
   return Buffer.concat([header, query.question, optOf(query, bad.rcode)]);
 }
 
+/** How many records a message has in its answer section. */
+export function answerCount(message: Buffer): number {
+  return message.readUInt16BE(6);
+}
+
 /** What does not fit is left out with TC, so that the client asks again over TCP. */
 export function encodeAnswer(query: DnsQuery, answer: DnsAnswer, bytesMax: number): Buffer {
   const opt = optOf(query, answer.rcode);

@@ -25,6 +25,8 @@ export interface DnsHandler {
   onQuery(request: DnsRequest, answer: (bytes: Buffer) => void): void;
   /** Not a query. */
   onMalformed(protocol: DnsProtocol, remoteAddress: string): void;
+  /** There are as many TCP connections as may be. */
+  onConnectionRefused(): void;
 }
 
 export interface DnsServerOptions {
@@ -93,6 +95,7 @@ export class DnsServer {
     socket.on("error", () => {});
     if (this.#connections.size >= this.#maxConnections) {
       socket.destroy();
+      this.#handler.onConnectionRefused();
       return;
     }
     const connection = new Connection(socket, this.#handler, this.#idleTimeoutMs);

@@ -59,6 +59,8 @@ export interface TunnelPoolOptions {
   readonly maxConnectionsPerTarget?: number;
   /** Tunnels that may wait for connections of one target; default 16,384. */
   readonly maxWaiting?: number;
+  /** As many connections as may be to one target are full (a tunnel waits), or too many wait. */
+  readonly onLimit?: (limit: "tunnels_to_target" | "waiting_tunnels") => void;
   /** A server broke HTTP/2 or one of its limits; it has been told. */
   readonly onPeerError?: (error: PeerError, target: TunnelTarget) => void;
 }
@@ -181,6 +183,7 @@ class Group implements PoolConnectionOwner, TunnelOwner {
       }
     }
     if (this.#waiting.size >= (this.#options.maxWaiting ?? MAX_WAITING)) {
+      this.#options.onLimit?.("waiting_tunnels");
       const { host, port } = this.#target;
       const detail = `${host}:${port}: ${this.#waiting.size} tunnels wait already`;
       setImmediate(() => tunnel.fail(new Failure("UPSTREAM_OVERFLOW", detail)));
@@ -188,19 +191,22 @@ class Group implements PoolConnectionOwner, TunnelOwner {
     }
     tunnel.wait();
     this.#waiting.add(tunnel);
-    this.#connectForWaiting();
+    if (!this.#connectForWaiting()) this.#options.onLimit?.("tunnels_to_target");
   }
 
-  /** As many connections under way as the waiting tunnels would fill; the others wait for room. */
-  #connectForWaiting(): void {
+  /**
+   * As many connections under way as the waiting tunnels would fill; the others wait for room.
+   * False: there are as many connections as may be.
+   */
+  #connectForWaiting(): boolean {
     const { maxStreamsPerConnection, maxConnectionsPerTarget } = this.#options;
     const connecting = this.connections.filter((connection) => !connection.isReady).length;
-    if (this.#waiting.size <= connecting * maxStreamsPerConnection) return;
+    if (this.#waiting.size <= connecting * maxStreamsPerConnection) return true;
     // Those that are leaving are bounded by their streams: nothing new is added to them.
     const staying = this.connections.filter((connection) => !connection.isLeaving).length;
-    if (staying < (maxConnectionsPerTarget ?? MAX_CONNECTIONS_PER_TARGET)) {
-      this.connections.push(new PoolConnection(this, this.#target, this.#options, this.#idle));
-    }
+    if (staying >= (maxConnectionsPerTarget ?? MAX_CONNECTIONS_PER_TARGET)) return false;
+    this.connections.push(new PoolConnection(this, this.#target, this.#options, this.#idle));
+    return true;
   }
 
   onConnectionReady(ready: PoolConnection): void {

@@ -39,6 +39,8 @@ export interface TunnelHandler {
   onTlsFailure?(failure: Failure, remoteAddress: string): void;
   /** What was no CONNECT with an authority, and has been answered 400. */
   onMalformedConnect?(connection: TunnelConnection): void;
+  /** A connection without tunnels has been silent for too long; it is told to go. */
+  onIdle?(connection: TunnelConnection): void;
   /** The client broke HTTP/2 or one of its limits; it has been told. */
   onPeerError?(error: PeerError, connection: TunnelConnection): void;
 }
@@ -251,6 +253,7 @@ class Session implements ConnectionHandler, DeadlineEntry {
   }
 
   onDeadline(): void {
+    this.#handler.onIdle?.(this.#connection);
     void this.#http2!.drain();
   }
 

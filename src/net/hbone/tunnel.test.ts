@@ -64,6 +64,7 @@ async function serve(
       onConnect(arrival);
     },
     onTlsFailure: (failure) => failures.push(failure),
+    onIdle: ({ peer }) => told.push(`idle ${peer}`),
     onMalformedConnect: ({ peer }) => told.push(`400 ${peer}`),
     onPeerError: ({ code, detail }, { peer }) => told.push(`${code} ${detail} ${peer}`),
   };
@@ -265,11 +266,13 @@ describe("TunnelPool", () => {
 
   test("bounds connections, waiting tunnels and their wait", async () => {
     const { port } = await serve();
+    const limits: string[] = [];
     const pool = makePool({
       maxStreamsPerConnection: 2,
       maxConnectionsPerTarget: 2,
       maxWaiting: 5,
       connectTimeoutMs: 500,
+      onLimit: (limit) => limits.push(limit),
     });
     const outcomes = await Promise.allSettled(
       Array.from({ length: 10 }, () => open(pool, targetOf(port))),
@@ -283,6 +286,11 @@ describe("TunnelPool", () => {
       expect.stringContaining("no connection with room in time"),
     ]);
     expect(pool.stats).toEqual({ connections: 2, connecting: 0, streams: 4, waiting: 0 });
+    // Two connections take four; the fifth waits, and five more are too many.
+    expect(limits).toEqual([
+      "tunnels_to_target",
+      ...Array.from({ length: 5 }, () => "waiting_tunnels"),
+    ]);
   });
 
   test("who waits has the place of who leaves", async () => {
@@ -515,6 +523,16 @@ describe("TunnelServer", () => {
     expect(tunnels.connectionCount).toBe(0);
     await closeOf(dialPlain(port));
     expect(failures.map(({ code }) => code)).toEqual(["TIMEOUT", "TLS_HANDSHAKE_FAILED"]);
+  });
+
+  test("asks a connection without tunnels to go, and says so", async () => {
+    const { tunnels, told, port } = await serve({ idleTimeoutMs: 50 });
+    const { stream } = await open(makePool(), targetOf(port));
+    await wait(150);
+    expect(told).toEqual([]);
+    stream.reset("cancel");
+    await expect.poll(() => tunnels.connectionCount).toBe(0);
+    expect(told).toEqual([`idle ${idOf("client")}`]);
   });
 
   test("limits connections and handshakes", async () => {

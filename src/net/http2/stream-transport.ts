@@ -7,6 +7,7 @@
  * on its way, and gives nobody credit for more than that.
  */
 import { Failure } from "../../kit/failure.ts";
+import { BytePile } from "../byte-pile.ts";
 import { type ByteConsumer, ByteStream, type StreamReset } from "../byte-stream.ts";
 import type { Transport, TransportReceiver } from "./transport.ts";
 
@@ -52,7 +53,7 @@ export class StreamTransport implements Transport, ByteConsumer {
   #isEnded = false;
   #isEndTold = false;
   /** Arrived while paused; not credited. */
-  #kept: Buffer[] = [];
+  readonly #kept = new BytePile();
 
   constructor(stream: ByteStream) {
     this.#stream = stream;
@@ -78,7 +79,7 @@ export class StreamTransport implements Transport, ByteConsumer {
   }
 
   #readKept(): void {
-    while (!this.#isPaused && !this.#isDelivering && this.#kept.length > 0) {
+    while (!this.#isPaused && !this.#isDelivering && this.#kept.bytes > 0) {
       const bytes = this.#kept.shift()!;
       this.#deliver(bytes, 0, bytes.length);
     }
@@ -89,7 +90,9 @@ export class StreamTransport implements Transport, ByteConsumer {
   end(): void {
     this.#isOver = true;
     this.#stream.end();
-    for (const bytes of this.#kept.splice(0)) this.#stream.credit(bytes.length);
+    const { bytes } = this.#kept;
+    this.#kept.clear();
+    if (bytes > 0) this.#stream.credit(bytes);
   }
 
   destroy(): void {
@@ -98,12 +101,12 @@ export class StreamTransport implements Transport, ByteConsumer {
 
   onData(bytes: Buffer, start: number, end: number): void {
     if (this.#isOver) this.#stream.credit(end - start);
-    else if (this.#isPaused || this.#isDelivering || this.#kept.length > 0) {
-      this.#kept.push(Buffer.from(bytes.subarray(start, end)));
+    else if (this.#isPaused || this.#isDelivering || this.#kept.bytes > 0) {
+      this.#kept.add(bytes, start, end);
     } else {
       this.#deliver(bytes, start, end);
       // What came meanwhile, while the receiver was busy.
-      if (this.#kept.length > 0 || this.#isEnded) this.#readKept();
+      if (this.#kept.bytes > 0 || this.#isEnded) this.#readKept();
     }
   }
 
@@ -120,14 +123,14 @@ export class StreamTransport implements Transport, ByteConsumer {
   }
 
   #tellEnd(): void {
-    if (!this.#isEnded || this.#isEndTold || this.#isPaused || this.#kept.length > 0) return;
+    if (!this.#isEnded || this.#isEndTold || this.#isPaused || this.#kept.bytes > 0) return;
     if (this.#isOver || this.#isDelivering) return;
     this.#isEndTold = true;
     this.#receiver?.onEnd();
   }
 
   onClosed(reset: StreamReset | undefined): void {
-    this.#kept = [];
+    this.#kept.clear();
     this.#receiver?.onClosed(
       reset === undefined ? undefined : new Failure("DOWNSTREAM_RESET", reset.detail),
     );

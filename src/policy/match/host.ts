@@ -36,6 +36,25 @@ export function matchesHostname(wanted: string, hostname: string): boolean {
   return hostname.length >= wanted.length && hostname.endsWith(wanted.slice(1));
 }
 
+/**
+ * How specific the best of the names is that match, to compare: an exact one, then the longest
+ * wildcard, then `*` or no names at all. `undefined`: none matches.
+ */
+export function hostnameSpecificity(
+  hostnames: readonly string[],
+  hostname: string,
+): number | undefined {
+  if (hostnames.length === 0) return 0;
+  let best: number | undefined;
+  for (const wanted of hostnames) {
+    if (!matchesHostname(wanted, hostname)) continue;
+    let rank = Number.MAX_SAFE_INTEGER;
+    if (wanted.startsWith("*")) rank = wanted === "*" ? 0 : wanted.length;
+    if (best === undefined || rank > best) best = rank;
+  }
+  return best;
+}
+
 /** `a.b.c` → `a.b.c`, `*.b.c`, `*.c`, `*`: the names that match it, the most specific first. */
 export const matchingHostnames = new Memo<readonly string[]>((hostname) => {
   const names = [hostname];

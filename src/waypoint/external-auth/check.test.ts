@@ -9,6 +9,7 @@ import {
 } from "../../../test/support/waypoint-session.ts";
 import type { ExternalAuthFilter, RouteFilter } from "../../model/route.ts";
 import { CheckRequestSchema, CheckResponseSchema } from "../../wire/gen/envoy/ext_authz_pb.ts";
+import type { WaypointLimits } from "../limits.ts";
 import { filterAuthorizer } from "./authorizer.ts";
 import { grpcAnswer, grpcQuestion } from "./grpc-authorizer.ts";
 
@@ -46,9 +47,11 @@ async function send(
   request: string,
   parts: Partial<ExternalAuthFilter> = {},
   more: RouteFilter[] = [],
+  limits: Partial<WaypointLimits> = {},
 ) {
   const filters = [{ ...FILTER, ...parts }, ...more];
-  waypoint = new FakeWaypoint(withRule(meshWith(1), { filters }), { externalAuthTimeoutMs: 100 });
+  const mesh = withRule(meshWith(1), { filters });
+  waypoint = new FakeWaypoint(mesh, { externalAuthTimeoutMs: 100, ...limits });
   const opened = waypoint.open();
   opened.client.send(request);
   await settle();
@@ -137,6 +140,48 @@ test("it is shown the beginning of the body, and the backend gets all of it", as
   await settle();
   expect(asked.text.endsWith("\r\n\r\n0123456789")).toBe(true);
   asked.send(OK);
+});
+
+/** More than any window that the client has. */
+const LARGE = "0123456789abcdef".repeat(20_000);
+const POST_LARGE = `POST /a HTTP/1.1\r\nhost: r\r\ncontent-length: ${LARGE.length}\r\n\r\n`;
+
+function sendPieces(peer: MemoryPeer, text: string): void {
+  for (let at = 0; at < text.length; at += 10_000) peer.send(text.slice(at, at + 10_000));
+}
+
+test("it is shown more than a window holds, where it asks for that", async () => {
+  const { client } = await send(POST_LARGE, { bodyBytesMax: 1_000_000 });
+  sendPieces(client, LARGE.slice(0, -1));
+  await settle();
+  expect(client.stream.heldBytes).toBeLessThan(64 * 1024);
+  expect(waypoint.backends.connections).toHaveLength(0);
+  expect(waypoint.context.keptBytes.bytes).toBeGreaterThan(256 * 1024);
+  client.send(LARGE.slice(-1));
+  await settle();
+  const [asked] = waypoint.backends.connections as [MemoryPeer];
+  expect(asked.text.endsWith(`\r\n\r\n${LARGE}`)).toBe(true);
+  asked.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  await settle();
+  expect(asked.text.split(LARGE)).toHaveLength(3);
+  expect(waypoint.context.keptBytes.bytes).toBe(0);
+  asked.send(OK);
+  await settle();
+  expect(client.stream.heldBytes).toBe(0);
+});
+
+test.each([
+  ["what it may be shown ends", { externalAuthBodyBytesMax: 100_000 }, 1],
+  ["all bodies together are too many", { keptBodiesBytesMax: 100_000 }, 0],
+])("where %s, so does the body", async (_, limits, questions) => {
+  const { client } = await send(POST_LARGE, { bodyBytesMax: 1_000_000 }, [], limits);
+  sendPieces(client, LARGE.slice(0, 200_000));
+  await settle();
+  expect(waypoint.backends.connections).toHaveLength(questions);
+  if (questions === 0) expect(client.text).toMatch(/^HTTP\/1\.1 503 .*overflow$/s);
+  client.stream.reset("cancel");
+  await settle();
+  expect(waypoint.context.keptBytes.bytes).toBe(0);
 });
 
 test("a client that breaks off breaks the question off", async () => {

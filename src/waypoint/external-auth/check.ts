@@ -16,7 +16,7 @@ import { type AuthorizerAnswer, cannotAsk } from "./answer.ts";
 import { type AskedRequest, askedRequest } from "./asked-request.ts";
 import { type Authorizer, providerAuthorizer } from "./authorizer.ts";
 import { AuthorizerCall, type AuthorizerListener } from "./authorizer-call.ts";
-import { NO_BODY, SHOWN_BODY_BYTES_MAX, type ShownBody } from "./shown-body.ts";
+import { NO_BODY, type ShownBody } from "./shown-body.ts";
 
 export interface Question {
   readonly authorizer: Authorizer;
@@ -85,13 +85,14 @@ export class ExternalAuthCheck implements AuthorizerListener {
 
   /** `undefined`: it has to be waited for, or the request was refused for it. */
   #shownBody({ bodyBytesMax, isPartialBodyShown }: Authorizer): ShownBody | undefined {
-    const { requestBody, hasRequestBody } = this.#exchange;
+    const { requestBody, hasRequestBody, context } = this.#exchange;
     if (bodyBytesMax === 0 || !hasRequestBody) return NO_BODY;
     this.#askForBody();
-    const bytesMax = Math.min(bodyBytesMax, SHOWN_BODY_BYTES_MAX);
+    const bytesMax = Math.min(bodyBytesMax, context.limits.externalAuthBodyBytesMax);
     const { waitingBytes, isDone } = requestBody;
     const isPartial = waitingBytes > bytesMax;
     if (!isDone && !isPartial && !(isPartialBodyShown && waitingBytes === bytesMax)) {
+      if (!requestBody.askForMore()) this.#exchange.answer(LOCAL_REPLIES.overflow);
       return undefined;
     }
     if (isPartial && !isPartialBodyShown) {

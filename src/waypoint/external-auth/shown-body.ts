@@ -6,6 +6,3 @@ export interface ShownBody {
 }
 
 export const NO_BODY: ShownBody = { bytes: Buffer.alloc(0), isPartial: false };
-
-/** Of one request; what waits must fit into the client's window. */
-export const SHOWN_BODY_BYTES_MAX = 32 * 1024;

@@ -28,8 +28,14 @@ export function authorize(exchange: Exchange): boolean {
   exchange.seenChanges = authChanges;
   if (authChanges.length > 0)
     exchange.decisionHeaders = changedFields(decisionHeaders, authChanges);
-  const verdict = exchange.target.decider.authorize(exchange);
+  const { decider, cluster } = exchange.target;
+  const verdict = decider.authorize(exchange);
   exchange.verdict = verdict;
+  const { shadow } = decider;
+  if (shadow !== undefined) {
+    const counts = exchange.context.shadows.of(shadow, "", cluster.service?.hostname ?? "");
+    shadow.judge(exchange, verdict, counts);
+  }
   if (!exchange.isRoutedByChanges) exchange.seenChanges = NO_CHANGES;
   return verdict.isAllowed || deny(exchange, verdict);
 }

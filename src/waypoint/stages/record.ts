@@ -67,6 +67,7 @@ function recordAccess(exchange: Exchange, durationMs: number): void {
     forwardedFor: exchange.forwardedFor,
     userAgent: exchange.userAgent,
     requestId: exchange.requestId,
+    decisionId: exchange.isDecisionTold ? exchange.decisionId : "",
     authority: exchange.authority,
     upstreamHost: endpoint ? formatAuthority(endpoint.address, endpoint.targetPort) : "",
     upstreamCluster: cluster.name,
@@ -99,6 +100,7 @@ const NOTHING = {
   forwardedFor: "",
   userAgent: "",
   requestId: "",
+  decisionId: "",
   authority: "",
   upstreamHost: "",
   upstreamCluster: "",
@@ -175,6 +177,7 @@ function recordDecision(exchange: Exchange): void {
   const { target, context, snapshot } = exchange;
   context.decisions.record({
     id: exchange.decisionId,
+    requestId: exchange.requestId,
     proxy: "waypoint",
     target: target.service ?? target.workload ?? "",
     atMs: Date.now(),
@@ -196,6 +199,7 @@ function recordDecision(exchange: Exchange): void {
     payload: {
       hop: target.hop,
       draw: exchange.draw,
+      ...(exchange.backend !== undefined && { isDrawn: true }),
       status: exchange.status,
       flags: exchange.flags,
       servedBy: exchange.endpoint?.workload.name ?? "",

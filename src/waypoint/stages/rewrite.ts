@@ -138,9 +138,11 @@ export function releaseHead(exchange: Exchange): void {
   }
 }
 
-/** What is changed in the head of a 1xx: nothing, besides what is for this hop only. */
+/** What is changed in the head of a 1xx: hardly anything, besides what is for this hop only. */
 export function interimEdits(): HeadEdits {
   responseEditsKept.reset();
+  // Which decision it was is ours to say, and is said in the answer proper.
+  responseEditsKept.remove(H.xWaystoneDecision);
   return responseEditsKept;
 }
 
@@ -160,5 +162,6 @@ export function responseEdits(exchange: Exchange, upstreamServiceTimeMs: number)
   }
   for (const changes of exchange.authChanges) applyToResponse(changes, edits);
   if (sticky !== undefined) continueSession(sticky, exchange.endpoint, edits);
+  if (exchange.isDecisionTold) edits.set(H.xWaystoneDecision, exchange.decisionId);
   return edits;
 }

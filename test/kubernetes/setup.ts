@@ -1,0 +1,8 @@
+/** Before all tests, and without their time limits: builds Kubernetes where it is not built yet. */
+
+import { hasGo } from "./go.ts";
+import { findToolchain, makeToolchain } from "./toolchain.ts";
+
+export async function setup(): Promise<void> {
+  if ("missing" in findToolchain() && hasGo()) await makeToolchain();
+}
