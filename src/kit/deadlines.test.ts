@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { type DeadlineEntry, Deadlines } from "./deadlines.ts";
+import { type DeadlineEntry, Deadlines, deadlinesAfter } from "./deadlines.ts";
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance"] });
@@ -82,4 +82,16 @@ test("the timer stops when nobody waits, and an entry may move to another list",
   vi.advanceTimersByTime(500);
   expect(fired).toEqual(["one"]);
   expect(vi.getTimerCount()).toBe(0);
+});
+
+test("lengths that peers choose: never shorter, hardly longer, and few of them", () => {
+  const lists = new Set<Deadlines>();
+  for (let ms = 1; ms < 300_000; ms += 0.7 + ms / 5_000) {
+    const list = deadlinesAfter(ms);
+    lists.add(list);
+    expect(list.lengthMs).toBeGreaterThanOrEqual(ms);
+    expect(list.lengthMs).toBeLessThan(Math.max(ms + 1, ms * (1 + 1 / 32)));
+  }
+  expect(lists.size).toBeLessThan(64 + 32 * 13);
+  expect(deadlinesAfter(-0.001).lengthMs).toBe(1);
 });

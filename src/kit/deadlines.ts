@@ -19,13 +19,13 @@ class Head implements DeadlineEntry {
 }
 
 export class Deadlines {
-  readonly #lengthMs: number;
+  readonly lengthMs: number;
   readonly #head: DeadlineEntry = new Head();
   readonly #tickMs: number;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(lengthMs: number, tickMs = Math.min(1000, Math.max(10, lengthMs / 10))) {
-    this.#lengthMs = lengthMs;
+    this.lengthMs = lengthMs;
     this.#tickMs = tickMs;
   }
 
@@ -33,7 +33,7 @@ export class Deadlines {
   arm(entry: DeadlineEntry, nowMs: number): void {
     Deadlines.disarm(entry);
     const last = this.#head.deadlinePrevious!;
-    entry.deadlineAtMs = nowMs + this.#lengthMs;
+    entry.deadlineAtMs = nowMs + this.lengthMs;
     entry.deadlinePrevious = last;
     entry.deadlineNext = this.#head;
     last.deadlineNext = entry;
@@ -80,4 +80,14 @@ export function deadlinesOf(lengthMs: number): Deadlines {
     byLength.set(lengthMs, deadlines);
   }
   return deadlines;
+}
+
+/**
+ * For lengths that peers choose: one that is longer by less than 1/32. So there are 32 lists for
+ * each doubling of the length, whatever they send, and none of the entries fires early.
+ */
+export function deadlinesAfter(lengthMs: number): Deadlines {
+  const ms = Math.max(1, lengthMs);
+  const stepMs = 2 ** Math.max(0, Math.floor(Math.log2(ms)) - 5);
+  return deadlinesOf(Math.ceil(ms / stepMs) * stepMs);
 }

@@ -77,7 +77,7 @@ test("chunked bodies are framed anew, both ways, trailers kept downstream", asyn
     "POST /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n" +
       "5;a=b\r\nhello\r\n0\r\nx-late: 1\r\nauthorization: no\r\n\r\n",
   );
-  expect(backend.text).toMatch(/transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n/);
+  expect(backend.text).toMatch(/transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n$/);
   backend.send(
     "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" +
       "3;x\r\nabc\r\n0\r\nx-sum: 3\r\nset-cookie: a=b\r\n\r\n",

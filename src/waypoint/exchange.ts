@@ -20,7 +20,7 @@ import { Attempts } from "./attempts.ts";
 import { ExchangeState } from "./exchange-state.ts";
 import type { ExternalAuthCheck } from "./external-auth/check.ts";
 import { failureReply } from "./failure-replies.ts";
-import { grpcStatusIn, grpcStatusOf, isGrpcType } from "./grpc.ts";
+import { grpcStatusIn, grpcStatusOf, grpcTimeoutMs, isGrpcType } from "./grpc.ts";
 import {
   detailsAfterStart,
   LOCAL_REPLIES,
@@ -53,8 +53,10 @@ export class Exchange extends ExchangeState {
   /** Copies of the request that are on their way. */
   mirrors: Mirrors | null = null;
   isChunked = false;
-  /** The route's time-out is armed; it comes instead of the watch for stalls. */
-  hasTimeout = false;
+  /** When its time is over (`limitTime()`); Infinity: nobody has said. */
+  endMs = Number.POSITIVE_INFINITY;
+  /** … and what it is answered then. */
+  timeoutReply: LocalReply = LOCAL_REPLIES.requestTimeout;
   readonly attempts = new Attempts(this);
   readonly requestBody = new RequestBody(this);
   readonly relay = new UpgradedRelay(this);
@@ -88,7 +90,7 @@ export class Exchange extends ExchangeState {
   #reset(): void {
     this.resetState();
     this.upstream = null;
-    this.hasTimeout = false;
+    this.endMs = Number.POSITIVE_INFINITY;
     this.attempts.reset();
     this.requestBody.reset();
     this.relay.reset();
@@ -96,11 +98,22 @@ export class Exchange extends ExchangeState {
     this.context.stalls.arm(this, this.startMs);
   }
 
-  /** `timeouts.request`: for all attempts, and whatever else is asked on the way. */
-  limitTime(timeoutMs: number): void {
-    if (timeoutMs === 0) return;
-    this.hasTimeout = true;
-    deadlinesOf(timeoutMs).arm(this, this.startMs);
+  /**
+   * `timeouts.request`, or what a gRPC client has allowed where that is less: for all attempts, and
+   * whatever else is asked on the way. The route's comes instead of the watch for stalls; a client
+   * cannot get rid of that.
+   */
+  limitTime(routeMs: number): void {
+    const clientMs = this.isGrpc ? grpcTimeoutMs(this.head.get(H.grpcTimeout)) : 0;
+    if (clientMs > 0 && (routeMs === 0 || clientMs < routeMs)) {
+      this.timeoutReply = LOCAL_REPLIES.deadlineExceeded;
+      this.endMs = this.startMs + clientMs;
+      this.progress.watch(performance.now());
+    } else if (routeMs > 0) {
+      this.timeoutReply = LOCAL_REPLIES.requestTimeout;
+      this.endMs = this.startMs + routeMs;
+      deadlinesOf(routeMs).arm(this, this.startMs);
+    }
   }
 
   /** The stages go on, with the head they had. */
@@ -178,7 +191,7 @@ export class Exchange extends ExchangeState {
     this.status = 101;
     this.isResponseStarted = true;
     // What a route allows for an answer is no limit for a conversation.
-    this.hasTimeout = false;
+    this.endMs = Number.POSITIVE_INFINITY;
     this.attempts.end();
     this.context.stalls.arm(this, performance.now());
     releaseHead(this);
@@ -226,12 +239,13 @@ export class Exchange extends ExchangeState {
   }
 
   onDeadline(): void {
-    if (!this.hasTimeout && !this.progress.isStalled()) return;
-    const { clientStalled, stalled, requestTimeout } = LOCAL_REPLIES;
+    const isLate = performance.now() >= this.endMs;
+    if (!isLate && !this.progress.isStalled()) return;
+    const { clientStalled, stalled } = LOCAL_REPLIES;
     const reply = this.progress.isClientsTurn ? clientStalled : stalled;
     this.attempts.cancel();
     if (this.relay.isHalfEnded) this.#cutRelay();
-    else this.fail(this.hasTimeout ? requestTimeout : reply);
+    else this.fail(isLate ? this.timeoutReply : reply);
   }
 
   #cutRelay(): void {

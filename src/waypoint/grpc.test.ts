@@ -9,7 +9,7 @@ import {
   withRequestTimeout,
   withRule,
 } from "../../test/support/waypoint-session.ts";
-import { grpcMessage, isGrpcType } from "./grpc.ts";
+import { grpcMessage, grpcTimeout, grpcTimeoutMs, isGrpcType } from "./grpc.ts";
 
 /** Machines are busy. */
 const poll = <T>(look: () => T) => expect.poll(look, { timeout: 10_000 });
@@ -133,4 +133,44 @@ test.each([
 ])("grpcMessage(%j)", (text, encoded) => {
   expect(grpcMessage(text)).toBe(encoded);
   expect(decodeURIComponent(encoded)).toBe(text);
+});
+
+/** gRPC over HTTP/2, Requests: TimeoutValue and TimeoutUnit. */
+test.each([
+  ["300m", 300],
+  ["2S", 2_000],
+  ["1M", 60_000],
+  ["99999999H", 359_999_996_400_000],
+  ["300000u", 300],
+  ["1500u", 2],
+  ["1n", 1],
+  ["0300m", 300],
+  // Not positive.
+  ["0m", 0],
+  ["-1m", 0],
+  // Another unit, or none.
+  ["300", 0],
+  ["300x", 0],
+  ["300ms", 0],
+  ["m", 0],
+  // More than eight digits, or something else.
+  ["123456789n", 0],
+  ["+300m", 0],
+  ["300 m", 0],
+  ["3e2m", 0],
+  ["300m,200m", 0],
+  ["", 0],
+  [undefined, 0],
+])("grpcTimeoutMs(%j) is %i", (value, ms) => {
+  expect(grpcTimeoutMs(value)).toBe(ms);
+});
+
+test.each([
+  [1, "1m"],
+  [99_999_999, "99999999m"],
+  [100_000_001, "100001S"],
+  [360_000_000_000, "100000H"],
+])("grpcTimeout(%i) is %s, and not less when it is read", (ms, value) => {
+  expect(grpcTimeout(ms)).toBe(value);
+  expect(grpcTimeoutMs(value)).toBeGreaterThanOrEqual(ms);
 });

@@ -92,6 +92,11 @@ export const LOCAL_REPLIES = {
   stalled: reply(504, "stream timeout", "SI", "stream_idle_timeout"),
   attemptTimeout: reply(504, "upstream request timeout", "UT", "upstream_per_try_timeout"),
   requestTimeout: reply(504, "upstream request timeout", "UT", "response_timeout"),
+  /** What a gRPC client has allowed is over: the status that it gives itself then. */
+  deadlineExceeded: {
+    ...reply(504, "upstream request timeout", "UT", "response_timeout"),
+    grpcStatus: "4",
+  },
 } as const satisfies Record<string, LocalReply>;
 
 /** The same, of an answer that had begun. */

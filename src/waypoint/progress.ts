@@ -2,7 +2,7 @@
  * Whether anything still moves in an exchange: the two bodies' bytes, looked at now and then, and
  * how long each side may be silent. It judges; the exchange acts.
  */
-import { deadlinesOf } from "../kit/deadlines.ts";
+import { deadlinesAfter, deadlinesOf } from "../kit/deadlines.ts";
 import type { Exchange } from "./exchange.ts";
 
 export class Progress {
@@ -31,10 +31,18 @@ export class Progress {
       this.#movedAtMs = nowMs;
     }
     if (nowMs - this.#movedAtMs >= this.#limitMs()) return true;
-    const { limits, stalls } = exchange.context;
-    if (exchange.relay.isHalfEnded) deadlinesOf(limits.lingerMs).arm(exchange, nowMs);
-    else stalls.arm(exchange, nowMs);
+    this.watch(nowMs);
     return false;
+  }
+
+  /** When it is looked at next: not later than the end of the time it has. */
+  watch(nowMs: number): void {
+    const exchange = this.#exchange;
+    const { limits, stalls } = exchange.context;
+    const leftMs = exchange.endMs - nowMs;
+    if (exchange.relay.isHalfEnded) deadlinesOf(limits.lingerMs).arm(exchange, nowMs);
+    else if (leftMs < stalls.lengthMs) deadlinesAfter(leftMs).arm(exchange, nowMs);
+    else stalls.arm(exchange, nowMs);
   }
 
   #limitMs(): number {

@@ -1,4 +1,6 @@
 /** gRPC clients through a waypoint: grpc-js against grpc-js, and connect against it as well. */
+import http2 from "node:http2";
+import type { AddressInfo } from "node:net";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
@@ -14,7 +16,7 @@ import {
   CheckRequestSchema,
   CheckResponseSchema,
 } from "../../src/wire/gen/envoy/ext_authz_pb.ts";
-import { ClientMesh, GRPC } from "./client-mesh.ts";
+import { ClientMesh, GRPC, H2C } from "./client-mesh.ts";
 
 const raw = { requestSerialize: pass, requestDeserialize: pass };
 const rawBack = { responseSerialize: pass, responseDeserialize: pass };
@@ -66,6 +68,21 @@ const handlers: grpc.UntypedServiceImplementation = {
     done({ code: grpc.status.ABORTED, details: "no, really: 100 %" });
   },
 };
+
+/** A server that never answers and knows nothing of deadlines: what it is asked, how it ends. */
+const silent = http2.createServer();
+let silentCalls: { timeout: string; rstCode: number | undefined }[] = [];
+silent.on("stream", (stream, headers) => {
+  const call = {
+    timeout: String(headers["grpc-timeout"]),
+    rstCode: undefined as number | undefined,
+  };
+  silentCalls.push(call);
+  stream.on("error", () => {});
+  stream.on("close", () => {
+    call.rstCode = stream.rstCode;
+  });
+});
 
 const server = new grpc.Server();
 let mesh: ClientMesh;
@@ -124,7 +141,9 @@ beforeAll(async () => {
       error ? reject(error) : resolve(bound),
     );
   });
-  mesh = await ClientMesh.start({ [GRPC]: port });
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  const silentPort = (silent.address() as AddressInfo).port;
+  mesh = await ClientMesh.start({ [GRPC]: port, [H2C]: silentPort });
   door = await mesh.door(GRPC);
   const Echo = grpc.makeGenericClientConstructor(ECHO, "Echo");
   client = new Echo(
@@ -137,6 +156,7 @@ afterAll(async () => {
   client?.close();
   await mesh?.stop();
   server.forceShutdown();
+  silent.close();
 });
 
 async function until(isSo: () => boolean): Promise<void> {
@@ -225,6 +245,37 @@ describe("grpc-js", () => {
     const { code } = await ask("wait", Buffer.alloc(1), { deadline: Date.now() + 200 });
     expect(code).toBe(grpc.status.DEADLINE_EXCEEDED);
     await until(() => cancelled === before + 1);
+  });
+
+  /** A call of the silent server: how it ends for the client. */
+  async function askSilent(metadata: grpc.Metadata, options: grpc.CallOptions) {
+    const credentials = grpc.credentials.createInsecure();
+    const own = new grpc.Client(`127.0.0.1:${await mesh.door(H2C)}`, credentials);
+    silentCalls = [];
+    const error = await new Promise<grpc.ServiceError | null>((resolve) => {
+      own.makeUnaryRequest("/a.B/C", pass, pass, Buffer.alloc(1), metadata, options, resolve);
+    });
+    await until(() => silentCalls[0]?.rstCode !== undefined);
+    own.close();
+    return { code: error?.code, details: error?.details, ...silentCalls[0]! };
+  }
+
+  test("a deadline cancels the call at a server that does not look at it", async () => {
+    const { code, timeout, rstCode } = await askSilent(new grpc.Metadata(), {
+      deadline: Date.now() + 300,
+    });
+    expect(code).toBe(grpc.status.DEADLINE_EXCEEDED);
+    expect(rstCode).toBe(http2.constants.NGHTTP2_CANCEL);
+    expect(timeout).toMatch(/^[0-9]{1,8}[mu]$/);
+  });
+
+  test("… also when the client does not keep it itself", async () => {
+    const metadata = new grpc.Metadata();
+    metadata.set("grpc-timeout", "300m");
+    expect(await askSilent(metadata, {})).toEqual({
+      ...{ code: grpc.status.DEADLINE_EXCEEDED, details: "upstream request timeout" },
+      ...{ timeout: "300m", rstCode: http2.constants.NGHTTP2_CANCEL },
+    });
   });
 
   test("a cancelled call is cancelled at the server", async () => {

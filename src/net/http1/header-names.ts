@@ -169,6 +169,7 @@ export const H = {
   xWaystoneDecision: ownHeaderId("x-waystone-decision"),
 
   xEnvoyAttemptCount: ownHeaderId("x-envoy-attempt-count"),
+  grpcTimeout: ownHeaderId("grpc-timeout"),
   origin: ownHeaderId("origin"),
   xEnvoyOriginalPath: ownHeaderId("x-envoy-original-path"),
   secWebSocketKey: ownHeaderId("sec-websocket-key"),

@@ -12,6 +12,7 @@ import type { Exchange } from "../exchange.ts";
 import { applyChanges, applyToResponse } from "../external-auth/answer.ts";
 import { changedPath } from "../filters/path-change.ts";
 import type { RouteFilters } from "../filters/route-filters.ts";
+import { grpcTimeout, grpcTimeoutMs } from "../grpc.ts";
 import { requestList, requestText } from "../http2-heads.ts";
 import { ListHead } from "../list-head.ts";
 import type { MessageHead } from "../message-head.ts";
@@ -71,11 +72,22 @@ function startEdits(exchange: Exchange, edits: HeadEdits): void {
   edits.remove(H.xForwardedClientCert);
   edits.remove(H.xWaystoneDecision);
   if (exchange.isBodyAskedFor) edits.remove(H.expect);
+  if (exchange.isGrpc) lowerGrpcTimeout(exchange, edits);
   for (const changes of exchange.authChanges) applyChanges(changes, edits);
   const { authentication } = exchange;
   if (authentication !== undefined) {
     applyAuthentication(authentication, head.get(H.cookie), edits);
   }
+}
+
+/** The backend is told when the route leaves a call less time than its client does, as by Envoy. */
+function lowerGrpcTimeout({ choice, head }: Exchange, edits: HeadEdits): void {
+  const { requestTimeoutMs = 0, backendRequestTimeoutMs = 0 } = choice?.rule ?? {};
+  // That of an attempt is never the longer one of the two (translate/route-timing.ts).
+  const routeMs = backendRequestTimeoutMs || requestTimeoutMs;
+  if (routeMs === 0) return;
+  const clientMs = grpcTimeoutMs(head.get(H.grpcTimeout));
+  if (clientMs === 0 || routeMs < clientMs) edits.set(H.grpcTimeout, grpcTimeout(routeMs));
 }
 
 function changeTarget(exchange: Exchange, filters: RouteFilters, edits: HeadEdits): void {

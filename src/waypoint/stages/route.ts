@@ -6,7 +6,7 @@ export function route(exchange: Exchange): boolean {
   const choice = exchange.target.decider.chooseRoute(exchange);
   exchange.choice = choice;
   if (choice !== undefined) {
-    if (choice.rule !== undefined) exchange.limitTime(choice.rule.requestTimeoutMs);
+    exchange.limitTime(choice.rule?.requestTimeoutMs ?? 0);
     return true;
   }
   exchange.answer(LOCAL_REPLIES.noRoute);
