@@ -37,7 +37,8 @@ function start(
     stream.on("close", () => {
       one.endCode = stream.rstCode;
     });
-    answer(stream);
+    // The client's time may be over by now.
+    if (!stream.destroyed) answer(stream);
   });
 }
 

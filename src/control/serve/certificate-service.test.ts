@@ -252,11 +252,10 @@ test("refusals are logged with their reason, a flood of them in part", async () 
   const client = createClient(IstioCertificateService, peer.transport(authority.rootsPem));
   const calls = Array.from({ length: 40 }, () => client.createCertificate({ csr: "x" }));
   expect((await Promise.allSettled(calls)).every(({ status }) => status === "rejected")).toBe(true);
-  expect(warnings.mock.calls.length).toBeGreaterThan(0);
-  expect(warnings.mock.calls.length).toBeLessThan(20);
-  expect(warnings.mock.calls[0]).toEqual([
-    { reason: expect.stringContaining("no bearer token") },
-    "certificate refused",
-  ]);
+  // Beside them comes what a test before has left out.
+  const refusals = warnings.mock.calls.filter(([, text]) => text === "certificate refused");
+  expect(refusals.length).toBeGreaterThan(0);
+  expect(refusals.length).toBeLessThan(20);
+  expect(refusals[0]![0]).toEqual({ reason: expect.stringContaining("no bearer token") });
   warnings.mockRestore();
 });
