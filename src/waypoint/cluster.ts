@@ -274,45 +274,61 @@ function keyOf(workloadUid: string, targetPort: number): string {
 
 /** All clusters of a waypoint, made on first use. */
 export class Clusters {
-  readonly #byKey = new Map<string, Cluster>();
+  /** By service, then by port: looked up for each request, so no key is made of the two. */
+  readonly #ofServices = new Map<string, Map<number, Cluster>>();
+  readonly #ofWorkloads = new Map<string, Cluster>();
 
   ofService(service: string, port: number, snapshot: Snapshot): Cluster {
-    return this.#get(`${service}|${port}`, { service, port }, snapshot);
-  }
-
-  ofWorkload(workload: string, address: string, port: number, snapshot: Snapshot): Cluster {
-    return this.#get(`${workload}|${address}|${port}`, { workload, address, port }, snapshot);
-  }
-
-  #get(key: string, of: ClusterOf, snapshot: Snapshot): Cluster {
-    let cluster = this.#byKey.get(key);
+    let byPort = this.#ofServices.get(service);
+    if (byPort === undefined) {
+      byPort = new Map();
+      this.#ofServices.set(service, byPort);
+    }
+    let cluster = byPort.get(port);
     if (cluster === undefined) {
-      cluster = new Cluster(of);
-      this.#byKey.set(key, cluster);
+      cluster = new Cluster({ service, port });
+      byPort.set(port, cluster);
     }
     cluster.refresh(snapshot);
     return cluster;
   }
 
+  ofWorkload(workload: string, address: string, port: number, snapshot: Snapshot): Cluster {
+    const key = `${workload}|${address}|${port}`;
+    let cluster = this.#ofWorkloads.get(key);
+    if (cluster === undefined) {
+      cluster = new Cluster({ workload, address, port });
+      this.#ofWorkloads.set(key, cluster);
+    }
+    cluster.refresh(snapshot);
+    return cluster;
+  }
+
+  *#all(): Iterable<Cluster> {
+    for (const byPort of this.#ofServices.values()) yield* byPort.values();
+    yield* this.#ofWorkloads.values();
+  }
+
   /** Closes what rests between requests; busy connections end with theirs. */
   closeIdle(): void {
-    for (const cluster of this.#byKey.values()) {
+    for (const cluster of this.#all()) {
       for (const endpoint of cluster.endpoints) endpoint.retire();
     }
   }
 
   /** Lets go of what is no longer in the mesh. Called after each snapshot. */
   sweep(snapshot: Snapshot): void {
-    for (const [key, cluster] of this.#byKey) {
-      const { of } = cluster;
-      const owner =
-        "service" in of ? snapshot.services.get(of.service) : snapshot.workloads.get(of.workload);
-      if (owner !== undefined) {
-        cluster.refresh(snapshot);
-        continue;
-      }
-      cluster.retire();
-      this.#byKey.delete(key);
+    for (const [service, byPort] of this.#ofServices) {
+      if (snapshot.services.get(service) !== undefined) continue;
+      for (const cluster of byPort.values()) cluster.retire();
+      this.#ofServices.delete(service);
     }
+    for (const [key, cluster] of this.#ofWorkloads) {
+      const { of } = cluster;
+      if (!("workload" in of) || snapshot.workloads.get(of.workload) !== undefined) continue;
+      cluster.retire();
+      this.#ofWorkloads.delete(key);
+    }
+    for (const cluster of this.#all()) cluster.refresh(snapshot);
   }
 }
