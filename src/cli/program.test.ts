@@ -148,7 +148,10 @@ test("proxies say what they need", async () => {
   expect(half).toMatchObject({ code: 64, err: expect.stringContaining("--socks-password-file") });
   const waypoint = await call("waypoint", "wp");
   expect(waypoint).toMatchObject({ code: 64, err: expect.stringContaining("NAMESPACE/NAME") });
-  const missing = await call("control-plane", "-f", join(state, "nowhere"), "--state", state);
+  const ports = ["address", "admin-address", "metrics-address", "readiness-address"];
+  const free = ports.flatMap((name) => [`--${name}`, "127.0.0.1:0"]);
+  const nowhere = join(state, "nowhere");
+  const missing = await call("control-plane", "-f", nowhere, "--state", state, ...free);
   expect(missing.code).not.toBe(0);
   expect(missing.err).toContain("nowhere");
 });

@@ -91,14 +91,14 @@ describe("a client's deadline", () => {
   });
 
   test("… and for all attempts together", async () => {
-    const retry = { attempts: 5, codes: [], grpcCodes: [14], backoffMs: 30 };
+    const retry = { attempts: 90, codes: [], grpcCodes: [14], backoffMs: 60 };
     start({ retry }, (stream) =>
       stream.respond({ ...ANSWER, "grpc-status": "14" }, { endStream: true }),
     );
-    const { headers } = await call({ "grpc-timeout": "40m" });
+    const { headers } = await call({ "grpc-timeout": "500m" });
     expect(headers["grpc-status"]).toBe("4");
     expect(seen.length).toBeGreaterThan(1);
-    expect(seen.length).toBeLessThan(6);
+    expect(seen.length).toBeLessThan(90);
   });
 
   test("one far off does not end the watch for stalls, and is kept all the same", async () => {
