@@ -1,6 +1,7 @@
 /**
- * Two requests to an API server: a page, and a watch. The library knows where it is and who we
- * are; these have what its own lack: limits of time and size on everything, and an end at once.
+ * Requests to an API server: a page, a watch, and the few ways to write. The library knows where it
+ * is and who we are; these have what its own lack: limits of time and size on everything, and an
+ * end at once.
  *
  * What the server says is a value, also when it refuses; that it cannot be reached is a Failure.
  */
@@ -31,10 +32,36 @@ export interface WatchHandlers {
 
 export type Query = Readonly<Record<string, string | number | undefined>>;
 
+/** What the server answered to a write: the object as it is now. */
+export type Written = Refusal | { readonly body: unknown };
+
+/** How an object is written; all but `create` go to the object's own path. */
+const WRITES = {
+  /** To the path of the collection; refused with 409 when the object is there. */
+  create: ["POST", "application/json"],
+  /** Refused with 409 when the resourceVersion in the body is not the object's. */
+  replace: ["PUT", "application/json"],
+  /** Server-side apply; the query has `fieldManager`, and `force` to win every conflict. */
+  apply: ["PATCH", "application/apply-patch+yaml"],
+  /** JSON merge patch (RFC 7396). */
+  merge: ["PATCH", "application/merge-patch+json"],
+  /** The body has `preconditions`, as DeleteOptions do. */
+  remove: ["DELETE", "application/json"],
+} as const;
+
+export type WriteKind = keyof typeof WRITES;
+
+interface Sent {
+  readonly method: string;
+  readonly contentType: string;
+  readonly body: string;
+}
+
 /** A page of 500 Pods has about 5 MB. */
 const PAGE_BYTES_MAX = 128 * 1024 * 1024;
 /** The API server takes objects of 3 MiB at most; with what it adds. */
 const EVENT_CHARACTERS_MAX = 16 * 1024 * 1024;
+const OBJECT_BYTES_MAX = 16 * 1024 * 1024;
 const REFUSAL_BYTES_MAX = 64 * 1024;
 const MESSAGE_CHARACTERS_MAX = 4096;
 const RETRY_AFTER_MS_MAX = 60_000;
@@ -56,6 +83,24 @@ export class KubeClient {
       const response = await this.#send(path, query, signal);
       if (response.statusCode !== 200) return await refusalOf(response);
       return { body: JSON.parse(await textOf(response, PAGE_BYTES_MAX)) };
+    });
+  }
+
+  /** Throws KUBERNETES_UNAVAILABLE; what the server refuses is a value. */
+  async write(
+    kind: WriteKind,
+    path: string,
+    query: Query,
+    object: unknown,
+    signal: AbortSignal,
+  ): Promise<Written> {
+    const [method, contentType] = WRITES[kind];
+    const sent = { method, contentType, body: JSON.stringify(object) };
+    return await this.#orUnavailable(async () => {
+      const response = await this.#send(path, query, signal, sent);
+      const { statusCode = 500 } = response;
+      if (statusCode < 200 || statusCode > 299) return await refusalOf(response);
+      return { body: JSON.parse(await textOf(response, OBJECT_BYTES_MAX)) };
     });
   }
 
@@ -115,21 +160,32 @@ export class KubeClient {
   }
 
   /** Resolves with the head of the answer. */
-  async #send(path: string, query: Query, signal: AbortSignal): Promise<IncomingMessage> {
+  async #send(
+    path: string,
+    query: Query,
+    signal: AbortSignal,
+    sent?: Sent,
+  ): Promise<IncomingMessage> {
     const { server, options } = await this.#access.authorized();
     const url = new URL(`${server.replace(/\/$/, "")}${path}`);
     for (const [name, value] of Object.entries(query)) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
-    const headers = { ...options.headers, accept: "application/json", "user-agent": "waystone" };
+    const headers = {
+      ...options.headers,
+      accept: "application/json",
+      "user-agent": "waystone",
+      ...(sent && { "content-type": sent.contentType }),
+    };
     const send = url.protocol === "http:" ? http.request : https.request;
     return await new Promise((resolve, reject) => {
-      const request = send(url, { ...options, headers, signal }, resolve);
+      const method = sent?.method ?? "GET";
+      const request = send(url, { ...options, method, headers, signal }, resolve);
       request.on("error", reject);
       request.setTimeout(this.#silenceMs, () => {
         request.destroy(new Error(`no byte for ${this.#silenceMs} ms`));
       });
-      request.end();
+      request.end(sent?.body);
     });
   }
 
