@@ -19,12 +19,24 @@ interface Entry {
   readonly uid: string | undefined;
   /** False: `object` is a stand-in, or there is none. */
   readonly isOwn: boolean;
+  readonly observed: Observed;
+}
+
+/** What is known of an object beside what it means: what a writer of its status needs. */
+export interface Observed {
+  readonly apiVersion: string;
+  readonly version: string;
+  readonly uid: string | undefined;
+  readonly generation: number | undefined;
+  /** Undefined also for kinds whose status nobody here writes. */
+  readonly status: unknown;
 }
 
 /** An object as it came, without what is not needed. */
 export interface VersionedObject {
   readonly value: KubeObject;
   readonly version: string;
+  readonly status?: unknown;
 }
 
 const DELETED_MAX = 10_000;
@@ -32,19 +44,33 @@ const DELETED_MAX = 10_000;
 export class KindStore {
   readonly kind: KindName;
   readonly #onTouch: (key: string, before: ParsedObject | undefined) => void;
+  readonly #onStatus: (key: string) => void;
   readonly #entries = new Map<string, Entry>();
   readonly #diagnostics = new Map<string, readonly Diagnostic[]>();
   /** Oldest first. */
   readonly #deleted = new Map<string, string>();
 
-  /** `onTouch` hears of each object that is another one now, and which it was before. */
-  constructor(kind: KindName, onTouch: (key: string, before: ParsedObject | undefined) => void) {
+  /**
+   * `onTouch` hears of each object that is another one now, and which it was before; `onStatus` of
+   * each whose version or status is.
+   */
+  constructor(
+    kind: KindName,
+    onTouch: (key: string, before: ParsedObject | undefined) => void,
+    onStatus: (key: string) => void = () => {},
+  ) {
     this.kind = kind;
     this.#onTouch = onTouch;
+    this.#onStatus = onStatus;
   }
 
   get(key: string): ParsedObject | undefined {
     return this.#entries.get(key)?.object;
+  }
+
+  /** The newest version, whether it can be used or not. */
+  observed(key: string): Observed | undefined {
+    return this.#entries.get(key)?.observed;
   }
 
   get objects(): readonly ParsedObject[] {
@@ -89,20 +115,24 @@ export class KindStore {
     for (const key of [...this.#entries.keys()]) if (!objects.has(key)) this.#delete(key);
   }
 
-  #set(key: string, { value, version }: VersionedObject): void {
-    const { uid } = value.metadata;
+  #set(key: string, { value, version, status }: VersionedObject): void {
+    const { apiVersion } = value;
+    const { uid, generation } = value.metadata;
+    const observed = { apiVersion, version, uid, generation, status };
     const entry = this.#entries.get(key);
     const before = entry?.object;
     const read = readObject(this.kind, value);
     if (read.object !== undefined) {
       const object = sameOr(before, read.object);
-      this.#entries.set(key, { version, object, uid, isOwn: true });
+      this.#entries.set(key, { version, object, uid, isOwn: true, observed });
+      this.#onStatus(key);
       this.#tell(key, before, object, []);
       return;
     }
     const hasLast = entry?.isOwn === true && entry.uid === uid;
     const object = hasLast ? before : sameOr(before, standIn(this.kind, value));
-    this.#entries.set(key, { version, object, uid, isOwn: hasLast });
+    this.#entries.set(key, { version, object, uid, isOwn: hasLast, observed });
+    this.#onStatus(key);
     const instead = hasLast ? "last" : object === undefined ? "nothing" : "denies";
     this.#tell(key, before, object, unusable(read.diagnostics, value, instead));
   }
@@ -111,6 +141,7 @@ export class KindStore {
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
     this.#entries.delete(key);
+    this.#onStatus(key);
     this.#tell(key, entry.object, undefined, []);
   }
 

@@ -30,7 +30,7 @@ import {
   refusalFrom,
   type WatchEvent,
 } from "./kube-client.ts";
-import { neededFields } from "./needed-fields.ts";
+import { neededFields, observedStatus } from "./needed-fields.ts";
 import { isEssential, SETTINGS_MAPS } from "./watched-kinds.ts";
 
 export interface WatchTimings {
@@ -252,7 +252,8 @@ export class KindWatch {
     const { kind } = this.#options;
     const { metadata } = raw as { metadata: { name: string; resourceVersion?: string } };
     if (kind === "ConfigMap" && !SETTINGS_MAPS.has(metadata.name)) return undefined;
-    return { value: neededFields(kind, raw, served), version: metadata.resourceVersion ?? "" };
+    const { resourceVersion: version = "" } = metadata;
+    return { value: neededFields(kind, raw, served), version, status: observedStatus(kind, raw) };
   }
 
   #listAnew(): void {

@@ -17,11 +17,11 @@ import { type Logger, log } from "../../../kit/log.ts";
 import { DEFAULT_SETTINGS } from "../../../model/settings.ts";
 import { type LoadResult, NO_CHANGE, type ObjectSource } from "../object-source.ts";
 import { ClusterAccess, type ClusterAccessOptions } from "./cluster-access.ts";
-import { Discovery } from "./discovery.ts";
+import { Discovery, type ServedKind } from "./discovery.ts";
 import { Faults } from "./faults.ts";
-import { KindStore } from "./kind-store.ts";
+import { KindStore, type Observed } from "./kind-store.ts";
 import { KindWatch, type WatchTimings } from "./kind-watch.ts";
-import { KubeClient } from "./kube-client.ts";
+import { isRefusal, KubeClient } from "./kube-client.ts";
 import { WATCHED_KINDS } from "./watched-kinds.ts";
 
 export interface KubernetesTimings extends WatchTimings {
@@ -53,16 +53,20 @@ export const TIMINGS: KubernetesTimings = {
 };
 
 export class KubernetesSource implements ObjectSource {
+  /** For others who ask the same server. */
+  readonly client: KubeClient;
   readonly #access: ClusterAccess;
   readonly #timings: KubernetesTimings;
   readonly #stores: ReadonlyMap<KindName, KindStore>;
   readonly #log: Logger;
   readonly #faults: Faults;
   readonly #listeners = new Set<(change: ObjectChange) => void>();
+  readonly #statusListeners = new Set<(kind: KindName, key: string) => void>();
   readonly #closing = new AbortController();
   /** What listeners were told last, of the objects that are others now, by kind and key. */
   readonly #touched = new Map<KindName, Map<string, ParsedObject | undefined>>();
   #batch: NodeJS.Timeout | undefined;
+  #discovery: Discovery | undefined;
   #isStarted = false;
 
   constructor(options: KubernetesSourceOptions = {}) {
@@ -70,8 +74,15 @@ export class KubernetesSource implements ObjectSource {
     this.#log = options.logger ?? log("kubernetes");
     this.#faults = new Faults(this.#log);
     this.#timings = { ...TIMINGS, ...options.timings };
+    this.client = new KubeClient(this.#access, this.#timings.silenceMs);
     const store = (kind: KindName) =>
-      new KindStore(kind, (key, before) => this.#onTouch(kind, key, before));
+      new KindStore(
+        kind,
+        (key, before) => this.#onTouch(kind, key, before),
+        (key) => {
+          for (const listener of this.#statusListeners) listener(kind, key);
+        },
+      );
     this.#stores = new Map(WATCHED_KINDS.map((kind) => [kind, store(kind)]));
   }
 
@@ -90,8 +101,8 @@ export class KubernetesSource implements ObjectSource {
     const { signal } = this.#closing;
     // One for each request in progress, and each of them takes its own away.
     setMaxListeners(0, signal);
-    const { silenceMs, discoveryMs, probeMs } = this.#timings;
-    const client = new KubeClient(this.#access, silenceMs);
+    const { discoveryMs, probeMs } = this.#timings;
+    const { client } = this;
     const { rootNamespace } = DEFAULT_SETTINGS;
     const discovery = new Discovery({
       client,
@@ -100,6 +111,7 @@ export class KubernetesSource implements ObjectSource {
       probeMs,
       signal,
     });
+    this.#discovery = discovery;
     const common = { client, discovery, faults: this.#faults, timings: this.#timings, signal };
     const watches = [...this.#stores].map(
       ([kind, store]) => new KindWatch({ kind, store, ...common }),
@@ -132,6 +144,23 @@ export class KubernetesSource implements ObjectSource {
       discovery.forget();
       discovery.wake();
     }
+  }
+
+  /** An object as the server told it last; undefined: there is none. */
+  observed(kind: KindName, key: string): Observed | undefined {
+    return this.#stores.get(kind)?.observed(key);
+  }
+
+  /** Calls back with each object that has another version, status or all, or is gone. */
+  onObserved(listener: (kind: KindName, key: string) => void): () => void {
+    this.#statusListeners.add(listener);
+    return () => this.#statusListeners.delete(listener);
+  }
+
+  /** Where the kind's objects are; undefined: the server does not have it, or does not say. */
+  async served(kind: KindName): Promise<ServedKind | undefined> {
+    const found = await this.#discovery?.find(kind);
+    return found === undefined || isRefusal(found) ? undefined : found;
   }
 
   subscribe(listener: (change: ObjectChange) => void): () => void {

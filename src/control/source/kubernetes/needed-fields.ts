@@ -124,6 +124,31 @@ const PARTS: Partial<Record<KindName, (object: unknown) => unknown>> = {
 /** Of the other built-in kinds: not the status. */
 const specAndData = kept<Parts>({ spec: whole, data: whole });
 
+/** What is read of a status that others write: addresses that were assigned. */
+const READ_STATUSES: ReadonlySet<KindName> = new Set(["Gateway", "ServiceEntry"]);
+const readStatus = kept<Parts>({ addresses: whole });
+
+const conditions = kept<Parts>({ conditions: whole });
+
+/** Whose status the control plane writes, and what it has to know of it then. */
+const WRITTEN_STATUSES: Partial<Record<KindName, true | Keep>> = {
+  AuthorizationPolicy: whole,
+  GRPCRoute: whole,
+  Gateway: whole,
+  GatewayClass: whole,
+  HTTPRoute: whole,
+  Service: conditions,
+  ServiceEntry: conditions,
+  TCPRoute: whole,
+  TLSRoute: whole,
+};
+
+/** The status as it stands, of kinds whose status is written; it is no part of what they mean. */
+export function observedStatus(kind: KindName, { status }: KubeObject): unknown {
+  const keep = WRITTEN_STATUSES[kind];
+  return typeof keep === "function" ? keep(status as never) : keep && status;
+}
+
 /** The object of that kind without what no mesh reads. Lists leave its kind and version out. */
 export function neededFields(
   kind: KindName,
@@ -132,8 +157,9 @@ export function neededFields(
 ): KubeObject {
   const value = { apiVersion, kind: spelling, metadata: metadata(object.metadata) };
   if (!isBuiltIn(kind)) {
-    const { apiVersion: _version, kind: _kind, metadata: _metadata, ...parts } = object;
-    return { ...parts, ...value } as KubeObject;
+    const { apiVersion: _version, kind: _kind, metadata: _metadata, status, ...parts } = object;
+    const read = READ_STATUSES.has(kind) ? readStatus(status) : undefined;
+    return { ...parts, ...(read ? { status: read } : {}), ...value } as KubeObject;
   }
   const parts = (PARTS[kind] ?? specAndData)(object);
   return { ...(parts as object), ...value } as KubeObject;
