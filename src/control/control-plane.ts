@@ -7,8 +7,8 @@
  * any time.
  */
 import { type AnalyzedMesh, analyze } from "../analyze/analyze.ts";
-import { KINDS } from "../api/kinds.ts";
-import type { ObjectChange } from "../api/object.ts";
+import { KINDS, type KindName } from "../api/kinds.ts";
+import type { ObjectChange, ParsedObject } from "../api/object.ts";
 import type { Diagnostic } from "../kit/diagnostic.ts";
 import { ShardedMap } from "../kit/sharded-map.ts";
 import { DEFAULT_SETTINGS, type MeshSettings } from "../model/settings.ts";
@@ -55,6 +55,7 @@ export class ControlPlane implements SnapshotSource {
   readonly #listeners = new Set<(snapshot: Snapshot, previous: Snapshot) => void>();
   readonly #jwksRequests = new Map<string, JwksRequest>();
   readonly #jwksListeners = new Set<() => void>();
+  readonly #conditionListeners = new Set<(keys: readonly string[]) => void>();
   #current: Snapshot;
   #conditions: ShardedMap<ObjectStatus> = ShardedMap.empty();
   #diagnostics: readonly Diagnostic[] | undefined;
@@ -98,6 +99,7 @@ export class ControlPlane implements SnapshotSource {
       if (after === undefined) this.#jwksRequests.delete(key);
       else this.#jwksRequests.set(key, after);
     }
+    const toldAnew = [...this.#mesh.statuses.changes.keys()];
     this.#conditions = edited(this.#conditions, this.#mesh.statuses);
     this.#diagnostics = undefined;
     const previous = this.#current;
@@ -105,6 +107,9 @@ export class ControlPlane implements SnapshotSource {
     this.#graph.forgetChanges();
     if (this.#current !== previous) {
       for (const listener of [...this.#listeners]) listener(this.#current, previous);
+    }
+    if (toldAnew.length > 0) {
+      for (const listener of [...this.#conditionListeners]) listener(toldAnew);
     }
     if (isOtherJwks) for (const listener of [...this.#jwksListeners]) listener();
   }
@@ -166,6 +171,22 @@ export class ControlPlane implements SnapshotSource {
    */
   get conditions(): Index<ObjectStatus> {
     return this.#conditions;
+  }
+
+  /** Calls back with the keys of `conditions` whose entry is another one, after the Snapshot. */
+  onConditions(listener: (keys: readonly string[]) => void): () => void {
+    this.#conditionListeners.add(listener);
+    return () => this.#conditionListeners.delete(listener);
+  }
+
+  /** An object as it is in force, by `<ns>/<name>` or name. */
+  object<T>(kind: KindName, key: string): ParsedObject<T> | undefined {
+    return this.#mesh.sources.of<T>(kind).get(key);
+  }
+
+  /** All of a kind, by key. */
+  objects<T>(kind: KindName): Iterable<readonly [string, ParsedObject<T>]> {
+    return this.#mesh.sources.of<T>(kind).entries();
   }
 
   /** How many objects have been recomputed since the start. */
