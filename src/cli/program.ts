@@ -247,6 +247,7 @@ function addControlPlane(program: Command, output: Output, end: End): void {
   for (const option of hostOptions("127.0.0.1:9876", "0.0.0.0:15014", "0.0.0.0:8080")) {
     command.addOption(option);
   }
+  for (const option of Object.values(CLUSTER_OPTIONS)) command.addOption(option());
   command
     .addOption(PROXY_OPTIONS.drainTimeout())
     .addOption(OPTIONS.output())

@@ -56,6 +56,7 @@ export class ControlPlane implements SnapshotSource {
   readonly #jwksRequests = new Map<string, JwksRequest>();
   readonly #jwksListeners = new Set<() => void>();
   readonly #conditionListeners = new Set<(keys: readonly string[]) => void>();
+  readonly #changeListeners = new Set<(change: ObjectChange) => void>();
   #current: Snapshot;
   #conditions: ShardedMap<ObjectStatus> = ShardedMap.empty();
   #diagnostics: readonly Diagnostic[] | undefined;
@@ -83,6 +84,7 @@ export class ControlPlane implements SnapshotSource {
     }
     for (const object of change.upserted) sources.of(object.kind).set(keyOf(object), object);
     this.#recompute();
+    for (const listener of [...this.#changeListeners]) listener(change);
   }
 
   /** Keys of an issuer have been fetched, or could not be (`jwksRequests`). */
@@ -177,6 +179,12 @@ export class ControlPlane implements SnapshotSource {
   onConditions(listener: (keys: readonly string[]) => void): () => void {
     this.#conditionListeners.add(listener);
     return () => this.#conditionListeners.delete(listener);
+  }
+
+  /** Calls back with each batch of objects, when it is in force. */
+  onChange(listener: (change: ObjectChange) => void): () => void {
+    this.#changeListeners.add(listener);
+    return () => this.#changeListeners.delete(listener);
   }
 
   /** An object as it is in force, by `<ns>/<name>` or name. */

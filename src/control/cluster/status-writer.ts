@@ -23,6 +23,8 @@ export interface StatusWriterOptions {
   /** Undefined: nothing of its status is ours. */
   readonly wanted: (kind: KindName, key: string) => WantedStatus | undefined;
   readonly fieldManager: string;
+  /** The server has taken one. */
+  readonly onWritten?: () => void;
   /** Until it aborts. */
   readonly signal: AbortSignal;
   readonly logger?: Logger;
@@ -147,6 +149,7 @@ export class StatusWriter {
     if (isRefusal(answer)) this.#refused(id, target, answer);
     else {
       this.#written++;
+      this.#options.onWritten?.();
       this.#isAway = false;
       this.#backoff.reset();
       this.#notBefore.set(id, performance.now() + BETWEEN_WRITES_MS);
