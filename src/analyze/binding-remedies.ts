@@ -7,9 +7,10 @@ import type { ParsedObject } from "../api/object.ts";
 import type { Edit, Remedy } from "../kit/diagnostic.ts";
 import { nearest } from "../kit/nearest.ts";
 import type { Waypoint } from "../model/waypoint.ts";
+import { HBONE_PORT } from "../translate/gateway-status.ts";
 import { LABEL } from "../translate/labels.ts";
 import { type Labels, labelsOf, nameOf, namespaceOf } from "../translate/object-names.ts";
-import { HBONE_PORT, serves } from "../translate/waypoints.ts";
+import { serves } from "../translate/waypoints.ts";
 import { labelOf, labelOfKey, type MeshView } from "./mesh-view.ts";
 import { setLabel } from "./remedy-text.ts";
 

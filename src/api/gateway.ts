@@ -32,6 +32,15 @@ export interface Gateway extends KubeObject {
     readonly gatewayClassName: string;
     readonly listeners: readonly Listener[];
     readonly addresses?: readonly GatewayAddress[];
+    readonly infrastructure?: {
+      readonly labels?: Readonly<Record<string, string>>;
+      readonly annotations?: Readonly<Record<string, string>>;
+      readonly parametersRef?: {
+        readonly group: string;
+        readonly kind: string;
+        readonly name: string;
+      };
+    };
   };
   readonly status?: { readonly addresses?: readonly GatewayAddress[] };
 }

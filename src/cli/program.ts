@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from "commander";
 import { describeError, EXIT_USAGE, exitCodeOf } from "./command-error.ts";
+import { CLUSTER_OPTIONS } from "./control-plane-options.ts";
 import { OPTIONS } from "./options.ts";
 import { type Output, processOutput } from "./output.ts";
 import { hostOptions, PROXY_OPTIONS, proxyOptions } from "./proxy-options.ts";

@@ -12,11 +12,12 @@ import type { ParentReference, RouteObject } from "../api/http-route.ts";
 import type { FieldPath, ParsedObject } from "../api/object.ts";
 import { type Service, serviceKey } from "../model/service.ts";
 import { type Condition, type Findings, makeCondition } from "./findings.ts";
+import { HBONE_PORT } from "./gateway-status.ts";
 import { namespaceOf } from "./object-names.ts";
 import { conflictOf } from "./route-conflicts.ts";
 import type { ServiceFacts } from "./services.ts";
 import type { Surroundings } from "./surroundings.ts";
-import { admits, HBONE_PORT } from "./waypoints.ts";
+import { admits } from "./waypoints.ts";
 
 export interface RouteTarget {
   /** Key of the snapshot's `routes`. */

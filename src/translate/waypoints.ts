@@ -10,12 +10,11 @@ import type { ParsedObject } from "../api/object.ts";
 import { serviceKey } from "../model/service.ts";
 import type { TrafficType, Waypoint } from "../model/waypoint.ts";
 import { Findings, type ObjectStatus } from "./findings.ts";
+import { gatewayConditions, HBONE_PORT, isHbone, listenersProblem } from "./gateway-status.ts";
 import { LABEL, type LabelSelector, matchesSelector } from "./labels.ts";
 import { keyOf, labelsOf, nameOf, namespaceOf, refOf } from "./object-names.ts";
 import { identityOf, isHealthy, isTerminal } from "./pods.ts";
 import type { GatewayClassFacts, NamespaceFacts, Surroundings } from "./surroundings.ts";
-
-export const HBONE_PORT = 15008;
 
 /** Classes that are waypoints' even where no GatewayClass object says who controls them. */
 const WAYPOINT_CLASSES: ReadonlySet<string> = new Set(["istio-waypoint", "waystone-waypoint"]);
@@ -76,7 +75,8 @@ export function translateWaypoint(
     source: refOf(gateway),
     position: gateway.position,
   };
-  if (!isForeign) reportGateway(waypoint, listeners, addresses.length > 0, findings);
+  const hasAddress = addresses.length > 0;
+  if (!isForeign) reportGateway(waypoint, listeners, { hasAddress, hasInstance }, findings);
   const facts = {
     waypoint,
     allowed: allowedNamespaces(listeners),
@@ -88,10 +88,6 @@ export function translateWaypoint(
 export function isWaypointClass(name: string, known: GatewayClassFacts | undefined): boolean {
   if (known === undefined) return WAYPOINT_CLASSES.has(name);
   return MESH_CONTROLLERS.has(known.controllerName);
-}
-
-function isHbone({ port, protocol }: Listener): boolean {
-  return port === HBONE_PORT && protocol === "HBONE";
 }
 
 function trafficTypeOf(
@@ -159,22 +155,21 @@ export function serves(waypoint: Waypoint, traffic: "service" | "workload"): boo
 function reportGateway(
   waypoint: Waypoint,
   listeners: readonly Listener[],
-  hasAddress: boolean,
+  has: { readonly hasAddress: boolean; readonly hasInstance: boolean },
   findings: Findings,
 ): void {
-  const [listener] = listeners;
-  if (listener === undefined || listeners.length > 1 || !isHbone(listener)) {
-    const message = 'Expected a single listener on port 15008 with protocol "HBONE"';
-    findings.condition("Accepted", false, "ListenersNotValid", message);
-    findings.report("WS0102", message, ["spec", "listeners"]);
-  } else findings.condition("Accepted", true, "Accepted", "Resource accepted");
-  const host = `${waypoint.service.slice(waypoint.service.indexOf("/") + 1)}:${waypoint.hbonePort}`;
-  if (waypoint.isReady) {
-    const message = `Resource programmed, assigned to service(s) ${host}`;
-    findings.condition("Programmed", true, "Programmed", message);
-  } else {
-    const why = hasAddress ? "no healthy instances" : "no instances";
-    const message = `Failed to assign to any requested addresses: ${why} found for hostname "${host}"`;
-    findings.condition("Programmed", false, "AddressNotAssigned", message);
+  const problem = listenersProblem(listeners);
+  if (problem !== undefined) findings.report("WS0102", problem, ["spec", "listeners"]);
+  for (const { type, status, reason, message } of gatewayConditions({
+    listeners,
+    host: hostOf(waypoint),
+    ...has,
+  })) {
+    findings.condition(type, status === "True", reason, message);
   }
+}
+
+/** `host:port` of the Service in front of it. */
+export function hostOf({ service, hbonePort }: Waypoint): string {
+  return `${service.slice(service.indexOf("/") + 1)}:${hbonePort}`;
 }
