@@ -3,7 +3,7 @@
  * statuses, for as long as it leads.
  */
 
-import { ClusterDuties, type Duty } from "../control/cluster/cluster-duties.ts";
+import { ClusterDuties, clusterMetrics, type Duty } from "../control/cluster/cluster-duties.ts";
 import type { ClusterMode } from "../control/cluster/cluster-mode.ts";
 import { deployDuty } from "../control/cluster/deploy-duty.ts";
 import { statusDuty } from "../control/cluster/status-duty.ts";
@@ -34,9 +34,7 @@ export function clusterWork(
   const { client } = source;
   const settings = waypoints ?? { image: "", xdsAddress: "" };
   const plans = new WaypointPlans({ client, control, mode, settings });
-  const written = registry
-    .counter("waystone_statuses_written_total", "Statuses of objects written to the cluster.", [])
-    .child([]);
+  const metrics = clusterMetrics(registry);
   const duties = [
     ...others,
     ...(waypoints === undefined ? [] : [deployDuty({ client, control, plans, mode })]),
@@ -45,8 +43,8 @@ export function clusterWork(
       control,
       wanted: new WantedStatuses(control, mode, plans),
       fieldManager: mode.controllerName,
-      onWritten: () => written.add(1),
+      onWritten: () => metrics.statusesWritten.add(1),
     }),
   ];
-  return new ClusterDuties({ client, namespace, identity, duties, registry });
+  return new ClusterDuties({ client, namespace, identity, duties, metrics });
 }
