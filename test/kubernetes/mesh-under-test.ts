@@ -2,7 +2,7 @@
  * A whole mesh on a test's cluster, every part of it the program that users run: control planes
  * behind one address, a ztunnel on each node, waypoints as their Gateways have them.
  */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -58,13 +58,21 @@ export interface Asked {
   readonly path: string;
 }
 
+interface ControlPlane {
+  readonly child: Child;
+  readonly port: number;
+  readonly admin: number;
+}
+
 export class MeshUnderTest {
   readonly cluster: Cluster;
   readonly kubelet: Kubelet;
   readonly runtime: PodRuntime;
   readonly folder: string;
   readonly #service: ServiceProxy;
-  readonly #controlPlanes = new Map<string, { readonly child: Child; readonly port: number }>();
+  readonly #controlPlanes = new Map<string, ControlPlane>();
+  /** Those that proxies are led to. */
+  readonly #serving = new Set<string>();
   readonly #virtualIps = new Map<string, string>();
 
   private constructor(cluster: Cluster, kubelet: Kubelet, folder: string, service: ServiceProxy) {
@@ -102,19 +110,30 @@ export class MeshUnderTest {
     await rm(this.folder, { recursive: true, force: true });
   }
 
-  async startControlPlane(name: string): Promise<void> {
+  /**
+   * Ready when it resolves. Without `isServing` no proxy is led to it; `server`: the API server is
+   * reached there.
+   */
+  async startControlPlane(
+    name: string,
+    options: { readonly isServing?: boolean; readonly server?: string } = {},
+  ): Promise<void> {
     const settings = join(this.folder, "waypoints.yaml");
     await writeFile(settings, `image: ${WAYSTONE_IMAGE}\nxdsAddress: control-plane.test:15012\n`);
     const [port, admin, metrics, readiness] = (await freePorts(4)) as [number, ...number[]];
     const child = new Child([
-      ...["control-plane", "--kubeconfig", this.cluster.kubeconfig, "--mode", "under"],
+      ...["control-plane", "--kubeconfig", await this.#kubeconfig(options.server)],
+      ...["--mode", "under"],
       ...["--namespace", "istio-system", "--pod-name", name, "--waypoint-settings", settings],
       ...["--state", join(this.folder, name), "--address", `127.0.0.1:${port}`],
       ...["--admin-address", `127.0.0.1:${admin}`, "--metrics-address", `127.0.0.1:${metrics}`],
       ...["--readiness-address", `127.0.0.1:${readiness}`],
     ]);
-    this.#controlPlanes.set(name, { child, port });
-    this.#retarget();
+    this.#controlPlanes.set(name, { child, port, admin: admin! });
+    if (options.isServing !== false) {
+      this.#serving.add(name);
+      this.#retarget();
+    }
     const ready = () =>
       fetch(`http://127.0.0.1:${readiness}/healthz/ready`).then(
         ({ ok }) => ok,
@@ -123,19 +142,39 @@ export class MeshUnderTest {
     await until(`the control plane ${name} is ready`, ready, 60_000);
   }
 
-  controlPlane(name: string): Child {
-    return this.#controlPlanes.get(name)!.child;
+  /** What it holds, without the number of its revision, which is its own. */
+  async dumpOf(name: string): Promise<object> {
+    const { admin } = this.#controlPlanes.get(name)!;
+    const response = await fetch(`http://127.0.0.1:${admin}/config_dump`);
+    const {
+      revision: _,
+      proxies: __,
+      ...dump
+    } = (await response.json()) as Record<string, unknown>;
+    return dump;
+  }
+
+  async #kubeconfig(server: string | undefined): Promise<string> {
+    const { kubeconfig } = this.cluster;
+    if (server === undefined) return kubeconfig;
+    const path = join(this.folder, "kubeconfig");
+    const text = await readFile(kubeconfig, "utf8");
+    await writeFile(path, text.replace(/server: .*/, `server: ${server}`));
+    return path;
   }
 
   async killControlPlane(name: string): Promise<void> {
     const running = this.#controlPlanes.get(name);
     this.#controlPlanes.delete(name);
+    this.#serving.delete(name);
     this.#retarget();
     await running?.child.kill();
   }
 
   #retarget(): void {
-    this.#service.targets = [...this.#controlPlanes.values()].map(({ port }) => port);
+    this.#service.targets = [...this.#controlPlanes]
+      .filter(([name]) => this.#serving.has(name))
+      .map(([, { port }]) => port);
   }
 
   /** What everybody has said: for a failure. */

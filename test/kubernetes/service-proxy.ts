@@ -22,8 +22,13 @@ export class ServiceProxy {
     return `127.0.0.1:${(this.#server.address() as net.AddressInfo).port}`;
   }
 
-  async stop(): Promise<void> {
+  /** All connections break. */
+  drop(): void {
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  async stop(): Promise<void> {
+    this.drop();
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
