@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { AdsClientMetrics } from "../src/agent/ads-client-metrics.ts";
 import { certificateResults } from "../src/agent/certificates.ts";
 import { KINDS, type Kind, type KindName } from "../src/api/kinds.ts";
+import { clusterMetrics } from "../src/control/cluster/cluster-duties.ts";
 import { registerControlMetrics } from "../src/control/control-metrics.ts";
 import { jwksFetches } from "../src/control/jwks/jwks-fetcher.ts";
 import { adsMetrics } from "../src/control/serve/ads-server.ts";
@@ -99,6 +100,7 @@ export function fullRegistry(): MetricRegistry {
   new DnsMetrics(registry);
   recordBuild(registry, "", "");
   droppedLines(registry);
+  clusterMetrics(registry);
   adsMetrics(registry);
   new AdsClientMetrics(registry);
   certificateRequests(registry);

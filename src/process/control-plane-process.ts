@@ -8,6 +8,7 @@
 
 import { configDump } from "../agent/config-dump.ts";
 import { MeshCertificateAuthority } from "../control/certificate-authority.ts";
+import type { ClusterDuties } from "../control/cluster/cluster-duties.ts";
 import { Configuration, type ConfigurationEvent } from "../control/configuration.ts";
 import { registerControlMetrics } from "../control/control-metrics.ts";
 import { JwksFetcher } from "../control/jwks/jwks-fetcher.ts";
@@ -19,11 +20,14 @@ import { SERVER_NAMES, ServerCertificate } from "../control/serve/server-certifi
 import { LocalTokens } from "../control/serve/tokens.ts";
 import type { ObjectSource } from "../control/source/object-source.ts";
 import type { HostPort } from "../net/listeners.ts";
+import { type ClusterWorkOptions, clusterWork } from "./cluster-work.ts";
 import { ProcessHost, type ProcessHostOptions } from "./process-host.ts";
 
 export interface ControlPlaneProcessOptions extends Omit<ProcessHostOptions, "component"> {
   /** Paths of files, or another source. */
   readonly objects: readonly string[] | ObjectSource;
+  /** The cluster that is written to, too; `objects` is its source. */
+  readonly cluster?: ClusterWorkOptions | undefined;
   readonly stateDirectory: string;
   readonly at: HostPort;
   /** Names and addresses beside the usual ones under which proxies dial it. */
@@ -43,6 +47,7 @@ export class ControlPlaneProcess {
   readonly #configuration: Configuration;
   #jwks: JwksFetcher | undefined;
   #server: GrpcServer | undefined;
+  #duties: ClusterDuties | undefined;
   #certificate: ServerCertificate | undefined;
   #diagnosticsTold = "";
   /** What the last analysis took, and when it ended. */
@@ -124,6 +129,9 @@ export class ControlPlaneProcess {
     drain.add(ads);
     drain.add(this.#server);
     await this.#server.listen();
+    const { cluster } = this.#options;
+    this.#duties = cluster && clusterWork(cluster, control, registry);
+    this.#duties?.start();
     readiness.meet("configuration");
   }
 
@@ -189,6 +197,7 @@ export class ControlPlaneProcess {
   #end(isHasty: boolean): Promise<void> {
     return this.#host.stop(async () => {
       clearTimeout(this.#nextAnalysis);
+      await this.#duties?.close();
       this.#configuration.close();
       this.#jwks?.close();
       this.#certificate?.close();

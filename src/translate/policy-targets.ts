@@ -9,6 +9,7 @@ import type { PolicyTargetReference } from "../api/authorization-policy.ts";
 import type { FieldPath, KubeObject, ParsedObject } from "../api/object.ts";
 import type { DiagnosticCode } from "../kit/diagnostic.ts";
 import { serviceKey } from "../model/service.ts";
+import type { WaypointBinding } from "../model/waypoint.ts";
 import type { Findings } from "./findings.ts";
 import { namespaceOf } from "./object-names.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -39,6 +40,7 @@ interface Resolved {
   readonly isAccepted: boolean;
   readonly reason: "Accepted" | "TargetNotFound" | "AncestorNotBound" | "Invalid";
   readonly message: string;
+  readonly isToldElsewhere?: boolean;
 }
 
 /** An AuthorizationPolicy or a RequestAuthentication. */
@@ -71,12 +73,17 @@ export function resolveTargets(
   return [...new Set(resolved.flatMap(({ result }) => result.keys))];
 }
 
-function report({ reason, message, code }: Resolved, path: FieldPath, findings: Findings): void {
+function report(
+  { reason, message, code, isToldElsewhere }: Resolved,
+  path: FieldPath,
+  findings: Findings,
+): void {
   switch (reason) {
     case "TargetNotFound":
       findings.report("WS0101", `${message}: the policy does nothing there`, path);
       break;
     case "AncestorNotBound":
+      if (isToldElsewhere) return;
       findings.report("WS0106", `${message}: nothing enforces the policy there`, path);
       break;
     case "Invalid":
@@ -121,9 +128,7 @@ function resolveService(
   const facts = near.service(key);
   if (facts === undefined) return notFound(`Service ${namespace}/${ref.name}`, [`Service/${key}`]);
   const binding = facts.service.waypoint;
-  if (binding === undefined)
-    return notBound(`Service ${namespace}/${ref.name}`, [`Service/${key}`]);
-  return accepted(binding.waypoint, [`Service/${key}`]);
+  return ofBinding(`Service ${namespace}/${ref.name}`, binding, [`Service/${key}`]);
 }
 
 function resolveEntry(
@@ -137,8 +142,20 @@ function resolveEntry(
   if (services.length === 0) {
     return near.hasEntry(`${namespace}/${ref.name}`) ? notBound(what, []) : notFound(what, []);
   }
-  const binding = services[0]!.service.waypoint;
-  return binding === undefined ? notBound(what, keys) : accepted(binding.waypoint, keys);
+  return ofBinding(what, services[0]!.service.waypoint, keys);
+}
+
+/** That a waypoint cannot be used is told of the object that asks for it. */
+function ofBinding(
+  what: string,
+  binding: WaypointBinding | undefined,
+  keys: readonly string[],
+): Resolved {
+  if (binding === undefined) return notBound(what, keys);
+  if (binding.state === "bound") return accepted(binding.waypoint, keys);
+  const { message, ...rest } = notBound(what, keys);
+  const why = `${message}: ${binding.waypoint} cannot be used (${binding.reason})`;
+  return { ...rest, message: why, isToldElsewhere: true };
 }
 
 function resolveGateway(

@@ -3,19 +3,30 @@
  * of their own, until it is told to end. What it has to say of the configuration goes to stderr.
  */
 
+import { randomUUID } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { parse } from "yaml";
+import { BESIDE_ISTIOD, UNDER_WAYSTONE } from "../../control/cluster/cluster-mode.ts";
 import type { ConfigurationEvent } from "../../control/configuration.ts";
 import { KubernetesSource } from "../../control/source/kubernetes/kubernetes-source.ts";
 import type { ObjectSource } from "../../control/source/object-source.ts";
+import { Failure } from "../../kit/failure.ts";
 import { stateDirectory } from "../../local/run-file.ts";
 import type { HostPort } from "../../net/listeners.ts";
+import type { ClusterWorkOptions } from "../../process/cluster-work.ts";
 import { ControlPlaneProcess } from "../../process/control-plane-process.ts";
+import {
+  readWaypointSettings,
+  type WaypointSettings,
+} from "../../translate/provision/waypoint-settings.ts";
 import { usageError } from "../command-error.ts";
 import { problemsSayer, sayConfiguration } from "../configuration-events.ts";
+import type { ClusterOptions } from "../control-plane-options.ts";
 import { json, type Output } from "../output.ts";
 import { StopSignal } from "../stop-signal.ts";
 import { version } from "../version.ts";
 
-export interface ControlPlaneOptions {
+export interface ControlPlaneOptions extends ClusterOptions {
   readonly file?: readonly string[];
   readonly kubernetes?: boolean;
   readonly kubeconfig?: string;
@@ -33,6 +44,7 @@ export interface ControlPlaneOptions {
 
 export async function controlPlane(options: ControlPlaneOptions, output: Output): Promise<number> {
   const objects = objectsOf(options);
+  const cluster = await clusterOf(options, objects);
   const stop = new StopSignal();
   const directory = stateDirectory(options.state);
   // A start may wait for an API server for long.
@@ -50,6 +62,7 @@ export async function controlPlane(options: ControlPlaneOptions, output: Output)
     running = await ControlPlaneProcess.start({
       version: version(),
       objects,
+      cluster,
       stateDirectory: directory,
       at: options.address,
       serverNames: options.serverName ?? [],
@@ -73,6 +86,38 @@ export async function controlPlane(options: ControlPlaneOptions, output: Output)
   if (options.output === "json") output.print(json({ address: `${host}:${port}`, roots }));
   else output.print(`Serving configuration and certificates at ${host}:${port}; roots: ${roots}`);
   return await stop.untilStopped(running, output);
+}
+
+async function clusterOf(
+  options: ControlPlaneOptions,
+  source: readonly string[] | ObjectSource,
+): Promise<ClusterWorkOptions | undefined> {
+  const { mode, namespace, podName, waypointSettings: path } = options;
+  if (mode === undefined) return undefined;
+  if (!(source instanceof KubernetesSource)) {
+    throw usageError("--mode is for a cluster, not for files", "Name it with --kubernetes.");
+  }
+  return {
+    source,
+    mode: mode === "under" ? UNDER_WAYSTONE : BESIDE_ISTIOD,
+    namespace,
+    // A Pod's name comes back when its container is started again.
+    identity: `${podName}_${randomUUID()}`,
+    waypoints: path === undefined ? undefined : await waypointSettings(path),
+  };
+}
+
+async function waypointSettings(path: string): Promise<WaypointSettings> {
+  const unusable = (why: string) => new Failure("CONFIGURATION_INVALID", `${path}: ${why}`);
+  let value: unknown;
+  try {
+    value = parse(await readFile(path, "utf8"));
+  } catch (caught) {
+    throw unusable(`cannot be read: ${(caught as Error).message}`);
+  }
+  const read = readWaypointSettings(value);
+  if ("problem" in read) throw unusable(read.problem);
+  return read.settings;
 }
 
 function objectsOf(options: ControlPlaneOptions): readonly string[] | ObjectSource {

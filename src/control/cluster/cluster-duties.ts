@@ -18,19 +18,29 @@ export interface ClusterDutiesOptions {
   /** Of this process: no other may have it. */
   readonly identity: string;
   readonly duties: readonly Duty[];
-  readonly registry: MetricRegistry;
+  readonly metrics: Pick<ClusterMetrics, "leading">;
   readonly timings?: LeaseTimings;
 }
 
-export const LEASE_NAME = "waystone-leader";
+const LEASE_NAME = "waystone-leader";
+
+export type ClusterMetrics = ReturnType<typeof clusterMetrics>;
+
+/** The metrics of a control plane that writes to its cluster. */
+export function clusterMetrics(registry: MetricRegistry) {
+  const leader = "1 while this control plane writes to the cluster.";
+  const written = "Statuses of objects written to the cluster.";
+  return {
+    leading: registry.gauge("waystone_leader", leader, []).child([]),
+    statusesWritten: registry.counter("waystone_statuses_written_total", written, []).child([]),
+  };
+}
 
 export class ClusterDuties {
   readonly #lease: LeaderLease;
 
-  constructor({ duties, registry, timings, ...lease }: ClusterDutiesOptions) {
-    const leading = registry
-      .gauge("waystone_leader", "1 while this control plane writes to the cluster.", [])
-      .child([]);
+  constructor({ duties, metrics, timings, ...lease }: ClusterDutiesOptions) {
+    const { leading } = metrics;
     leading.set(0);
     this.#lease = new LeaderLease({
       ...lease,

@@ -1,9 +1,9 @@
 /**
  * Keeps objects in the cluster as they are to be, by server-side apply, for owners that want them:
  *
- *     owner touched ─> plan ─> each object: applied as it is? ─yes─> nothing
- *                                              └─no─> there, and not ours? ─yes─> left alone, said once
- *                                                          └─no─> apply
+ *     owner touched ─> plan ─> each object: as it was applied? ─yes─> nothing
+ *                                  no ─> there, and not ours? ─yes─> left alone, said once
+ *                                            no ─> apply
  *     now and then ─> list what is ours ─ changed or gone by another hand ─> owner touched
  *                                       └ not wanted any more ─> removed (kinds that come and go)
  *

@@ -16,8 +16,8 @@ export interface StatusDutyOptions {
   readonly wanted: {
     readonly kinds: readonly KindName[];
     of(kind: KindName, key: string): WantedStatus | undefined;
-    /** Calls back when it is another one for a reason that the control plane does not know. */
-    subscribe?(listener: (kind: KindName, key: string) => void): () => void;
+    /** Calls back when it is another one for another reason than the object or its conditions. */
+    subscribe(listener: (kind: KindName, key: string) => void): () => void;
   };
   readonly fieldManager: string;
   readonly onWritten?: () => void;
@@ -56,7 +56,7 @@ function lead(options: StatusDutyOptions, signal: AbortSignal): void {
         touch(kind, objectKey(KINDS[kind].isNamespaced ? namespace : "", name));
       }
     }),
-    wanted.subscribe?.(touch) ?? (() => {}),
+    wanted.subscribe(touch),
   ];
   signal.addEventListener("abort", () => {
     for (const end of ends) end();
