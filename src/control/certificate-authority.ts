@@ -25,17 +25,44 @@ export interface CertificateAuthorityOptions {
 }
 
 export class MeshCertificateAuthority implements CertificateAuthority {
-  readonly rootsPem: string;
-  readonly rootNotAfterMs: number;
-  readonly #keyPem: string;
   readonly #now: () => number;
+  readonly #listeners = new Set<() => void>();
+  #root: Root;
+  #rootsPem: string;
+  #notAfterMs: number;
   #signer: Promise<Signer> | undefined;
 
-  private constructor(root: Root, now: () => number) {
-    this.rootsPem = root.certificatePem;
-    this.#keyPem = root.keyPem;
-    this.rootNotAfterMs = Date.parse(new X509Certificate(root.certificatePem).validTo);
+  constructor(root: Root, now: () => number = Date.now) {
+    this.#root = root;
+    this.#rootsPem = rootsOf(root);
+    this.#notAfterMs = endOf(root);
     this.#now = now;
+  }
+
+  /** What the holders of its certificates are to trust. */
+  get rootsPem(): string {
+    return this.#rootsPem;
+  }
+
+  /** It signs until then. */
+  get rootNotAfterMs(): number {
+    return this.#notAfterMs;
+  }
+
+  /** Signs with this from now on, and tells these roots. */
+  use(root: Root, rootsPem: string): void {
+    const isOther = rootsPem !== this.#rootsPem || root !== this.#root;
+    if (root !== this.#root) this.#signer = undefined;
+    this.#root = root;
+    this.#rootsPem = rootsPem;
+    this.#notAfterMs = endOf(root);
+    if (isOther) for (const listener of [...this.#listeners]) listener();
+  }
+
+  /** Calls back when it signs with another key, or tells other roots. */
+  onRoots(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** Loads the root from the directory, or makes one there. */
@@ -63,7 +90,8 @@ export class MeshCertificateAuthority implements CertificateAuthority {
       usages: [x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth],
       names: [{ type: "url", value: spiffeId }],
     });
-    return { chainPem, rootsPem: this.rootsPem };
+    const { intermediatesPem = "" } = this.#root;
+    return { chainPem: chainPem + intermediatesPem, rootsPem: this.#rootsPem };
   }
 
   /** A fresh key and a certificate for it that a server shows under these names or addresses. */
@@ -80,19 +108,31 @@ export class MeshCertificateAuthority implements CertificateAuthority {
       names: request.names.map((value) => ({ type: isIP(value) ? "ip" : "dns", value })),
     });
     const pkcs8 = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
-    return { certificatePem, keyPem: x509.PemConverter.encode(pkcs8, "PRIVATE KEY") };
+    const { intermediatesPem = "" } = this.#root;
+    return {
+      certificatePem: certificatePem + intermediatesPem,
+      keyPem: x509.PemConverter.encode(pkcs8, "PRIVATE KEY"),
+    };
   }
 
   async #issue(leaf: Omit<LeafOptions, "validity"> & { ttlMs: number }): Promise<string> {
     const nowMs = this.#now();
     if (nowMs >= this.rootNotAfterMs) throw refusal("the root certificate has expired");
-    this.#signer ??= makeSigner(this.rootsPem, this.#keyPem);
+    this.#signer ??= makeSigner(this.#root.certificatePem, this.#root.keyPem);
     const signer = await this.#signer;
     // A short life is backdated less: who renews at half of it would else do so at once, for ever.
     const notBefore = new Date(nowMs - Math.min(BACKDATE_MS, leaf.ttlMs / 4));
     const notAfter = new Date(Math.min(nowMs + leaf.ttlMs, this.rootNotAfterMs));
     return await signer.sign({ ...leaf, validity: { notBefore, notAfter } });
   }
+}
+
+export function rootsOf({ rootsPem, certificatePem }: Root): string {
+  return rootsPem ?? certificatePem;
+}
+
+function endOf({ certificatePem }: Root): number {
+  return Date.parse(new X509Certificate(certificatePem).validTo);
 }
 
 function refusal(detail: string): Failure {

@@ -20,9 +20,14 @@ const ROOT_TTL_MS = 3650 * DAY_MS;
 const CREATION_ATTEMPTS = 40;
 const CREATION_WAIT_MS = 50;
 
+/** What signs: a root, or what hangs on one. */
 export interface Root {
   readonly certificatePem: string;
   readonly keyPem: string;
+  /** From the signing certificate on, up to the root and without it. */
+  readonly intermediatesPem?: string;
+  /** What is trusted, where it is not the signing certificate itself. */
+  readonly rootsPem?: string;
 }
 
 /** The two files. The certificate is written last: when it is there, the root is whole. */
@@ -131,7 +136,7 @@ export class RootStore {
   }
 }
 
-async function makeRoot(trustDomain: string, nowMs: number): Promise<Root> {
+export async function makeRoot(trustDomain: string, nowMs: number): Promise<Root> {
   const x509 = await loadX509();
   const keys = await crypto.subtle.generateKey(EC, true, ["sign", "verify"]);
   const { KeyUsageFlags } = x509;

@@ -7,7 +7,6 @@
  */
 
 import { configDump } from "../agent/config-dump.ts";
-import { MeshCertificateAuthority } from "../control/certificate-authority.ts";
 import type { ClusterDuties } from "../control/cluster/cluster-duties.ts";
 import { Configuration, type ConfigurationEvent } from "../control/configuration.ts";
 import { registerControlMetrics } from "../control/control-metrics.ts";
@@ -17,10 +16,10 @@ import { CertificateService } from "../control/serve/certificate-service.ts";
 import { GrpcServer } from "../control/serve/grpc-server.ts";
 import { MeshResources } from "../control/serve/mesh-resources.ts";
 import { SERVER_NAMES, ServerCertificate } from "../control/serve/server-certificate.ts";
-import { LocalTokens } from "../control/serve/tokens.ts";
 import type { ObjectSource } from "../control/source/object-source.ts";
 import type { HostPort } from "../net/listeners.ts";
 import { type ClusterWorkOptions, clusterWork } from "./cluster-work.ts";
+import { clusterIdentities, type IdentitySource, localIdentities } from "./identity-source.ts";
 import { ProcessHost, type ProcessHostOptions } from "./process-host.ts";
 
 export interface ControlPlaneProcessOptions extends Omit<ProcessHostOptions, "component"> {
@@ -47,6 +46,7 @@ export class ControlPlaneProcess {
   readonly #configuration: Configuration;
   #jwks: JwksFetcher | undefined;
   #server: GrpcServer | undefined;
+  #identities: IdentitySource | undefined;
   #duties: ClusterDuties | undefined;
   #certificate: ServerCertificate | undefined;
   #diagnosticsTold = "";
@@ -101,21 +101,23 @@ export class ControlPlaneProcess {
     });
     const { control } = configuration;
     const { trustDomain } = control.current.settings;
-    const authority = await MeshCertificateAuthority.open({
-      directory: stateDirectory,
-      trustDomain,
-    });
-    const tokens = await LocalTokens.open(stateDirectory);
-    this.#certificate = await ServerCertificate.issue({ authority, names: this.#serverNames() });
+    const { cluster } = this.#options;
+    const identities = await (cluster === undefined
+      ? localIdentities(stateDirectory, trustDomain)
+      : clusterIdentities(cluster.source, control));
+    this.#identities = identities;
+    const { authority, authenticator } = identities;
+    const certificate = await ServerCertificate.issue({ authority, names: this.#serverNames() });
+    this.#certificate = certificate;
+    authority.onRoots(() => certificate.renew());
     const certificates = new CertificateService({
-      authority,
-      authenticator: tokens,
+      ...identities,
       snapshots: control,
       registry,
       trustedNodeAccounts: this.#options.trustedNodeAccounts,
     });
     const source = new MeshResources(control);
-    const ads = new AdsServer({ source, authenticator: tokens, registry });
+    const ads = new AdsServer({ source, authenticator, registry });
     discovery = ads;
     this.#server = new GrpcServer({
       ...this.#options.at,
@@ -129,8 +131,7 @@ export class ControlPlaneProcess {
     drain.add(ads);
     drain.add(this.#server);
     await this.#server.listen();
-    const { cluster } = this.#options;
-    this.#duties = cluster && clusterWork(cluster, control, registry);
+    this.#duties = cluster && clusterWork(cluster, control, registry, identities.duties);
     this.#duties?.start();
     readiness.meet("configuration");
   }
@@ -201,6 +202,7 @@ export class ControlPlaneProcess {
       this.#configuration.close();
       this.#jwks?.close();
       this.#certificate?.close();
+      this.#identities?.close();
     }, isHasty);
   }
 }

@@ -34,6 +34,7 @@ function lead(options: DeployDutyOptions, signal: AbortSignal): void {
     client,
     fieldManager: mode.controllerName,
     label: { key: MANAGED_LABEL, value: managedBy(mode) },
+    isListed: true,
     plan: (owner) => plans.plan(owner),
     ownerOf: ({ metadata: { namespace = "", labels } }) => {
       const gateway = labels?.[LABEL.gatewayName];

@@ -96,6 +96,7 @@ function rig(wanted: Map<string, readonly KubeObject[]>) {
     client: server.client,
     fieldManager: "us",
     label: LABEL,
+    isListed: true,
     plan: async (owner) => wanted.get(owner),
     ownerOf: ({ metadata }) => metadata.labels?.owner,
     signal: stop.signal,

@@ -20,6 +20,8 @@ export interface OwnedObjectsOptions {
   readonly fieldManager: string;
   /** What stands on everything of ours. */
   readonly label: { readonly key: string; readonly value: string };
+  /** False: objects are looked after one by one, since all of their kind may not be listed. */
+  readonly isListed: boolean;
   /** Of an owner, in the order of applying; undefined: all is left as it is. */
   readonly plan: (owner: string) => Promise<readonly KubeObject[] | undefined>;
   /** Whose an object is that has our label. */
@@ -40,6 +42,7 @@ const KINDS: Readonly<Record<string, { readonly path: string; readonly isPrunabl
     isPrunable: true,
   },
   PodDisruptionBudget: { path: "/apis/policy/v1 poddisruptionbudgets", isPrunable: true },
+  ConfigMap: { path: "/api/v1 configmaps", isPrunable: false },
 };
 
 const LOOK_MS = 15_000;
@@ -176,7 +179,20 @@ export class OwnedObjects {
       await pause(jittered(lookMs), signal);
       if (signal.aborted) return;
       // A server that is away has nothing to show; what it refuses, its kinds' own requests tell.
-      await this.#look().catch(() => {});
+      const look = this.#options.isListed ? this.#look() : this.#lookAtEach();
+      await look.catch(() => {});
+    }
+  }
+
+  async #lookAtEach(): Promise<void> {
+    const { client, signal } = this.#options;
+    for (const [path, { owner, mark }] of [...this.#applied]) {
+      const found = await client.get(path, {}, signal);
+      if (isRefusal(found) ? found.status !== 404 : markOf(found.body as KubeObject) === mark) {
+        continue;
+      }
+      this.#applied.delete(path);
+      this.touch(owner);
     }
   }
 

@@ -17,7 +17,7 @@ import {
 } from "../../wire/gen/envoy/discovery_pb.ts";
 import type { ResourceSource } from "../../wire/resource.ts";
 import { type AdsClientStatus, AdsStream } from "./ads-stream.ts";
-import { type Authenticator, bearerToken } from "./authenticator.ts";
+import { type Authenticator, bearerToken, isUnauthenticated } from "./authenticator.ts";
 
 export interface AdsServerOptions {
   readonly source: ResourceSource;
@@ -62,9 +62,8 @@ export class AdsServer implements Drainable {
     context: HandlerContext,
   ): AsyncGenerator<DeltaDiscoveryResponse> {
     const token = bearerToken(context.requestHeader.get("authorization"));
-    const caller = await this.#options.authenticator.authenticate(token).catch(() => {
-      this.#metrics.refused.child(["token"]).add(1);
-      throw new ConnectError("the token is not accepted", Code.Unauthenticated);
+    const caller = await this.#options.authenticator.authenticate(token).catch((caught) => {
+      throw this.#refusal(caught);
     });
     const stream = new AdsStream(this.#options.source, {
       onRefusal: (node, type, reason) => this.#onRefusal(node, type, reason),
@@ -91,6 +90,18 @@ export class AdsServer implements Drainable {
     }
     // When the client has ended, so does the stream, and well.
     if (this.#isDraining) throw closing();
+  }
+
+  /** Why a stream is not begun, as its client is told. */
+  #refusal(caught: unknown): ConnectError {
+    const isStranger = isUnauthenticated(caught);
+    const reason = isStranger ? "token" : "unavailable";
+    this.#metrics.refused.child([reason]).add(1);
+    if (isStranger) return new ConnectError("the token is not accepted", Code.Unauthenticated);
+    if (this.#logLimit.allows(reason)) {
+      this.#log.warn({ reason: (caught as Error).message }, "tokens cannot be judged");
+    }
+    return new ConnectError("tokens cannot be judged now", Code.Unavailable);
   }
 
   #onRefusal(node: string, type: string, reason: string): void {
@@ -147,8 +158,8 @@ export function adsMetrics(registry: MetricRegistry) {
     clients: one.child([]),
     refused: registry.counter(
       "waystone_ads_streams_refused_total",
-      "Streams refused for their token (token), or ended for a request that is malformed or asks " +
-        "for more than a limit allows (request).",
+      "Streams refused for their token (token) or because nobody could judge it (unavailable), or " +
+        "ended for a request that is malformed or asks for more than a limit allows (request).",
       ["reason"],
     ),
     refusals: registry.counter(

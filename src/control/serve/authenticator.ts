@@ -11,6 +11,8 @@ export interface Caller {
   readonly serviceAccount: string;
   /** The Pod that the token is bound to. */
   readonly podName: string | undefined;
+  /** That Pod's uid, where the token tells it. */
+  readonly podUid?: string | undefined;
   /** The node of that Pod, where the token tells it. */
   readonly node: string | undefined;
 }
@@ -18,7 +20,7 @@ export interface Caller {
 export interface Authenticator {
   /**
    * Rejects with UNAUTHENTICATED; its message is for the operator's log, not for the caller, who
-   * learns nothing but that it was refused.
+   * learns nothing but that it was refused. With any other failure when it cannot judge now.
    */
   authenticate(token: string | undefined): Promise<Caller>;
 }
@@ -31,4 +33,9 @@ export function unauthenticated(why: string, cause?: unknown): Failure {
 export function bearerToken(header: string | null | undefined): string | undefined {
   const found = /^Bearer +(\S+) *$/i.exec(header ?? "");
   return found?.[1];
+}
+
+/** False: nothing is known against the caller, who may come again. */
+export function isUnauthenticated(caught: unknown): boolean {
+  return caught instanceof Failure && caught.code === "UNAUTHENTICATED";
 }

@@ -19,14 +19,21 @@ import type { SnapshotSource } from "../../model/snapshot.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { IstioCertificateRequest } from "../../wire/gen/istio/ca_pb.ts";
 import { IstioCertificateService } from "../../wire/gen/istio/ca_pb.ts";
-import { type Authenticator, bearerToken, type Caller } from "./authenticator.ts";
-import { NodeIdentities } from "./node-identities.ts";
+import {
+  type Authenticator,
+  bearerToken,
+  type Caller,
+  isUnauthenticated,
+} from "./authenticator.ts";
+import { NodeIdentities, type NodeIdentitySource } from "./node-identities.ts";
 
 export interface CertificateServiceOptions {
   readonly authority: CertificateAuthority;
   readonly authenticator: Authenticator;
   readonly snapshots: Pick<SnapshotSource, "current">;
   readonly registry: MetricRegistry;
+  /** Of the snapshots' workloads by default. */
+  readonly nodeIdentities?: NodeIdentitySource;
   /** `namespace/service account` of nodes' proxies; Istio's CA_TRUSTED_NODE_ACCOUNTS. */
   readonly trustedNodeAccounts?: readonly string[];
   readonly log?: Logger;
@@ -47,6 +54,7 @@ const REQUEST_BYTES_MAX = 1024 * 1024;
 type Result =
   | "issued"
   | "unauthenticated"
+  | "unavailable"
   | "impersonation_refused"
   | "request_refused"
   | "ttl_refused"
@@ -69,7 +77,7 @@ export class CertificateService {
   readonly #options: CertificateServiceOptions;
   readonly #log: Logger;
   readonly #trusted: ReadonlySet<string>;
-  readonly #nodeIdentities: NodeIdentities;
+  readonly #nodeIdentities: NodeIdentitySource;
   readonly #turns = new Turns(PARALLEL_SIGNATURES, WAITING_MAX);
   readonly #requests;
   /** Anybody who reaches the port can be refused as often as they like. */
@@ -81,7 +89,7 @@ export class CertificateService {
     this.#options = options;
     this.#log = options.log ?? log("ca");
     this.#trusted = new Set(options.trustedNodeAccounts ?? TRUSTED_NODE_ACCOUNTS);
-    this.#nodeIdentities = new NodeIdentities(options.snapshots);
+    this.#nodeIdentities = options.nodeIdentities ?? new NodeIdentities(options.snapshots);
     this.#requests = certificateRequests(options.registry);
   }
 
@@ -130,9 +138,12 @@ export class CertificateService {
     try {
       return await this.#options.authenticator.authenticate(bearerToken(authorization));
     } catch (caught) {
-      if (!(caught instanceof Failure) || caught.code !== "UNAUTHENTICATED") throw caught;
+      const why = (caught as Error).message;
+      if (!isUnauthenticated(caught)) {
+        throw new Refusal("unavailable", Code.Unavailable, "tokens cannot be judged now", why);
+      }
       const answer = "request authenticate failure";
-      throw new Refusal("unauthenticated", Code.Unauthenticated, answer, caught.message);
+      throw new Refusal("unauthenticated", Code.Unauthenticated, answer, why);
     }
   }
 
@@ -148,6 +159,9 @@ export class CertificateService {
     }
     const identity = typeof asked === "string" ? parseIdentity(asked) : undefined;
     if (identity === undefined) throw impersonation(`${JSON.stringify(asked)} is no identity`);
+    if (identity.trustDomain !== this.#options.snapshots.current.settings.trustDomain) {
+      throw impersonation(`${asked} is of another trust domain`);
+    }
     const node = this.#nodeIdentities.nodeOf(caller);
     if (node === undefined) {
       throw impersonation("the token is not bound to a node, nor to a Pod that the mesh knows");

@@ -9,7 +9,15 @@ import type { Index, SnapshotSource } from "../../model/snapshot.ts";
 import type { Workload } from "../../model/workload.ts";
 import type { Caller } from "./authenticator.ts";
 
-export class NodeIdentities {
+export interface NodeIdentitySource {
+  /** The node that the caller runs on; undefined: nobody knows. */
+  nodeOf(caller: Caller): string | undefined;
+  /** Whether anything on the node has that account. */
+  has(node: string, identity: Identity): boolean;
+}
+
+/** From the workloads of a mesh. */
+export class NodeIdentities implements NodeIdentitySource {
   readonly #snapshots: Pick<SnapshotSource, "current">;
   #seen: Pick<Index<Workload>, "get" | "entries"> = new Map();
   /** How many workloads are `node/namespace/service account`. */

@@ -64,6 +64,12 @@ export class ServerCertificate {
     return this.#current;
   }
 
+  /** The CA is another: what hangs on the old one would end with it. */
+  renew(): void {
+    clearTimeout(this.#timer);
+    void this.#renew();
+  }
+
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#timer);
