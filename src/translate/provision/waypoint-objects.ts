@@ -10,7 +10,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Gateway } from "../../api/gateway.ts";
 import { formatFieldPath, type KubeObject, type ObjectMeta } from "../../api/object.ts";
-import { parseYaml } from "../../api/yaml.ts";
+import { KUBECTL_YAML, parseYaml } from "../../api/yaml.ts";
 import { LABEL } from "../labels.ts";
 import {
   isJson,
@@ -115,7 +115,7 @@ function addPatches(
 
 /** A text: what is wrong. Undefined: it says nothing. */
 function readPatch(text: string, rules: MergeRules): Json | string | undefined {
-  const { objects, diagnostics } = parseYaml(text, "");
+  const { objects, diagnostics } = parseYaml(text, "", KUBECTL_YAML);
   const [diagnostic] = diagnostics;
   if (diagnostic !== undefined) {
     const { line, column, message } = diagnostic;
