@@ -10,7 +10,7 @@ import { connectSocks } from "../../src/cli/socks-connect.ts";
 import { Child, until } from "../support/child-process.ts";
 import { freePorts } from "../support/free-ports.ts";
 import { Cluster } from "./cluster.ts";
-import { Kubelet } from "./kubelet.ts";
+import { Kubelet, type Pod } from "./kubelet.ts";
 import {
   addPodAddress,
   isProxy,
@@ -22,6 +22,9 @@ import {
 import { ServiceProxy } from "./service-proxy.ts";
 
 const NODES = ["node-1", "node-2"];
+
+/** An address of the tests' network that is no loopback's. */
+const OUTSIDE = "10.244.255.254";
 
 const INSTALLED = `
 apiVersion: v1
@@ -58,6 +61,11 @@ export interface Asked {
   readonly path: string;
 }
 
+export interface MeshOptions {
+  /** Pods that run somewhere else, by somebody else. */
+  readonly addressOf?: (pod: Pod) => string | undefined;
+}
+
 interface ControlPlane {
   readonly child: Child;
   readonly port: number;
@@ -69,6 +77,8 @@ export class MeshUnderTest {
   readonly kubelet: Kubelet;
   readonly runtime: PodRuntime;
   readonly folder: string;
+  /** Where the control planes are for those in another network. */
+  readonly outside: string;
   readonly #service: ServiceProxy;
   readonly #controlPlanes = new Map<string, ControlPlane>();
   /** Those that proxies are led to. */
@@ -82,15 +92,25 @@ export class MeshUnderTest {
     this.#service = service;
     const controlPlane = () => service.address;
     this.runtime = new PodRuntime(cluster, kubelet, { controlPlane, folder });
+    this.outside = `${OUTSIDE}:${service.port}`;
   }
 
   /** With a control plane called `first`. */
-  static async start(): Promise<MeshUnderTest> {
+  static async start(options: MeshOptions = {}): Promise<MeshUnderTest> {
+    const { addressOf = () => undefined } = options;
+    const elsewhere = new Set<string>();
     const cluster = await Cluster.start();
     const kubelet = await Kubelet.start(cluster.api, {
       nodes: NODES,
       startsUnready: isProxy,
-      onAddress: addPodAddress,
+      addressOf: (pod) => {
+        const address = addressOf(pod);
+        if (address !== undefined) elsewhere.add(address);
+        return address;
+      },
+      onAddress: (address) => {
+        if (!elsewhere.has(address)) addPodAddress(address);
+      },
     });
     const folder = await mkdtemp(join(tmpdir(), "mesh-under-test-"));
     const mesh = new MeshUnderTest(cluster, kubelet, folder, await ServiceProxy.start());
@@ -125,7 +145,14 @@ export class MeshUnderTest {
       ...["control-plane", "--kubeconfig", await this.#kubeconfig(options.server)],
       ...["--mode", "under"],
       ...["--namespace", "istio-system", "--pod-name", name, "--waypoint-settings", settings],
-      ...["--state", join(this.folder, name), "--address", `127.0.0.1:${port}`],
+      ...[
+        "--server-name",
+        OUTSIDE,
+        "--state",
+        join(this.folder, name),
+        "--address",
+        `127.0.0.1:${port}`,
+      ],
       ...["--admin-address", `127.0.0.1:${admin}`, "--metrics-address", `127.0.0.1:${metrics}`],
       ...["--readiness-address", `127.0.0.1:${readiness}`],
     ]);

@@ -16,6 +16,8 @@ import type { Kubelet, Pod } from "./kubelet.ts";
 
 export const WAYSTONE_IMAGE = "example.org/waystone:test";
 export const ZTUNNEL_IMAGE = "example.org/ztunnel:test";
+/** It runs somewhere else. */
+export const OUTSIDE_IMAGE = "example.org/outside:test";
 export const SOCKS_PASSWORD = "open sesame";
 
 const LOOK_MS = 150;
@@ -151,7 +153,7 @@ export class PodRuntime {
     if (known?.child !== undefined) await this.#tellReadiness(pod, known.child);
     if (known !== undefined) return;
     if (isProxy(pod)) {
-      const volumes = await this.#volumes(pod);
+      const volumes = await this.volumes(pod);
       // Its volume cannot be mounted yet: a kubelet waits, too.
       if (volumes === undefined) return;
       const child = isZtunnel(pod) ? this.#ztunnel(pod, volumes) : this.#waypoint(pod, volumes);
@@ -162,7 +164,7 @@ export class PodRuntime {
       this.#running.set(uid, { pod, child, stop });
       return;
     }
-    const servers = await this.#application(pod);
+    const servers = imageOf(pod) === OUTSIDE_IMAGE ? [] : await this.#application(pod);
     const stop = async () => {
       for (const server of servers) server.close().closeAllConnections();
     };
@@ -185,7 +187,7 @@ export class PodRuntime {
   }
 
   /** A folder with its token and the mesh's roots; undefined while there are none. */
-  async #volumes({ metadata: { namespace = "", name, uid } }: Pod): Promise<string | undefined> {
+  async volumes({ metadata: { namespace = "", name, uid } }: Pod): Promise<string | undefined> {
     const { api } = this.#cluster;
     const path = `/api/v1/namespaces/${namespace}/configmaps/istio-ca-root-cert`;
     const roots = await api.send<{ data: Record<string, string> }>("GET", path).catch(() => {});

@@ -14,12 +14,16 @@ export class ServiceProxy {
 
   static async start(): Promise<ServiceProxy> {
     const proxy = new ServiceProxy();
-    await new Promise<void>((resolve) => proxy.#server.listen(0, "127.0.0.1", resolve));
+    await new Promise<void>((resolve) => proxy.#server.listen(0, "0.0.0.0", resolve));
     return proxy;
   }
 
+  get port(): number {
+    return (this.#server.address() as net.AddressInfo).port;
+  }
+
   get address(): string {
-    return `127.0.0.1:${(this.#server.address() as net.AddressInfo).port}`;
+    return `127.0.0.1:${this.port}`;
   }
 
   /** All connections break. */
