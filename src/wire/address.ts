@@ -36,3 +36,15 @@ export function decodeAddress(bytes: Uint8Array): DecodedAddress {
       throw new Error("neither a workload nor a service");
   }
 }
+
+/**
+ * Another server's workload with what ours says of it beside Istio's fields: the extensions. Ours
+ * may be missing.
+ */
+export function withExtensionsOf(theirs: Uint8Array, ours: Uint8Array | undefined): Uint8Array {
+  if (ours === undefined) return theirs;
+  const [address, own] = [fromBinary(AddressSchema, theirs), fromBinary(AddressSchema, ours)];
+  if (address.type.case !== "workload" || own.type.case !== "workload") return theirs;
+  address.type.value.extensions.unshift(...own.type.value.extensions);
+  return toBinary(AddressSchema, address);
+}
