@@ -17,7 +17,7 @@ import {
 } from "../../wire/gen/envoy/discovery_pb.ts";
 import type { ResourceSource } from "../../wire/resource.ts";
 import { type AdsClientStatus, AdsStream } from "./ads-stream.ts";
-import { type Authenticator, bearerToken } from "./authenticator.ts";
+import { type Authenticator, bearerToken, type Caller } from "./authenticator.ts";
 
 export interface AdsServerOptions {
   readonly source: ResourceSource;
@@ -80,17 +80,24 @@ export class AdsServer implements Drainable {
       if (!this.#logLimit.allows("request")) return;
       this.#log.warn({ namespace, serviceAccount, reason }, "stream ended for its request");
     });
+    const onLeft = () => this.#left(stream, caller);
+    // If a client that does not read is lost, nobody asks for the next response.
+    context.signal.addEventListener("abort", onLeft);
     try {
       yield* stream.responses();
     } finally {
-      this.#streams.delete(stream);
-      this.#metrics.clients.add(-1);
-      stream.close();
-      if (this.#streams.size === 0) this.#onEmpty?.();
-      this.#log.info({ namespace, serviceAccount, node: stream.status.node }, "proxy left");
+      onLeft();
     }
     // When the client has ended, so does the stream, and well.
     if (this.#isDraining) throw closing();
+  }
+
+  #left(stream: AdsStream, { namespace, serviceAccount }: Caller): void {
+    if (!this.#streams.delete(stream)) return;
+    this.#metrics.clients.add(-1);
+    stream.close();
+    if (this.#streams.size === 0) this.#onEmpty?.();
+    this.#log.info({ namespace, serviceAccount, node: stream.node }, "proxy left");
   }
 
   #onRefusal(node: string, type: string, reason: string): void {

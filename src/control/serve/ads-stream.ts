@@ -85,15 +85,23 @@ export class AdsStream {
 
   get status(): AdsClientStatus {
     return {
-      node: this.#node,
+      node: this.node,
       types: [...this.#subscriptions.values()].map((one) => ({
         type: one.type,
         sentNonce: one.lastSentNonce,
         ackedNonce: one.lastAckedNonce,
         refusal: one.lastRefusal,
       })),
-      enforcedRevision: this.#enforcedRevision,
+      enforcedRevision: this.enforcedRevision,
     };
+  }
+
+  get node(): string {
+    return this.#node;
+  }
+
+  get enforcedRevision(): number | undefined {
+    return this.#enforcedRevision;
   }
 
   /**
