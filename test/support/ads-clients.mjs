@@ -8,7 +8,7 @@ import { GrpcChannel } from "../../dist/agent/grpc-channel.js";
 import { MeshState } from "../../dist/agent/mesh-state.js";
 import { setLogLevel } from "../../dist/kit/log.js";
 import { MetricRegistry } from "../../dist/telemetry/metrics.js";
-import { contentsHash } from "./contents-hash.mjs";
+import { contentsHash, versionsHash } from "./contents-hash.mjs";
 import { LightAdsClient, subscription } from "./light-ads-client.mjs";
 import { answerCalls } from "./process-calls.mjs";
 
@@ -66,7 +66,8 @@ function nodeOf(kind, name, gateway) {
  * `count` clients of a kind, the first `real` of them the product's own; `gateways`: each
  * waypoint's, in turn; `isReconnect`: they say what those before them held.
  */
-function connect({ count, real = 0, kind = "ztunnel", gateways = [], answers, isReconnect }) {
+function connect({ count, real = 0, kind = "ztunnel", gateways = [], isReconnect, ...options }) {
+  const { answers, keepsVersions = false } = options;
   const bySubscriber = new Map();
   for (let i = 0; i < count; i++) {
     const gateway = gateways[i % gateways.length];
@@ -87,7 +88,7 @@ function connect({ count, real = 0, kind = "ztunnel", gateways = [], answers, is
     const subscriptions = bySubscriber.get(key);
     const client = new LightAdsClient({
       ...{ ...at, node, subscriptions, answers },
-      keepsVersions: isFirst && !isReconnect && answers === "ack",
+      keepsVersions: keepsVersions || (isFirst && !isReconnect && answers === "ack"),
     });
     if (isFirst && client.versions !== undefined) remembered.set(key, client.versions);
     clients.push(client);
@@ -128,10 +129,12 @@ answerCalls({
     turmoil = comeAndGo();
   },
   settle: () => turmoil?.(),
-  /** What the product's own clients hold, as a hash each. */
+  /** What those hold that keep it. */
   hashes: () =>
-    clients.flatMap(({ state }) => (state === undefined ? [] : [contentsHash(state.current)])),
-  revisions: () => clients.flatMap(({ state }) => state?.current.revision ?? []),
+    clients.flatMap(({ state, versions }) => {
+      if (state !== undefined) return [contentsHash(state.current)];
+      return versions === undefined ? [] : [versionsHash(versions)];
+    }),
   leave: () => {
     for (const client of clients) client.close();
     clients = [];

@@ -1,5 +1,9 @@
-/** All that a Snapshot says but its number, as a hash: two that are equal say the same. */
+/**
+ * What a proxy holds, as a hash: two that are equal hold the same. Of a Snapshot all that it says
+ * but its number; of resources their versions, by type and name.
+ */
 import { createHash } from "node:crypto";
+import { RESOURCE_TYPES } from "../../dist/wire/resource.js";
 
 const INDEXES = [
   ...["services", "workloads", "endpoints", "addresses", "waypoints", "policies"],
@@ -20,6 +24,18 @@ export function contentsHash(snapshot) {
   for (const name of INDEXES) {
     for (const [key, value] of [...snapshot[name].entries()].sort(byKey)) {
       hash.update(`${name} ${key} ${JSON.stringify(value, plain)}\n`);
+    }
+  }
+  return hash.digest("hex");
+}
+
+export function versionsHash(byType) {
+  const hash = createHash("sha256");
+  for (const [type, versions] of [...byType].sort(byKey)) {
+    // There is one, and its version is the state's number.
+    if (type === RESOURCE_TYPES.revision) continue;
+    for (const [name, version] of [...versions].sort(byKey)) {
+      hash.update(`${type} ${name} ${version}\n`);
     }
   }
   return hash.digest("hex");

@@ -6,6 +6,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { MeshState } from "../../dist/agent/mesh-state.js";
 import { MeshCertificateAuthority } from "../../dist/control/certificate-authority.js";
 import { ControlPlane } from "../../dist/control/control-plane.js";
 import { AdsServer } from "../../dist/control/serve/ads-server.js";
@@ -17,6 +18,7 @@ import { MetricRegistry } from "../../dist/telemetry/metrics.js";
 import { RESOURCE_TYPES } from "../../dist/wire/resource.js";
 import { AckClock } from "./ack-clock.mjs";
 import { ChangingMesh } from "./changing-mesh.mjs";
+import { contentsHash, versionsHash } from "./contents-hash.mjs";
 import { generateMesh } from "./generated-mesh.mjs";
 import { answerCalls } from "./process-calls.mjs";
 
@@ -110,14 +112,14 @@ async function change({ kind, number }) {
 }
 
 /** Changes at an even pace, whatever they take; the times to each ACK. */
-async function paced({ perSecond, count, kinds }) {
+async function paced({ perSecond, count, kinds, from = 0 }) {
   const startedMs = performance.now();
   const startMs = cpuMs();
   for (let i = 0; i < count; i++) {
     const dueMs = startedMs + (i * 1000) / perSecond;
     const restMs = dueMs - performance.now();
     if (restMs > 0) await new Promise((resolve) => setTimeout(resolve, restMs));
-    control.apply(changing.change(kinds[i % kinds.length], i));
+    control.apply(changing.change(kinds[i % kinds.length], from + i));
     // From when it was due: a server that falls behind does not make its own time look better.
     clock.expect(dueMs);
   }
@@ -125,7 +127,21 @@ async function paced({ perSecond, count, kinds }) {
   return { ackMs: await clock.answered(), tookMs, cpuMs: cpuMs() - startMs };
 }
 
+/** What proxies hold of a control plane that has been told of the last objects only, as hashes. */
+function fresh() {
+  const built = new ControlPlane({ enrolment: "label" });
+  built.apply({ upserted: changing.objects, removed: [] });
+  const resources = new MeshResources(built);
+  const state = new MeshState();
+  for (const type of state.types) state.stage(type, [...resources.resources(type).values()], []);
+  const problem = state.commit(resources.revision);
+  if (problem !== undefined) throw new Error(problem);
+  const versions = new Map(state.types.map((type) => [type, state.versions(type)]));
+  return { contents: contentsHash(state.current), versions: versionsHash(versions) };
+}
+
 answerCalls({
+  fresh,
   build,
   listen,
   change,
