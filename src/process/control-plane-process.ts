@@ -17,6 +17,7 @@ import { GrpcServer } from "../control/serve/grpc-server.ts";
 import { MeshResources } from "../control/serve/mesh-resources.ts";
 import { SERVER_NAMES, ServerCertificate } from "../control/serve/server-certificate.ts";
 import { LocalTokens } from "../control/serve/tokens.ts";
+import { WaypointScopes } from "../control/serve/waypoint-scopes.ts";
 import type { ObjectSource } from "../control/source/object-source.ts";
 import type { HostPort } from "../net/listeners.ts";
 import { ProcessHost, type ProcessHostOptions } from "./process-host.ts";
@@ -110,7 +111,8 @@ export class ControlPlaneProcess {
       trustedNodeAccounts: this.#options.trustedNodeAccounts,
     });
     const source = new MeshResources(control);
-    const ads = new AdsServer({ source, authenticator: tokens, registry });
+    const scopes = new WaypointScopes(source);
+    const ads = new AdsServer({ source, scopes, authenticator: tokens, registry });
     discovery = ads;
     this.#server = new GrpcServer({
       ...this.#options.at,

@@ -28,6 +28,7 @@ const PODS_PER_SERVICE = 5;
 const TIME_MAX_MS = 590_000;
 const KINDS = ["readiness", "pod", "route", "policy", "service"];
 const SILENT_CHANGES = 200;
+const WAYPOINTS = 50;
 
 const numbers = (text) => text.split(",").map(Number);
 const { quick: isQuick } = values;
@@ -126,16 +127,24 @@ async function silentClient(server, clients) {
   return { changes: SILENT_CHANGES, heldMb };
 }
 
-/** One number of clients, from the first connection to the last. */
-async function withClients(server, at, count, isFirst) {
+/** Gateways of a generated mesh, which has one for each hundred services; of two replicas each. */
+function gateways(services) {
+  const count = Math.min(services / 100, WAYPOINTS / 2);
+  return Array.from({ length: count }, (_, i) => `ns-${i}/waypoint`);
+}
+
+/** One number of clients of a kind, from the first connection to the last. */
+async function withClients(server, at, { count, isFirst = false, ...kind }) {
   const clients = start("ads-clients");
 
   await clients.call("at", at);
   const real = count === 1 ? 0 : 2;
   const connect = (isReconnect) =>
-    clients.call("connect", { count, real: isReconnect ? 0 : real, answers: "ack", isReconnect });
+    clients.call("connect", {
+      ...{ ...kind, count, real: isReconnect ? 0 : real, answers: "ack", isReconnect },
+    });
   const joined = await measured(server, clients, count, () => connect(false));
-  const result = { count, joined, changes: await singleChanges(server, clients) };
+  const result = { kind: kind.kind, count, joined, changes: await singleChanges(server, clients) };
   if (isFirst) result.paced = await pacedChanges(server);
   await clients.call("leave");
   await server.call("left");
@@ -153,8 +162,11 @@ async function measureMesh({ services, clients }) {
   const at = await server.call("listen");
   const mesh = { services, build, clients: [] };
   for (const [i, count] of clients.entries()) {
-    mesh.clients.push(await withClients(server, at, count, i === 0));
+    const ztunnels = { kind: "ztunnel", count, isFirst: i === 0 };
+    mesh.clients.push(await withClients(server, at, ztunnels));
   }
+  const waypoints = { kind: "waypoint", count: WAYPOINTS, gateways: gateways(services) };
+  mesh.clients.push(await withClients(server, at, waypoints));
   await end(server);
   console.log(meshTable(mesh));
   return mesh;

@@ -13,6 +13,7 @@ import { AdsServer } from "../../dist/control/serve/ads-server.js";
 import { AdsStream } from "../../dist/control/serve/ads-stream.js";
 import { GrpcServer } from "../../dist/control/serve/grpc-server.js";
 import { MeshResources } from "../../dist/control/serve/mesh-resources.js";
+import { WaypointScopes } from "../../dist/control/serve/waypoint-scopes.js";
 import { setLogLevel } from "../../dist/kit/log.js";
 import { MetricRegistry } from "../../dist/telemetry/metrics.js";
 import { RESOURCE_TYPES } from "../../dist/wire/resource.js";
@@ -86,7 +87,8 @@ async function listen() {
   const authenticator = {
     authenticate: async () => ({ namespace: "test", serviceAccount: "proxy" }),
   };
-  ads = new AdsServer({ source, authenticator, registry: new MetricRegistry() });
+  const scopes = new WaypointScopes(source);
+  ads = new AdsServer({ source, scopes, authenticator, registry: new MetricRegistry() });
   const server = new GrpcServer({
     ...{ host: "127.0.0.1", port: 0, tls: () => identity },
     routes: (router) => ads.routes(router),

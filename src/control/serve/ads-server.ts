@@ -18,9 +18,12 @@ import {
 import type { ResourceSource } from "../../wire/resource.ts";
 import { type AdsClientStatus, AdsStream } from "./ads-stream.ts";
 import { type Authenticator, bearerToken, type Caller } from "./authenticator.ts";
+import type { WaypointScopes } from "./waypoint-scopes.ts";
 
 export interface AdsServerOptions {
   readonly source: ResourceSource;
+  /** What some clients are sent instead of the whole. */
+  readonly scopes?: Pick<WaypointScopes, "of">;
   readonly authenticator: Authenticator;
   readonly registry: MetricRegistry;
 }
@@ -33,7 +36,6 @@ export class AdsServer implements Drainable {
     onLeftOut: (type, count) => this.#log.warn({ type, count }, "refusals left out of the log"),
   });
   readonly #streams = new Set<AdsStream>();
-  readonly #unsubscribe: () => void;
   readonly #metrics;
   #onEmpty: (() => void) | undefined;
   #isDraining = false;
@@ -41,9 +43,6 @@ export class AdsServer implements Drainable {
   constructor(options: AdsServerOptions) {
     this.#options = options;
     this.#metrics = adsMetrics(options.registry);
-    this.#unsubscribe = options.source.subscribe((batch) => {
-      for (const stream of this.#streams) stream.onBatch(batch);
-    });
   }
 
   routes(router: ConnectRouter): void {
@@ -66,7 +65,10 @@ export class AdsServer implements Drainable {
       this.#metrics.refused.child(["token"]).add(1);
       throw new ConnectError("the token is not accepted", Code.Unauthenticated);
     });
-    const stream = new AdsStream(this.#options.source, {
+    const { source, scopes } = this.#options;
+    const stream = new AdsStream({
+      source,
+      scopeOf: scopes && ((node) => scopes.of(node)),
       onRefusal: (node, type, reason) => this.#onRefusal(node, type, reason),
       onSent: (type, resources) => this.#metrics.sent.child([type]).add(resources),
     });
@@ -113,13 +115,11 @@ export class AdsServer implements Drainable {
     });
     for (const stream of this.#streams) stream.close();
     if (this.#streams.size > 0) await empty;
-    this.#unsubscribe();
   }
 
   destroy(): void {
     this.#isDraining = true;
     for (const stream of this.#streams) stream.close();
-    this.#unsubscribe();
   }
 }
 

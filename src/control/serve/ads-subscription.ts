@@ -5,7 +5,7 @@
  * client leaves behind is never more than the mesh itself.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { EncodedResource, ResourceType } from "../../wire/resource.ts";
+import type { EncodedResource, ResourceIndex, ResourceType } from "../../wire/resource.ts";
 
 /** Subscribes to every resource of the type. */
 const WILDCARD = "*";
@@ -43,7 +43,7 @@ export class AdsSubscription {
   }
 
   /** The first request for the type on this stream. An empty one is for everything. */
-  begin(request: SubscriptionRequest, all: ReadonlyMap<string, EncodedResource>): void {
+  begin(request: SubscriptionRequest, all: ResourceIndex): void {
     const { resourceNamesSubscribe, resourceNamesUnsubscribe } = request;
     this.#isWildcard = resourceNamesSubscribe.length === 0;
     // Tens of thousands of names in each reconnect: read where they are.
@@ -62,7 +62,7 @@ export class AdsSubscription {
   }
 
   /** A later request: what it adds is due, also when it was sent before. */
-  change(request: SubscriptionRequest, all: ReadonlyMap<string, EncodedResource>): void {
+  change(request: SubscriptionRequest, all: ResourceIndex): void {
     const { resourceNamesSubscribe, resourceNamesUnsubscribe } = request;
     if (resourceNamesSubscribe.length === 0 && resourceNamesUnsubscribe.length === 0) return;
     const wasWildcard = this.#isWildcard;

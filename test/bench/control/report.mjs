@@ -27,11 +27,18 @@ export function meshTable({ services, build, clients }) {
       `${ms(build.tookMs)} on the clock; RSS ${mb(memory.rssMb)}, heap ${mb(memory.heapMb)}`,
     "",
     table([
-      ["clients", "", "in sync after", "server's CPU", "bytes a client", "server's peak"],
-      ...clients.flatMap(({ count, joined, rejoined, memory: held }) => [
-        [count, "first", ms(joined.tookMs), ms(joined.cpuMs), bytes(joined.bytesPerClient), ""],
+      ["clients", "join", "in sync after", "server's CPU", "bytes a client", "server's peak"],
+      ...clients.flatMap(({ kind, count, joined, rejoined, memory: held }) => [
         [
-          ...[count, "again", ms(rejoined.tookMs), ms(rejoined.cpuMs)],
+          `${count} ${kind}`,
+          "first",
+          ms(joined.tookMs),
+          ms(joined.cpuMs),
+          bytes(joined.bytesPerClient),
+          "",
+        ],
+        [
+          ...[`${count} ${kind}`, "again", ms(rejoined.tookMs), ms(rejoined.cpuMs)],
           ...[bytes(rejoined.bytesPerClient), mb(held.peakMb)],
         ],
       ]),
@@ -39,9 +46,9 @@ export function meshTable({ services, build, clients }) {
     "",
     table([
       ["clients", "change", "ACK median", "p99", "server's CPU", "bytes a client", "recomputed"],
-      ...clients.flatMap(({ count, changes }) =>
+      ...clients.flatMap(({ kind: proxy, count, changes }) =>
         Object.entries(changes).map(([kind, row]) => [
-          ...[count, kind, ms(row.ackMedianMs), ms(row.ackP99Ms), ms(row.cpuMs)],
+          ...[`${count} ${proxy}`, kind, ms(row.ackMedianMs), ms(row.ackP99Ms), ms(row.cpuMs)],
           ...[bytes(row.bytesPerClient), `${row.recomputedMax} objects`],
         ]),
       ),
