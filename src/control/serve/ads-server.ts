@@ -14,6 +14,8 @@ import {
   AggregatedDiscoveryService,
   type DeltaDiscoveryRequest,
   type DeltaDiscoveryResponse,
+  type DiscoveryRequest,
+  type DiscoveryResponse,
 } from "../../wire/gen/envoy/discovery_pb.ts";
 import type { ResourceSource } from "../../wire/resource.ts";
 import { type AdsClientStatus, AdsStream } from "./ads-stream.ts";
@@ -23,6 +25,7 @@ import {
   type Caller,
   isUnauthenticated,
 } from "./authenticator.ts";
+import { DebugService, type DebugServiceOptions } from "./debug-service.ts";
 import type { WaypointScopes } from "./waypoint-scopes.ts";
 
 export interface AdsServerOptions {
@@ -30,6 +33,8 @@ export interface AdsServerOptions {
   /** What some clients are sent instead of the whole. */
   readonly scopes?: Pick<WaypointScopes, "of">;
   readonly authenticator: Authenticator;
+  /** What tools are answered by. */
+  readonly debug?: Omit<DebugServiceOptions, "clients">;
   readonly registry: MetricRegistry;
 }
 
@@ -53,6 +58,7 @@ export class AdsServer implements Drainable {
   routes(router: ConnectRouter): void {
     router.service(AggregatedDiscoveryService, {
       deltaAggregatedResources: (requests, context) => this.#serve(requests, context),
+      streamAggregatedResources: (requests, context) => this.#debug(requests, context),
     });
   }
 
@@ -65,10 +71,7 @@ export class AdsServer implements Drainable {
     requests: AsyncIterable<DeltaDiscoveryRequest>,
     context: HandlerContext,
   ): AsyncGenerator<DeltaDiscoveryResponse> {
-    const token = bearerToken(context.requestHeader.get("authorization"));
-    const caller = await this.#options.authenticator.authenticate(token).catch((caught) => {
-      throw this.#refusal(caught);
-    });
+    const caller = await this.#authenticate(context);
     const { source, scopes } = this.#options;
     const stream = new AdsStream({
       source,
@@ -96,6 +99,24 @@ export class AdsServer implements Drainable {
     }
     // When the client has ended, so does the stream, and well.
     if (this.#isDraining) throw closing();
+  }
+
+  async *#debug(
+    requests: AsyncIterable<DiscoveryRequest>,
+    context: HandlerContext,
+  ): AsyncGenerator<DiscoveryResponse> {
+    const caller = await this.#authenticate(context);
+    const { debug } = this.#options;
+    if (debug === undefined) throw new ConnectError("not served here", Code.Unimplemented);
+    const clients = () => this.clients;
+    yield* new DebugService({ ...debug, clients }).answers(requests, caller);
+  }
+
+  async #authenticate(context: HandlerContext): Promise<Caller> {
+    const token = bearerToken(context.requestHeader.get("authorization"));
+    return await this.#options.authenticator.authenticate(token).catch((caught) => {
+      throw this.#refusal(caught);
+    });
   }
 
   #left(stream: AdsStream, { namespace, serviceAccount }: Caller): void {

@@ -47,11 +47,19 @@ const TEXT_LENGTH_MAX = 1000;
 
 export interface AdsClientStatus {
   readonly node: string;
+  /** As the client says; "" where it does not. */
+  readonly namespace: string;
+  readonly clusterId: string;
+  readonly istioVersion: string;
+  /** Milliseconds since the epoch. */
+  readonly connectedMs: number;
   readonly types: readonly {
     readonly type: string;
     readonly sentNonce: string;
     readonly ackedNonce: string;
     readonly refusal: string;
+    /** When the last response went out; 0: none has yet. */
+    readonly sentMs: number;
   }[];
   /** The revision that the client has said to enforce; undefined: it does not take them. */
   readonly enforcedRevision: number | undefined;
@@ -75,7 +83,9 @@ export class AdsStream {
   /** Types that are no type here: asked for, and owed one empty answer. */
   readonly #unknownTypes = new Set<string>();
   readonly #owedUnknown: string[] = [];
+  readonly #connectedMs = Date.now();
   #node = "";
+  #told = { namespace: "", clusterId: "", istioVersion: "" };
   #nonce = 0;
   #revisionSent = -1;
   /** Revisions on their way, by nonce. */
@@ -91,13 +101,16 @@ export class AdsStream {
   }
 
   get status(): AdsClientStatus {
+    const { namespace, clusterId, istioVersion } = this.#told;
     return {
       node: this.node,
+      ...{ namespace, clusterId, istioVersion, connectedMs: this.#connectedMs },
       types: [...this.#subscriptions.values()].map((one) => ({
         type: one.type,
         sentNonce: one.lastSentNonce,
         ackedNonce: one.lastAckedNonce,
         refusal: one.lastRefusal,
+        sentMs: one.lastSentMs,
       })),
       enforcedRevision: this.enforcedRevision,
     };
@@ -145,6 +158,12 @@ export class AdsStream {
     const { source, scopeOf } = this.#options;
     if (node !== undefined) {
       this.#node = clipped(node.id);
+      const text = (name: string) => clipped(String(node.metadata?.[name] ?? ""));
+      this.#told = {
+        namespace: text("NAMESPACE"),
+        clusterId: text("CLUSTER_ID"),
+        istioVersion: text("ISTIO_VERSION"),
+      };
       this.#source = scopeOf?.(node) ?? source;
     }
     this.#unsubscribe = this.#source.subscribe((batch) => this.#onBatch(batch));
@@ -239,7 +258,7 @@ export class AdsStream {
     if (last === undefined || this.#revisionSent === revision.id) return;
     this.#revisionSent = revision.id;
     const response = this.#response(last.type, [encodeRevision(revision)], []);
-    last.lastSentNonce = response.nonce;
+    last.sent(response.nonce);
     this.#revisionByNonce.set(response.nonce, revision.id);
     if (this.#revisionByNonce.size > UNANSWERED_REVISIONS_MAX) {
       const [oldest] = this.#revisionByNonce.keys();
@@ -269,7 +288,7 @@ export class AdsStream {
     removed: readonly string[],
   ): DeltaDiscoveryResponse {
     const response = this.#response(subscription.type, upserted, removed);
-    subscription.lastSentNonce = response.nonce;
+    subscription.sent(response.nonce);
     return response;
   }
 
