@@ -18,6 +18,7 @@ import {
 import type { ResourceSource } from "../../wire/resource.ts";
 import { type AdsClientStatus, AdsStream } from "./ads-stream.ts";
 import { type Authenticator, bearerToken, type Caller } from "./authenticator.ts";
+import { RESPONSE_TAILS, SharedLists, sendTails } from "./response-tails.ts";
 import type { WaypointScopes } from "./waypoint-scopes.ts";
 
 export interface AdsServerOptions {
@@ -35,6 +36,7 @@ export class AdsServer implements Drainable {
   readonly #logLimit = new LogLimit({
     onLeftOut: (type, count) => this.#log.warn({ type, count }, "refusals left out of the log"),
   });
+  readonly #lists = new SharedLists();
   readonly #streams = new Set<AdsStream>();
   readonly #metrics;
   #onEmpty: (() => void) | undefined;
@@ -49,6 +51,7 @@ export class AdsServer implements Drainable {
     router.service(AggregatedDiscoveryService, {
       deltaAggregatedResources: (requests, context) => this.#serve(requests, context),
     });
+    sendTails(router, AggregatedDiscoveryService.method.deltaAggregatedResources);
   }
 
   /** Who is connected, and how far each one is. */
@@ -69,6 +72,8 @@ export class AdsServer implements Drainable {
     const stream = new AdsStream({
       source,
       scopeOf: scopes && ((node) => scopes.of(node)),
+      tails: context.values.get(RESPONSE_TAILS),
+      lists: this.#lists,
       onRefusal: (node, type, reason) => this.#onRefusal(node, type, reason),
       onSent: (type, resources) => this.#metrics.sent.child([type]).add(resources),
     });
