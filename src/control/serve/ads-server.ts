@@ -18,6 +18,7 @@ import {
 import type { ResourceSource } from "../../wire/resource.ts";
 import { type AdsClientStatus, AdsStream } from "./ads-stream.ts";
 import { type Authenticator, bearerToken, type Caller } from "./authenticator.ts";
+import { LargeRequests } from "./large-requests.ts";
 import { RESPONSE_TAILS, SharedLists, sendTails } from "./response-tails.ts";
 import type { WaypointScopes } from "./waypoint-scopes.ts";
 
@@ -37,6 +38,7 @@ export class AdsServer implements Drainable {
     onLeftOut: (type, count) => this.#log.warn({ type, count }, "refusals left out of the log"),
   });
   readonly #lists = new SharedLists();
+  readonly #largeRequests = new LargeRequests();
   readonly #streams = new Set<AdsStream>();
   readonly #metrics;
   #onEmpty: (() => void) | undefined;
@@ -51,7 +53,9 @@ export class AdsServer implements Drainable {
     router.service(AggregatedDiscoveryService, {
       deltaAggregatedResources: (requests, context) => this.#serve(requests, context),
     });
-    sendTails(router, AggregatedDiscoveryService.method.deltaAggregatedResources);
+    const { deltaAggregatedResources } = AggregatedDiscoveryService.method;
+    sendTails(router, deltaAggregatedResources);
+    this.#largeRequests.limit(router, deltaAggregatedResources);
   }
 
   /** Who is connected, and how far each one is. */
