@@ -165,7 +165,8 @@ export class MeshState implements ResourceSink, SnapshotSource {
     }
     this.#refused.clear();
     const previous = this.#current;
-    this.#current = this.#applied(stamp.id);
+    // Another replica counts for itself: what is new must not have a number that was there before.
+    this.#current = this.#applied(Math.max(stamp.id, previous.revision + 1));
     this.#staged.clear();
     for (const listener of [...this.#listeners]) listener(this.#current, previous);
     return undefined;

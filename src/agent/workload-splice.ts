@@ -130,7 +130,12 @@ export class WorkloadSplice {
     this.#revision = stamp;
     await this.#passTheirs([...this.#waiting]);
     this.#waiting.clear();
-    return await this.#sink.commit({ id: stamp.id, digest: this.#heldDigest.toString() });
+    return await this.#commitHeld();
+  }
+
+  #commitHeld(): string | undefined | Promise<string | undefined> {
+    const id = this.#revision?.id ?? 0;
+    return this.#sink.commit({ id, digest: this.#heldDigest.toString() });
   }
 
   /** Everything is to be sent again. */
@@ -200,7 +205,7 @@ export class WorkloadSplice {
     if (this.#revision === undefined || this.#isStaging || touched.size === 0) return problems;
     await this.#passTheirs([...this.#waiting]);
     this.#waiting.clear();
-    await this.#sink.commit({ id: this.#revision.id, digest: this.#heldDigest.toString() });
+    await this.#commitHeld();
     return problems;
   }
 

@@ -2,18 +2,16 @@
  * Beside a real istiod (`WAYSTONE_ISTIOD` names the program): our waypoint has its certificate from
  * istiod's CA, reads istiod's WDS, and is the waypoint that istiod tells its ztunnels of.
  */
-import http2 from "node:http2";
-import tls from "node:tls";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CaClient } from "../../src/agent/ca-client.ts";
 import { Certificates } from "../../src/agent/certificates.ts";
 import { GrpcChannel } from "../../src/agent/grpc-channel.ts";
 import { log } from "../../src/kit/log.ts";
-import type { TlsIdentity } from "../../src/net/tls.ts";
 import { decodeAddress } from "../../src/wire/address.ts";
 import { RESOURCE_TYPES } from "../../src/wire/resource.ts";
 import { until } from "../support/child-process.ts";
 import { freePorts } from "../support/free-ports.ts";
+import { askThrough } from "../support/hbone-client.ts";
 import { ScriptedZtunnel } from "../support/scripted-ztunnel.ts";
 import { Daemon } from "./daemon.ts";
 import { MeshUnderTest } from "./mesh-under-test.ts";
@@ -86,6 +84,7 @@ spec:
   rules: [{ backendRefs: [{ name: server, port: 80 }] }]
 `;
 
+const WAYPOINT = "spiffe://cluster.local/ns/shop/sa/waypoint";
 const CLIENT = "spiffe://cluster.local/ns/shop/sa/client";
 
 describe.skipIf(ISTIOD === undefined || !hasPodAddresses || isMissing("beside istiod"))(
@@ -191,7 +190,7 @@ describe.skipIf(ISTIOD === undefined || !hasPodAddresses || isMissing("beside is
         ...(["service", "server", "-n", "shop"] as const),
       );
       const ask = (path: string) =>
-        askThrough(identity, pod!.status!.podIP!, `${spec.clusterIP}:80`, path);
+        askThrough(identity, pod!.status!.podIP!, `${spec.clusterIP}:80`, path, WAYPOINT);
       await expect.poll(() => ask("/hello"), { timeout: 20_000 }).toMatch(/^HTTP\/1.1 200 /);
       expect(await ask("/hello")).toContain('{"pod":"server","path":"/hello"}');
       expect(await ask("/secret")).toMatch(/^HTTP\/1.1 403 /);
@@ -230,51 +229,3 @@ describe.skipIf(ISTIOD === undefined || !hasPodAddresses || isMissing("beside is
     }, 30_000);
   },
 );
-
-/** What comes back for a request in a tunnel as ztunnel opens it. */
-function askThrough(
-  { certificatePem, keyPem, rootsPem }: TlsIdentity,
-  host: string,
-  authority: string,
-  path: string,
-): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const socket = tls.connect({
-      host,
-      port: 15008,
-      cert: certificatePem,
-      key: keyPem,
-      ca: rootsPem,
-      minVersion: "TLSv1.3",
-      ALPNProtocols: ["h2"],
-      checkServerIdentity: (_name, { subjectaltname = "" }) =>
-        subjectaltname === "URI:spiffe://cluster.local/ns/shop/sa/waypoint"
-          ? undefined
-          : new Error(`it is ${subjectaltname}`),
-    });
-    const session = http2.connect("https://waypoint", { createConnection: () => socket });
-    session.once("error", reject);
-    const stream = session.request({
-      ":method": "CONNECT",
-      ":authority": authority,
-      baggage: "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.pod.name=client",
-      forwarded: 'for="10.244.0.9:40000";host=server.shop.svc.cluster.local',
-      traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
-    });
-    let text = "";
-    stream.setEncoding("utf8");
-    stream.on("response", ({ ":status": status }) => {
-      if (status !== 200) resolve(`CONNECT ${status}`);
-      stream.write(`GET ${path} HTTP/1.1\r\nhost: server\r\nconnection: close\r\n\r\n`);
-    });
-    stream.on("data", (chunk: string) => {
-      text += chunk;
-    });
-    stream.on("end", () => stream.end());
-    stream.once("error", reject);
-    stream.once("close", () => {
-      session.close();
-      resolve(text);
-    });
-  });
-}

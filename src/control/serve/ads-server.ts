@@ -26,6 +26,8 @@ import {
   isUnauthenticated,
 } from "./authenticator.ts";
 import { DebugService, type DebugServiceOptions } from "./debug-service.ts";
+import { LargeRequests } from "./large-requests.ts";
+import { RESPONSE_TAILS, SharedLists, sendTails } from "./response-tails.ts";
 import type { WaypointScopes } from "./waypoint-scopes.ts";
 
 export interface AdsServerOptions {
@@ -45,6 +47,8 @@ export class AdsServer implements Drainable {
   readonly #logLimit = new LogLimit({
     onLeftOut: (type, count) => this.#log.warn({ type, count }, "refusals left out of the log"),
   });
+  readonly #lists = new SharedLists();
+  readonly #largeRequests = new LargeRequests();
   readonly #streams = new Set<AdsStream>();
   readonly #metrics;
   #onEmpty: (() => void) | undefined;
@@ -60,6 +64,9 @@ export class AdsServer implements Drainable {
       deltaAggregatedResources: (requests, context) => this.#serve(requests, context),
       streamAggregatedResources: (requests, context) => this.#debug(requests, context),
     });
+    const { deltaAggregatedResources } = AggregatedDiscoveryService.method;
+    sendTails(router, deltaAggregatedResources);
+    this.#largeRequests.limit(router, deltaAggregatedResources);
   }
 
   /** Who is connected, and how far each one is. */
@@ -76,6 +83,8 @@ export class AdsServer implements Drainable {
     const stream = new AdsStream({
       source,
       scopeOf: scopes && ((node) => scopes.of(node)),
+      tails: context.values.get(RESPONSE_TAILS),
+      lists: this.#lists,
       onRefusal: (node, type, reason) => this.#onRefusal(node, type, reason),
       onSent: (type, resources) => this.#metrics.sent.child([type]).add(resources),
     });

@@ -21,6 +21,7 @@ import {
 } from "../../wire/resource.ts";
 import { encodeRevision } from "../../wire/revision.ts";
 import { AdsSubscription, type Due } from "./ads-subscription.ts";
+import type { ResponseTails, SharedLists } from "./response-tails.ts";
 import type { ClientNode } from "./waypoint-scopes.ts";
 
 /**
@@ -70,6 +71,9 @@ export interface AdsStreamOptions {
   readonly source: ResourceSource;
   /** What a client is sent instead that says to be this. */
   readonly scopeOf?: ((node: ClientNode) => ResourceSource | undefined) | undefined;
+  /** Where the resources of each response go, which itself has none. */
+  readonly tails: ResponseTails;
+  readonly lists: SharedLists;
   onRefusal(node: string, type: string, message: string): void;
   onSent(type: string, resources: number): void;
 }
@@ -298,15 +302,13 @@ export class AdsStream {
     removed: readonly string[],
   ): DeltaDiscoveryResponse {
     this.#options.onSent(typeUrl, upserted.length + removed.length);
+    this.#options.tails.push(
+      upserted.length === 0 ? undefined : this.#options.lists.encoded(upserted),
+    );
     return create(DeltaDiscoveryResponseSchema, {
       typeUrl,
       nonce: String(++this.#nonce),
       systemVersionInfo: String(this.#source.revision.id),
-      resources: upserted.map(({ name, version, bytes }) => ({
-        name,
-        version,
-        resource: { typeUrl, value: bytes },
-      })),
       removedResources: [...removed],
     });
   }
