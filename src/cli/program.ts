@@ -39,7 +39,8 @@ function beforeDashes(args: readonly string[]): readonly string[] {
 
 type End = (exitCode: number) => void;
 
-function buildProgram(output: Output, end: End): Command {
+/** Exported so that the options of others' command lines can be held against it. */
+export function buildProgram(output: Output, end: End): Command {
   const program = new Command("waystone")
     .description("An ambient service mesh: run it, ask it, and find out why.")
     .version(version(), "--version", "print the version")

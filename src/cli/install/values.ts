@@ -34,10 +34,10 @@ export function usualValues(): Values {
 export function overlaid(below: Values, above: Values, keepsNull = false): Values {
   const merged: Tree = { ...below };
   for (const [key, value] of Object.entries(above)) {
-    const before = ownValue(below, key);
-    if (value === null && before !== undefined && !keepsNull) delete merged[key];
-    else if (isMapping(value) && isMapping(before)) {
-      setOwn(merged, key, overlaid(before, value, keepsNull));
+    if (value === null && !keepsNull) delete merged[key];
+    else if (isMapping(value)) {
+      const before = ownValue(below, key);
+      setOwn(merged, key, overlaid(isMapping(before) ? before : {}, value, keepsNull));
     } else setOwn(merged, key, value);
   }
   return merged;
