@@ -4,6 +4,7 @@
  * An object is ours when it has our label and our field manager's entry. What has neither is left
  * as it is, whatever its name: a conflict is said, and won only when that is asked for.
  */
+import { isDeepStrictEqual } from "node:util";
 import type { KubeObject } from "../../api/object.ts";
 import {
   isRefusal,
@@ -111,7 +112,7 @@ export class InstalledObjects {
     const query = { fieldManager: FIELD_MANAGER, force: String(isForced) };
     const answer = await client.write("apply", objectPath(object), query, object, limit());
     if (isRefusal(answer)) throw refused("apply", what, answer);
-    const isSame = before !== undefined && versionOf(before) === versionOf(answer.body);
+    const isSame = before !== undefined && isDeepStrictEqual(bare(before), bare(answer.body));
     tell(`${what} ${before === undefined ? "created" : isSame ? "unchanged" : "configured"}`);
   }
 
@@ -137,8 +138,10 @@ function isOurs({ metadata }: KubeObject): boolean {
   );
 }
 
-function versionOf(object: unknown): string | undefined {
-  return (object as { metadata?: { resourceVersion?: string } }).metadata?.resourceVersion;
+/** Of kinds with definitions the server counts a version also when an apply changes nothing. */
+function bare(object: unknown): object {
+  const { metadata, ...rest } = object as { readonly metadata: object };
+  return { ...rest, metadata: { ...metadata, resourceVersion: "", managedFields: [] } };
 }
 
 function controllerOf({ spec }: KubeObject): string | undefined {
