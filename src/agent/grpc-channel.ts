@@ -6,6 +6,7 @@
 import { connect, type TLSSocket } from "node:tls";
 import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import { spiffeIdsOf } from "../net/subject-alt-names.ts";
 import { GrpcSession } from "./grpc-session.ts";
 
 export interface GrpcChannelOptions {
@@ -15,6 +16,8 @@ export interface GrpcChannelOptions {
   readonly roots: () => Promise<string>;
   readonly token: () => Promise<string>;
   readonly clusterId: string;
+  /** SPIFFE id that the server must have: in the place of the address's name. */
+  readonly identity?: string | undefined;
   readonly limits?: Partial<GrpcChannelLimits>;
 }
 
@@ -88,11 +91,11 @@ export class GrpcChannel {
     return { transport, session, rootsPem };
   }
 
-  /** The address's host is the name that is asked for and must be proved. */
+  /** The address's host is the name that is asked for and must be proved, or the identity is. */
   #dial(rootsPem: string): TLSSocket {
-    const { host, port } = this.#options;
+    const { host, port, identity } = this.#options;
     const { connectTimeoutMs } = this.#limits;
-    const isName = !/^[\d.]+$|:/.test(host);
+    const isName = !/^[\d.]+$|:/.test(host) && identity === undefined;
     const socket = connect({
       host,
       port,
@@ -100,6 +103,9 @@ export class GrpcChannel {
       minVersion: "TLSv1.3",
       ALPNProtocols: ["h2"],
       ...(isName ? { servername: host } : {}),
+      ...(identity === undefined
+        ? {}
+        : { checkServerIdentity: (_host, { raw }) => identityProblem(raw, identity) }),
     });
     const timer = setTimeout(
       () => socket.destroy(new Error(`no connection within ${connectTimeoutMs} ms`)),
@@ -129,6 +135,12 @@ export class GrpcChannel {
   close(): void {
     this.#current?.session.close();
   }
+}
+
+function identityProblem(certificate: Buffer, wanted: string): Error | undefined {
+  const found = spiffeIdsOf(certificate);
+  if (found.includes(wanted)) return undefined;
+  return new Error(`its certificate is of ${found.join(", ") || "nobody"}, not of ${wanted}`);
 }
 
 const NOT_OURS = "its certificate is not signed by the roots that are given (--roots)";

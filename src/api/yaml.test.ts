@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { FILE_BYTES_MAX, parseYaml } from "./yaml.ts";
+import { FILE_BYTES_MAX, KUBECTL_YAML, parseYaml } from "./yaml.ts";
 
 const codes = (text: string) => parseYaml(text, "a.yaml").diagnostics.map((d) => d.code);
 
@@ -81,4 +81,18 @@ test("windows line ends and a byte order mark change no position", () => {
   const { objects } = parseYaml("\uFEFFa: 1\r\nb:\r\n  c: 2\r\n", "a.yaml");
   expect(objects[0]!.value).toEqual({ a: 1, b: { c: 2 } });
   expect(objects[0]!.positionOf(["b", "c"])).toMatchObject({ line: 3, column: 6 });
+});
+
+test("parseYaml() reads YAML as kubectl does where it is asked to, and nothing that JSON lacks", () => {
+  const text = `
+plain: [yes, off, 0440, 1_000, 2026-01-02, 10:20, 0x1f]
+tagged: [!!binary aGk=, !!timestamp 2001-01-01, !!omap [a: 1], !!set { a }]
+`;
+  const { objects, diagnostics } = parseYaml(text, "a.yaml", KUBECTL_YAML);
+  expect(diagnostics).toEqual([]);
+  expect(objects[0]?.value).toEqual({
+    plain: [true, false, 0o440, 1000, "2026-01-02", "10:20", 31],
+    tagged: ["aGk=", "2001-01-01", [{ a: 1 }], { a: null }],
+  });
+  expect(parseYaml("a: [yes, 0440]", "a.yaml").objects[0]?.value).toEqual({ a: ["yes", 440] });
 });

@@ -13,6 +13,7 @@ import {
   isSeq,
   LineCounter,
   parseAllDocuments,
+  type Tags,
   visit,
 } from "yaml";
 import { type Diagnostic, diagnostic } from "../kit/diagnostic.ts";
@@ -41,8 +42,28 @@ export interface ParsedText {
   readonly diagnostics: readonly Diagnostic[];
 }
 
+/** Of YAML 1.1: what JSON does not have, and numbers with colons. */
+const NOT_JSON = /:(binary|omap|pairs|set|timestamp)$/;
+
+/**
+ * YAML 1.1 as kubectl and istiod read it: `yes` is true and `0644` octal; times, and numbers with
+ * colons, are texts.
+ */
+export const KUBECTL_YAML = {
+  version: "1.1",
+  resolveKnownTags: false,
+  customTags: (tags: Tags) =>
+    tags.filter(
+      (tag) => typeof tag === "string" || (!NOT_JSON.test(tag.tag) && tag.format !== "TIME"),
+    ),
+} as const;
+
 /** All objects of a file's text. With a diagnostic of level error the objects are not complete. */
-export function parseYaml(text: string, file: string): ParsedText {
+export function parseYaml(
+  text: string,
+  file: string,
+  dialect: Partial<typeof KUBECTL_YAML> = {},
+): ParsedText {
   // The length in UTF-16 units is never more than that in bytes.
   if (text.length > FILE_BYTES_MAX || Buffer.byteLength(text) > FILE_BYTES_MAX) {
     const message = `the file is larger than ${FILE_BYTES_MAX / 1024 / 1024} MiB`;
@@ -56,6 +77,7 @@ export function parseYaml(text: string, file: string): ParsedText {
     // kubectl knows merge keys (`<<: *defaults`), although YAML 1.2 has dropped them.
     merge: true,
     logLevel: "silent",
+    ...dialect,
   } as const;
   const documents = parseAllDocuments(text, options);
   if (!Array.isArray(documents)) return { objects: [], diagnostics: [] };

@@ -3,6 +3,8 @@
  */
 import { hostname } from "node:os";
 import { Option } from "commander";
+import type { HostPort } from "../net/listeners.ts";
+import { PROXY_OPTIONS, parseControlPlane } from "./proxy-options.ts";
 
 /** As commander hands them over. */
 export interface ClusterOptions {
@@ -10,6 +12,11 @@ export interface ClusterOptions {
   readonly namespace: string;
   readonly podName: string;
   readonly waypointSettings?: string;
+  readonly caAddress?: HostPort;
+  readonly roots: string;
+  readonly token: string;
+  readonly clusterId: string;
+  readonly serviceAccount?: string;
 }
 
 export const CLUSTER_OPTIONS = {
@@ -32,4 +39,16 @@ export const CLUSTER_OPTIONS = {
       "--waypoint-settings <file>",
       "what the Pods of waypoints are made of: image, addresses, resources",
     ).env("WAYSTONE_WAYPOINT_SETTINGS"),
+  caAddress: () =>
+    new Option(
+      "--ca-address <host:port>",
+      "beside istiod: where its CA is, which gives all certificates",
+    ).argParser(parseControlPlane),
+  roots: PROXY_OPTIONS.roots,
+  token: PROXY_OPTIONS.token,
+  clusterId: PROXY_OPTIONS.clusterId,
+  serviceAccount: () =>
+    new Option("--service-account <name>", "beside istiod: the account it runs as")
+      .env("SERVICE_ACCOUNT")
+      .default("waystone"),
 } satisfies Record<string, () => Option>;

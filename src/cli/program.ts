@@ -332,7 +332,9 @@ function addWaypoint(program: Command, output: Output, end: End): void {
     .description("run an instance of a Gateway's waypoint, as the control plane configures it")
     .argument("<namespace/name>", "of the Gateway")
     .addOption(PROXY_OPTIONS.tunnelAddress())
-    .addOption(PROXY_OPTIONS.serviceAccount());
+    .addOption(PROXY_OPTIONS.serviceAccount())
+    .addOption(PROXY_OPTIONS.istiod())
+    .addOption(PROXY_OPTIONS.controlPlaneIdentity());
   for (const option of proxyOptions()) command.addOption(option);
   command.action(async (gateway: string, options) => {
     const { waypoint } = await import("./commands/waypoint.ts");

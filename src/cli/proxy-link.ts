@@ -40,7 +40,10 @@ export function linkTo(
   node: Omit<ProxyNode, "instanceIp" | "clusterId">,
 ): ControlPlaneLink {
   const { xdsAddress, caAddress = xdsAddress, roots, token, clusterId } = options;
+  const { istiod, controlPlaneIdentity } = options;
   return connectControlPlane({
+    istiod,
+    controlPlaneIdentity,
     xds: xdsAddress,
     ca: caAddress,
     roots: fileOrText(roots, /-----BEGIN/),

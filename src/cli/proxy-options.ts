@@ -9,6 +9,8 @@ import { parseDuration, parseHostPort, parsePort } from "./options.ts";
 /** As commander hands them over. */
 export interface ProxyOptions {
   readonly xdsAddress: HostPort;
+  readonly istiod?: HostPort;
+  readonly controlPlaneIdentity?: string;
   readonly caAddress?: HostPort;
   readonly roots: string;
   readonly token: string;
@@ -117,6 +119,16 @@ export const PROXY_OPTIONS = {
       "--address <host:port>",
       "where tunnels come in (default: port 15008 of --instance-ip, or of every address)",
     ).argParser(parseHostPort),
+  istiod: () =>
+    new Option(
+      "--istiod <host:port>",
+      "beside istiod: workloads are as istiod says that they are",
+    ).argParser(parseControlPlane),
+  controlPlaneIdentity: () =>
+    new Option(
+      "--control-plane-identity <spiffe id>",
+      "who the control plane must be, where its certificate is a workload's and has no host name",
+    ),
   serviceAccount: () =>
     new Option(
       "--service-account <name>",

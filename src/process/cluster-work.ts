@@ -13,6 +13,8 @@ import type { ControlPlane } from "../control/control-plane.ts";
 import type { KubernetesSource } from "../control/source/kubernetes/kubernetes-source.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 
+import type { IstiodCa } from "./identity-source.ts";
+
 export interface ClusterWorkOptions {
   readonly source: KubernetesSource;
   readonly mode: ClusterMode;
@@ -20,6 +22,8 @@ export interface ClusterWorkOptions {
   readonly namespace: string;
   /** Of this process: no other may have it. */
   readonly identity: string;
+  /** Beside istiod: certificates are its to give. */
+  readonly istiod?: IstiodCa | undefined;
   /** Undefined: Gateways get no objects, only a status. */
   readonly waypoints: WaypointPlansOptions["settings"] | undefined;
 }

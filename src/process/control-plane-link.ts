@@ -8,6 +8,7 @@ import type { CertificateAuthority } from "../agent/certificates.ts";
 import { GrpcChannel } from "../agent/grpc-channel.ts";
 import { LastConfiguration } from "../agent/last-configuration.ts";
 import { MeshState } from "../agent/mesh-state.ts";
+import { WorkloadSplice } from "../agent/workload-splice.ts";
 import { log } from "../kit/log.ts";
 import type { HostPort } from "../net/listeners.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
@@ -22,11 +23,17 @@ export interface ProxyNode {
   readonly namespace: string;
   readonly nodeName: string;
   readonly clusterId: string;
+  /** `<ns>/<name>` of a waypoint's Gateway: it is sent what that one serves. */
+  readonly gateway?: string | undefined;
 }
 
 export interface ControlPlaneOptions {
   readonly xds: HostPort;
   readonly ca: HostPort;
+  /** SPIFFE id of the control plane, where its certificate is a workload's. */
+  readonly controlPlaneIdentity?: string | undefined;
+  /** Whose word on workloads counts (beside istiod). */
+  readonly istiod?: HostPort | undefined;
   /** PEM; read again for each connection. */
   readonly roots: () => Promise<string>;
   /** Read again for each stream and call. */
@@ -58,16 +65,20 @@ class WireLink implements ControlPlaneLink {
   readonly #options: ControlPlaneOptions;
   readonly #channel: GrpcChannel;
   readonly #channels: readonly GrpcChannel[];
-  #client: AdsClient | undefined;
+  readonly #istiod: GrpcChannel | undefined;
+  #clients: readonly AdsClient[] = [];
   #last: LastConfiguration | undefined;
 
   constructor(options: ControlPlaneOptions) {
     this.#options = options;
-    const { xds, ca } = options;
-    this.#channel = channelTo(xds, options);
-    const isSame = xds.host === ca.host && xds.port === ca.port;
+    const { xds, ca, istiod, controlPlaneIdentity } = options;
+    this.#channel = channelTo(xds, options, controlPlaneIdentity);
+    const isSame = isSamePlace(xds, ca) && controlPlaneIdentity === undefined;
     const channel = isSame ? this.#channel : channelTo(ca, options);
-    this.#channels = isSame ? [channel] : [this.#channel, channel];
+    if (istiod !== undefined) {
+      this.#istiod = isSamePlace(istiod, ca) ? channel : channelTo(istiod, options);
+    }
+    this.#channels = [...new Set([this.#channel, channel, this.#istiod ?? channel])];
     this.authority = new CaClient({ channel, impersonates: options.node.kind === "ztunnel" });
   }
 
@@ -77,29 +88,41 @@ class WireLink implements ControlPlaneLink {
       this.#last = new LastConfiguration({ path, sink, log: log("configuration") });
       await this.#last.load();
     }
-    this.#client = new AdsClient({
-      channel: this.#channel,
-      node: discoveryNode(node),
-      sink: this.#last ?? sink,
-      registry,
-    });
-    this.#client.start();
+    const feeding = this.#last ?? sink;
+    const splice = this.#istiod && new WorkloadSplice(feeding);
+    const common = { node: discoveryNode(node), registry };
+    const mesh = { channel: this.#channel, sink: splice?.mesh ?? feeding };
+    this.#clients = [new AdsClient({ ...common, ...mesh })];
+    if (splice !== undefined && this.#istiod !== undefined) {
+      // Its metrics are the mesh's: one proxy has one set of them.
+      const workloads = { channel: this.#istiod, sink: splice.workloads };
+      this.#clients = [...this.#clients, new AdsClient({ node: common.node, ...workloads })];
+    }
+    for (const client of this.#clients) client.start();
   }
 
   async close(): Promise<void> {
-    this.#client?.close();
+    for (const client of this.#clients) client.close();
     await this.#last?.close();
     for (const channel of this.#channels) channel.close();
   }
 }
 
-function channelTo(at: HostPort, { roots, token, node }: ControlPlaneOptions): GrpcChannel {
-  return new GrpcChannel({ ...at, roots, token, clusterId: node.clusterId });
+function channelTo(
+  at: HostPort,
+  { roots, token, node }: ControlPlaneOptions,
+  identity?: string,
+): GrpcChannel {
+  return new GrpcChannel({ ...at, roots, token, clusterId: node.clusterId, identity });
+}
+
+function isSamePlace(a: HostPort, b: HostPort): boolean {
+  return a.host === b.host && a.port === b.port;
 }
 
 /** As Istio's proxies name themselves (protocols.md §1.5). */
 function discoveryNode(node: ProxyNode) {
-  const { kind, instanceIp, podName, namespace, nodeName, clusterId } = node;
+  const { kind, instanceIp, podName, namespace, nodeName, clusterId, gateway } = node;
   return {
     id: `${kind}~${instanceIp}~${podName}.${namespace}~${namespace}.svc.cluster.local`,
     metadata: {
@@ -108,6 +131,7 @@ function discoveryNode(node: ProxyNode) {
       INSTANCE_IPS: instanceIp,
       NODE_NAME: nodeName,
       CLUSTER_ID: clusterId,
+      ...(gateway !== undefined && { GATEWAY: gateway }),
     },
   };
 }

@@ -15,11 +15,18 @@ import { AdsServer } from "../control/serve/ads-server.ts";
 import { CertificateService } from "../control/serve/certificate-service.ts";
 import { GrpcServer } from "../control/serve/grpc-server.ts";
 import { MeshResources } from "../control/serve/mesh-resources.ts";
-import { SERVER_NAMES, ServerCertificate } from "../control/serve/server-certificate.ts";
+import { SERVER_NAMES } from "../control/serve/server-certificate.ts";
+import { WaypointScopes } from "../control/serve/waypoint-scopes.ts";
 import type { ObjectSource } from "../control/source/object-source.ts";
 import type { HostPort } from "../net/listeners.ts";
 import { type ClusterWorkOptions, clusterWork } from "./cluster-work.ts";
-import { clusterIdentities, type IdentitySource, localIdentities } from "./identity-source.ts";
+import {
+  clusterIdentities,
+  type IdentitySource,
+  istiodIdentities,
+  localIdentities,
+  type OwnCertificate,
+} from "./identity-source.ts";
 import { ProcessHost, type ProcessHostOptions } from "./process-host.ts";
 
 export interface ControlPlaneProcessOptions extends Omit<ProcessHostOptions, "component"> {
@@ -37,6 +44,8 @@ export interface ControlPlaneProcessOptions extends Omit<ProcessHostOptions, "co
   readonly signal?: AbortSignal;
 }
 
+const NEVER = new AbortController().signal;
+
 /** An analysis that takes longer is not made with every change. */
 const ANALYSIS_MS_MAX = 20;
 
@@ -48,7 +57,7 @@ export class ControlPlaneProcess {
   #server: GrpcServer | undefined;
   #identities: IdentitySource | undefined;
   #duties: ClusterDuties | undefined;
-  #certificate: ServerCertificate | undefined;
+  #certificate: OwnCertificate | undefined;
   #diagnosticsTold = "";
   /** What the last analysis took, and when it ended. */
   #analysisMs = 0;
@@ -79,7 +88,7 @@ export class ControlPlaneProcess {
   }
 
   async #start(): Promise<void> {
-    const { stateDirectory, onEvent } = this.#options;
+    const { onEvent } = this.#options;
     const { readiness, registry, drain } = this.#host;
     readiness.require("configuration", "the objects have not been read yet; the log says why");
     const configuration = this.#configuration;
@@ -100,40 +109,49 @@ export class ControlPlaneProcess {
       this.#tellDiagnosticsSoon();
     });
     const { control } = configuration;
-    const { trustDomain } = control.current.settings;
-    const { cluster } = this.#options;
-    const identities = await (cluster === undefined
-      ? localIdentities(stateDirectory, trustDomain)
-      : clusterIdentities(cluster.source, control));
+    const identities = await this.#openIdentities();
     this.#identities = identities;
     const { authority, authenticator } = identities;
-    const certificate = await ServerCertificate.issue({ authority, names: this.#serverNames() });
-    this.#certificate = certificate;
-    authority.onRoots(() => certificate.renew());
-    const certificates = new CertificateService({
-      ...identities,
-      snapshots: control,
-      registry,
-      trustedNodeAccounts: this.#options.trustedNodeAccounts,
-    });
+    this.#certificate = await identities.certificate(this.#serverNames());
+    const certificates =
+      authority &&
+      new CertificateService({
+        ...identities,
+        authority,
+        snapshots: control,
+        registry,
+        trustedNodeAccounts: this.#options.trustedNodeAccounts,
+      });
     const source = new MeshResources(control);
-    const ads = new AdsServer({ source, authenticator, registry });
+    const scopes = new WaypointScopes(source);
+    const ads = new AdsServer({ source, scopes, authenticator, registry });
     discovery = ads;
     this.#server = new GrpcServer({
       ...this.#options.at,
       registry,
       tls: () => this.#certificate!.current,
       routes: (router) => {
-        certificates.routes(router);
+        certificates?.routes(router);
         ads.routes(router);
       },
     });
     drain.add(ads);
     drain.add(this.#server);
     await this.#server.listen();
+    const { cluster } = this.#options;
     this.#duties = cluster && clusterWork(cluster, control, registry, identities.duties);
     this.#duties?.start();
     readiness.meet("configuration");
+  }
+
+  #openIdentities(): Promise<IdentitySource> {
+    const { cluster, stateDirectory, signal = NEVER } = this.#options;
+    const { control } = this.#configuration;
+    const { settings } = control.current;
+    if (cluster === undefined) return localIdentities(stateDirectory, settings.trustDomain);
+    const { source, istiod } = cluster;
+    if (istiod === undefined) return clusterIdentities(source, control);
+    return istiodIdentities(source, settings, istiod, signal);
   }
 
   async #load(): Promise<void> {

@@ -2,6 +2,9 @@
  * Who may have which certificate in a cluster, and from whom: the API server judges tokens, Pods
  * say who lives where, and the CA is in a Secret.
  */
+import { CaClient } from "../agent/ca-client.ts";
+import { Certificates } from "../agent/certificates.ts";
+import { GrpcChannel } from "../agent/grpc-channel.ts";
 import { MeshCertificateAuthority } from "../control/certificate-authority.ts";
 import { CaSecret } from "../control/cluster/ca-secret.ts";
 import type { Duty } from "../control/cluster/cluster-duties.ts";
@@ -11,18 +14,46 @@ import type { ControlPlane } from "../control/control-plane.ts";
 import type { Authenticator } from "../control/serve/authenticator.ts";
 import type { NodeIdentitySource } from "../control/serve/node-identities.ts";
 import { PodIdentities } from "../control/serve/pod-identities.ts";
+import { ServerCertificate, type ServerIdentity } from "../control/serve/server-certificate.ts";
 import { TokenReviews } from "../control/serve/token-reviews.ts";
 import { LocalTokens } from "../control/serve/tokens.ts";
 import type { KubernetesSource } from "../control/source/kubernetes/kubernetes-source.ts";
+import { pause } from "../kit/backoff.ts";
+import { log } from "../kit/log.ts";
+import { formatIdentity } from "../model/identity.ts";
+import type { HostPort } from "../net/listeners.ts";
+import type { TlsIdentity } from "../net/tls.ts";
 
-/** What the control plane gives identities by. */
+const TTL_MS = 24 * 3_600_000;
+const RETRY_MS = 500;
+
+/** What the control plane knows callers by, gives identities by, and is known by itself. */
 export interface IdentitySource {
-  readonly authority: MeshCertificateAuthority;
+  /** Undefined: certificates are somebody else's to give. */
+  readonly authority: MeshCertificateAuthority | undefined;
   readonly authenticator: Authenticator;
+  /** The control plane's own, for the names under which proxies dial it. */
+  certificate(names: readonly string[]): Promise<OwnCertificate>;
   readonly nodeIdentities?: NodeIdentitySource;
   /** Of the leader. */
   readonly duties: readonly Duty[];
   close(): void;
+}
+
+export interface OwnCertificate {
+  /** For the next handshake. */
+  readonly current: ServerIdentity;
+  close(): void;
+}
+
+/** From the CA that it has itself; another one when that changes. */
+async function ownCertificate(
+  authority: MeshCertificateAuthority,
+  names: readonly string[],
+): Promise<OwnCertificate> {
+  const certificate = await ServerCertificate.issue({ authority, names });
+  authority.onRoots(() => certificate.renew());
+  return certificate;
 }
 
 /** Beside files: root and token key are in the state directory. */
@@ -32,7 +63,8 @@ export async function localIdentities(
 ): Promise<IdentitySource> {
   const authority = await MeshCertificateAuthority.open({ directory, trustDomain });
   const authenticator = await LocalTokens.open(directory);
-  return { authority, authenticator, duties: [], close: () => {} };
+  const certificate = (names: readonly string[]) => ownCertificate(authority, names);
+  return { authority, authenticator, certificate, duties: [], close: () => {} };
 }
 
 /** Throws CONFIGURATION_INVALID or KUBERNETES_UNAVAILABLE when the CA cannot be had. */
@@ -50,6 +82,7 @@ export async function clusterIdentities(
   return {
     authority,
     authenticator: new TokenReviews(client),
+    certificate: (names) => ownCertificate(authority, names),
     nodeIdentities: new PodIdentities(control),
     duties: [rootsDuty({ client, control, roots: authority })],
     close: () => {
@@ -57,4 +90,72 @@ export async function clusterIdentities(
       rotation.close();
     },
   };
+}
+
+export interface IstiodCa {
+  readonly at: HostPort;
+  /** PEM of the mesh's roots, and the token that says who we are; read again for each call. */
+  readonly roots: () => Promise<string>;
+  readonly token: () => Promise<string>;
+  readonly clusterId: string;
+  /** Of this process. */
+  readonly namespace: string;
+  readonly serviceAccount: string;
+}
+
+/**
+ * Beside istiod: certificates are its to give, also our own, which is a workload's. Rejects with
+ * CERTIFICATE_UNAVAILABLE when the signal aborts before there is one.
+ */
+export async function istiodIdentities(
+  { client }: KubernetesSource,
+  { trustDomain }: { readonly trustDomain: string },
+  istiod: IstiodCa,
+  signal: AbortSignal,
+): Promise<IdentitySource> {
+  const { at, roots, token, clusterId, namespace, serviceAccount } = istiod;
+  const channel = new GrpcChannel({ ...at, roots, token, clusterId });
+  const authority = new CaClient({ channel, impersonates: false });
+  const certificates = new Certificates(authority, { ttlMs: TTL_MS, log: log("certificates") });
+  const spiffeId = formatIdentity({ trustDomain, namespace, serviceAccount });
+  let current = servedBy(await obtained(certificates, spiffeId, signal));
+  certificates.subscribe((identity) => {
+    current = servedBy(identity);
+  });
+  return {
+    authority: undefined,
+    authenticator: new TokenReviews(client),
+    certificate: async () => ({
+      get current() {
+        return current;
+      },
+      close: () => {},
+    }),
+    duties: [],
+    close: () => {
+      certificates.close();
+      channel.close();
+    },
+  };
+}
+
+/** As long as that takes: without one nobody can be served. */
+async function obtained(
+  certificates: Certificates,
+  spiffeId: string,
+  signal: AbortSignal,
+): Promise<TlsIdentity> {
+  for (;;) {
+    try {
+      return await certificates.get(spiffeId);
+    } catch (caught) {
+      // It is told and retried there.
+      if (signal.aborted) throw caught;
+      await pause(RETRY_MS, signal);
+    }
+  }
+}
+
+function servedBy({ certificatePem, keyPem }: TlsIdentity): ServerIdentity {
+  return { certPem: certificatePem, keyPem };
 }

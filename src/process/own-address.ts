@@ -6,6 +6,8 @@ import { networkInterfaces } from "node:os";
 
 /** How long an answer is believed: addresses come and go with interfaces. */
 const BELIEVED_MS = 5_000;
+/** An address that is not there may just have come. */
+const MISSED_MS = 200;
 
 let known = new Set<string>();
 let knownAtMs = Number.NEGATIVE_INFINITY;
@@ -15,7 +17,7 @@ export function ownAddress(address: string | undefined): string | undefined {
   if (address === undefined) return undefined;
   if (isLoopback(address)) return address;
   const nowMs = performance.now();
-  if (nowMs - knownAtMs > BELIEVED_MS) {
+  if (nowMs - knownAtMs > (known.has(address) ? BELIEVED_MS : MISSED_MS)) {
     knownAtMs = nowMs;
     known = new Set(
       Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map((one) => one.address)),

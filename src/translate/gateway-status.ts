@@ -20,6 +20,10 @@ export interface GatewayFacts {
   readonly hasAddress: boolean;
   /** One of its Pods is healthy. */
   readonly hasInstance: boolean;
+  /** Whether that Service is there; undefined: nobody has looked. */
+  readonly hasService?: boolean | undefined;
+  /** `spec.addresses`: somebody else looks after the Pods and the Service named there. */
+  readonly requested?: readonly GatewayAddress[] | undefined;
   /** What is wrong with its overlays. */
   readonly invalidParameters?: string | undefined;
 }
@@ -38,23 +42,44 @@ export function gatewayConditions(facts: GatewayFacts): readonly [Condition, Con
   return [acceptedCondition(facts), programmedCondition(facts)];
 }
 
-function acceptedCondition({ listeners, invalidParameters }: GatewayFacts): Condition {
-  if (invalidParameters !== undefined) {
-    return makeCondition("Accepted", false, "InvalidParameters", invalidParameters);
+function acceptedCondition(facts: GatewayFacts): Condition {
+  const { listeners, invalidParameters, requested = [] } = facts;
+  const refused = (reason: string, message: string) =>
+    makeCondition("Accepted", false, reason, message);
+  if (invalidParameters !== undefined) return refused("InvalidParameters", invalidParameters);
+  const ignored = requested.filter((address) => !isHostname(address)).map(({ value }) => value);
+  if (ignored.length > 0) {
+    const message = `only Hostname is supported, ignoring ${ignored.join(", ")}`;
+    return refused("UnsupportedAddress", message);
   }
   const problem = listenersProblem(listeners);
-  if (problem !== undefined) return makeCondition("Accepted", false, "ListenersNotValid", problem);
+  if (problem !== undefined) return refused("ListenersNotValid", problem);
   return makeCondition("Accepted", true, "Accepted", "Resource accepted");
 }
 
-function programmedCondition({ host, hasAddress, hasInstance }: GatewayFacts): Condition {
+const NOT_ASSIGNED = "Failed to assign to any requested addresses";
+
+function programmedCondition(facts: GatewayFacts): Condition {
+  const { host, hasAddress, hasInstance, hasService = true, requested = [] } = facts;
+  const failed = (reason: string, message: string) =>
+    makeCondition("Programmed", false, reason, message);
+  if (requested.length > 0 && !requested.some(isHostname)) {
+    return failed("UnsupportedAddress", NOT_ASSIGNED);
+  }
+  const hostname = host.slice(0, host.lastIndexOf(":"));
+  if (!hasService)
+    return failed("AddressNotUsable", `${NOT_ASSIGNED}: hostname "${hostname}" not found`);
   if (hasAddress && hasInstance) {
     const message = `Resource programmed, assigned to service(s) ${host}`;
     return makeCondition("Programmed", true, "Programmed", message);
   }
   const why = hasAddress ? "no healthy instances" : "no instances";
-  const message = `Failed to assign to any requested addresses: ${why} found for hostname "${host}"`;
-  return makeCondition("Programmed", false, "AddressNotAssigned", message);
+  return failed("AddressNotAssigned", `${NOT_ASSIGNED}: ${why} found for hostname "${hostname}"`);
+}
+
+/** One without a type is an IP address, as the Gateway API has it. */
+export function isHostname({ type }: GatewayAddress): boolean {
+  return type === "Hostname";
 }
 
 /** Of the one controller that has the class. */

@@ -10,10 +10,18 @@ import type { ParsedObject } from "../api/object.ts";
 import { serviceKey } from "../model/service.ts";
 import type { TrafficType, Waypoint } from "../model/waypoint.ts";
 import { Findings, type ObjectStatus } from "./findings.ts";
-import { gatewayConditions, HBONE_PORT, isHbone, listenersProblem } from "./gateway-status.ts";
+import {
+  type GatewayFacts,
+  gatewayConditions,
+  HBONE_PORT,
+  isHbone,
+  isHostname,
+  listenersProblem,
+} from "./gateway-status.ts";
 import { LABEL, type LabelSelector, matchesSelector } from "./labels.ts";
 import { keyOf, labelsOf, nameOf, namespaceOf, refOf } from "./object-names.ts";
 import { identityOf, isHealthy, isTerminal } from "./pods.ts";
+import { waypointNames } from "./provision/waypoint-annotations.ts";
 import type { GatewayClassFacts, NamespaceFacts, Surroundings } from "./surroundings.ts";
 
 /** Classes that are waypoints' even where no GatewayClass object says who controls them. */
@@ -76,7 +84,9 @@ export function translateWaypoint(
     position: gateway.position,
   };
   const hasAddress = addresses.length > 0;
-  if (!isForeign) reportGateway(waypoint, listeners, { hasAddress, hasInstance }, findings);
+  const { addresses: requested } = gateway.value.spec;
+  const found = { hasAddress, hasInstance, requested };
+  if (!isForeign) reportGateway(waypoint, listeners, found, findings);
   const facts = {
     waypoint,
     allowed: allowedNamespaces(listeners),
@@ -112,17 +122,23 @@ function trafficTypeOf(
   return "service";
 }
 
-/** The Service of the first address with a host name, as Istio prefers it; else of the first IP. */
+/**
+ * The Service of the first address with a host name, as Istio prefers it; else of the first IP.
+ * Before there are addresses: the one that is asked for, or that is made for it.
+ */
 function frontService(gateway: ParsedObject<Gateway>, near: WaypointSurroundings): string {
   const namespace = namespaceOf(gateway);
   const addresses = gateway.value.status?.addresses ?? [];
-  const hostname = addresses.find(({ type }) => type === "Hostname")?.value;
+  const hostname = addresses.find(isHostname)?.value;
   if (hostname !== undefined) return `${namespace}/${hostname}`;
   for (const { value = "" } of addresses) {
     const key = near.serviceWithAddress(namespace, value);
     if (key !== undefined) return key;
   }
-  return serviceKey(namespace, nameOf(gateway), near.settings.clusterDomain);
+  const asked = gateway.value.spec.addresses?.find(isHostname)?.value;
+  if (asked?.includes(".")) return `${namespace}/${asked}`;
+  const { name } = waypointNames(gateway.value);
+  return serviceKey(namespace, asked ?? name, near.settings.clusterDomain);
 }
 
 export function allowedNamespaces(listeners: readonly Listener[]): AllowedNamespaces {
@@ -155,7 +171,7 @@ export function serves(waypoint: Waypoint, traffic: "service" | "workload"): boo
 function reportGateway(
   waypoint: Waypoint,
   listeners: readonly Listener[],
-  has: { readonly hasAddress: boolean; readonly hasInstance: boolean },
+  found: Pick<GatewayFacts, "hasAddress" | "hasInstance" | "requested">,
   findings: Findings,
 ): void {
   const problem = listenersProblem(listeners);
@@ -163,7 +179,7 @@ function reportGateway(
   for (const { type, status, reason, message } of gatewayConditions({
     listeners,
     host: hostOf(waypoint),
-    ...has,
+    ...found,
   })) {
     findings.condition(type, status === "True", reason, message);
   }

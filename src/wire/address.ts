@@ -4,7 +4,7 @@ import type { Service } from "../model/service.ts";
 import type { Workload } from "../model/workload.ts";
 import { AddressSchema } from "./gen/istio/workload_pb.ts";
 import { decodeService, type EncodingOptions, encodeService } from "./service.ts";
-import { decodeWorkload, encodeWorkload } from "./workload.ts";
+import { decodeWorkload, encodeSource, encodeWorkload } from "./workload.ts";
 
 export type DecodedAddress =
   | { readonly kind: "service"; readonly service: Service }
@@ -24,6 +24,14 @@ export function encodeWorkloadAddress(workload: Workload, options: EncodingOptio
   return toBinary(AddressSchema, value);
 }
 
+/** What there is to know of a workload that is only a client. */
+export function encodeSourceAddress(workload: Workload): Uint8Array {
+  const value = create(AddressSchema, {
+    type: { case: "workload", value: encodeSource(workload) },
+  });
+  return toBinary(AddressSchema, value);
+}
+
 /** Throws with what is wrong. */
 export function decodeAddress(bytes: Uint8Array): DecodedAddress {
   const { type } = fromBinary(AddressSchema, bytes);
@@ -35,4 +43,16 @@ export function decodeAddress(bytes: Uint8Array): DecodedAddress {
     default:
       throw new Error("neither a workload nor a service");
   }
+}
+
+/**
+ * Another server's workload with what ours says of it beside Istio's fields: the extensions. Ours
+ * may be missing.
+ */
+export function withExtensionsOf(theirs: Uint8Array, ours: Uint8Array | undefined): Uint8Array {
+  if (ours === undefined) return theirs;
+  const [address, own] = [fromBinary(AddressSchema, theirs), fromBinary(AddressSchema, ours)];
+  if (address.type.case !== "workload" || own.type.case !== "workload") return theirs;
+  address.type.value.extensions.unshift(...own.type.value.extensions);
+  return toBinary(AddressSchema, address);
 }

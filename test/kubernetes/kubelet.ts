@@ -29,6 +29,13 @@ export interface Pod extends KubernetesObject {
 interface Container {
   readonly name: string;
   readonly image: string;
+  readonly args?: readonly string[];
+  readonly env?: readonly {
+    readonly name: string;
+    readonly value?: string;
+    readonly valueFrom?: { readonly fieldRef?: { readonly fieldPath: string } };
+  }[];
+  readonly ports?: readonly { readonly containerPort: number }[];
 }
 
 export interface KubeletOptions {
@@ -38,12 +45,18 @@ export interface KubeletOptions {
    * address: the API server refuses EndpointSlices with such.
    */
   readonly addressOf?: (pod: Pod) => string | undefined;
+  /** A Pod is about to have it. */
+  readonly onAddress?: (address: string) => void;
+  /** Pods that are not ready until `setReady` says so. */
+  readonly startsUnready?: (pod: Pod) => boolean;
 }
 
 export class Kubelet {
   readonly #api: ApiClient;
   readonly #nodes: readonly string[];
   readonly #addressOf: (pod: Pod) => string | undefined;
+  readonly #startsUnready: (pod: Pod) => boolean;
+  readonly #onAddress: (address: string) => void;
   readonly #addresses = new Map<string, string>();
   readonly #unready = new Set<string>();
   /** The newest of each Pod by uid, while a step of an older one is under way. */
@@ -58,6 +71,8 @@ export class Kubelet {
     this.#api = api;
     this.#nodes = options.nodes ?? ["node-1", "node-2"];
     this.#addressOf = options.addressOf ?? (() => undefined);
+    this.#onAddress = options.onAddress ?? (() => {});
+    this.#startsUnready = options.startsUnready ?? (() => false);
   }
 
   /** Makes the Nodes, then looks after every Pod until it is stopped. */
@@ -166,6 +181,8 @@ export class Kubelet {
       await this.#api.send("DELETE", path, { gracePeriodSeconds: 0, preconditions: { uid } });
       return;
     }
+    const isNew = pod.status?.podIP === undefined && !this.#addresses.has(uid);
+    if (isNew && this.#startsUnready(pod)) this.#unready.add(`${namespace}/${name}`);
     const isReady = !this.#unready.has(`${namespace}/${name}`);
     if (/Succeeded|Failed/.test(pod.status?.phase ?? "") || isSaid(pod, isReady)) return;
     const status = statusOf(pod, isReady, this.#address(pod, node), hostAddress(node));
@@ -191,6 +208,7 @@ export class Kubelet {
     const chosen = pod.spec.hostNetwork ? hostAddress(node) : this.#addressOf(pod);
     const address = chosen ?? this.#nextAddress();
     this.#addresses.set(uid, address);
+    this.#onAddress(address);
     return address;
   }
 

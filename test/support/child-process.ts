@@ -11,7 +11,11 @@ export class Child {
   #text = "";
 
   constructor(args: readonly string[], environment: Readonly<Record<string, string>> = {}) {
-    const env = { ...process.env, WAYSTONE_LOG_LEVEL: "warn", ...environment };
+    const env = {
+      ...process.env,
+      WAYSTONE_LOG_LEVEL: process.env.CHILD_LOG ?? "warn",
+      ...environment,
+    };
     this.process = spawn(process.execPath, [BINARY, ...args], { env });
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream?.on("data", (bytes: Buffer) => {

@@ -15,6 +15,7 @@ import { stateDirectory } from "../../local/run-file.ts";
 import type { HostPort } from "../../net/listeners.ts";
 import type { ClusterWorkOptions } from "../../process/cluster-work.ts";
 import { ControlPlaneProcess } from "../../process/control-plane-process.ts";
+import type { IstiodCa } from "../../process/identity-source.ts";
 import {
   readWaypointSettings,
   type WaypointSettings,
@@ -23,6 +24,7 @@ import { usageError } from "../command-error.ts";
 import { problemsSayer, sayConfiguration } from "../configuration-events.ts";
 import type { ClusterOptions } from "../control-plane-options.ts";
 import { json, type Output } from "../output.ts";
+import { readSecret } from "../proxy-link.ts";
 import { StopSignal } from "../stop-signal.ts";
 import { version } from "../version.ts";
 
@@ -97,13 +99,34 @@ async function clusterOf(
   if (!(source instanceof KubernetesSource)) {
     throw usageError("--mode is for a cluster, not for files", "Name it with --kubernetes.");
   }
+  const istiod = istiodOf(options);
+  if ((mode === "beside") !== (istiod !== undefined)) {
+    throw usageError(
+      mode === "beside" ? "beside istiod, where is its CA?" : "--ca-address is for --mode beside",
+      "Name it with --ca-address, beside istiod and only there.",
+    );
+  }
   return {
     source,
+    istiod,
     mode: mode === "under" ? UNDER_WAYSTONE : BESIDE_ISTIOD,
     namespace,
     // A Pod's name comes back when its container is started again.
     identity: `${podName}_${randomUUID()}`,
     waypoints: path === undefined ? undefined : await waypointSettings(path),
+  };
+}
+
+function istiodOf(options: ControlPlaneOptions): IstiodCa | undefined {
+  const { caAddress: at, roots, token, clusterId, namespace } = options;
+  if (at === undefined) return undefined;
+  return {
+    at,
+    roots: () => readSecret(roots),
+    token: () => readSecret(token),
+    clusterId,
+    namespace,
+    serviceAccount: options.serviceAccount ?? "waystone",
   };
 }
 

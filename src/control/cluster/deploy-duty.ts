@@ -32,7 +32,8 @@ function lead(options: DeployDutyOptions, signal: AbortSignal): void {
   const { client, control, plans, mode, lookMs = LOOK_MS } = options;
   const objects = new OwnedObjects({
     client,
-    fieldManager: mode.controllerName,
+    // Under Waystone istiod's own: what it has applied is taken over, and leaves nothing behind.
+    fieldManager: mode.routeControllerName,
     label: { key: MANAGED_LABEL, value: managedBy(mode) },
     isListed: true,
     plan: (owner) => plans.plan(owner),

@@ -124,6 +124,8 @@ export class WantedStatuses {
       host: hostOf(waypoint),
       hasAddress: addresses.length > 0,
       hasInstance,
+      hasService: virtualIps !== undefined,
+      requested: gateway.spec.addresses,
       invalidParameters: this.#plans.invalidParameters(key),
     });
     return {

@@ -42,6 +42,8 @@ export class WaypointPlans {
   isOurs({ metadata, spec }: Gateway): boolean {
     const { mode, settings, control } = this.#options;
     if (spec.gatewayClassName !== mode.className) return false;
+    // Beside istiod revisions are its own; the class is ours alone.
+    if (mode.name === "beside") return true;
     const wanted =
       metadata.labels?.[REVISION_LABEL] ??
       control.object<KubeObject>("Namespace", metadata.namespace ?? "default")?.value.metadata

@@ -3,33 +3,33 @@
  * does to the object that is generated.
  *
  *     mapping          merged field by field; `null` takes a field away
- *     list with a key  merged item by item (containers by name, ports by number …); new items last
+ *     list with a key  merged item by item (containers by name, ports by number …)
  *     other list       replaced
  *
- * `$patch: replace` puts the rest of a mapping (of a list) in the place of what was there,
- * `$patch: delete` takes it away, `$retainKeys` takes away what it does not name. The directives
- * that only machines write (`$setElementOrder/…`, `$deleteFromPrimitiveList/…`) are refused.
+ *     $patch: replace  of a mapping, or as an item of a keyed list: the rest takes its place
+ *     $patch: delete   empties a mapping; takes the item with that key out of a list
+ *     $retainKeys      takes away the fields that it does not name
+ *     $deleteFromPrimitiveList/FIELD   takes these values out of a list
+ *     $setElementOrder/FIELD           passed over: the order is as without it
  *
- * Laying an overlay on twice is laying it on once.
+ * Keys and order are those of `kubectl patch`, so that an overlay means what it means there; of
+ * two machine-made habits of kubectl's nothing is kept: nulls and directives never come out, and
+ * `$patch: replace` of a field that is not there sets it. Laid on twice is laid on once.
  */
 import type { FieldPath } from "../../api/object.ts";
 
 export type Json = { readonly [key: string]: unknown };
 
-/** How the lists somewhere below a field are merged; what is not named is replaced or merged. */
+/** How the lists somewhere below a field are merged; what is not named is merged or replaced. */
 interface MergeRule {
   /** Of a list: the field by which its items are known. */
   readonly key?: string;
-  /** A list of plain values that is a set. */
-  readonly isSet?: boolean;
+  /** Of a mapping: it is replaced as a whole. */
+  readonly isAtomic?: boolean;
   readonly fields?: MergeRules;
 }
 
 export type MergeRules = Readonly<Record<string, MergeRule>>;
-
-const METADATA: MergeRule = {
-  fields: { ownerReferences: { key: "uid" }, finalizers: { isSet: true } },
-};
 
 const CONTAINER: MergeRules = {
   env: { key: "name" },
@@ -52,81 +52,124 @@ const POD_SPEC: MergeRules = {
 
 /** By kind, as Kubernetes' API declares it of its types. */
 export const MERGE_RULES = {
-  ServiceAccount: { metadata: METADATA, fields: {}, secrets: { key: "name" } },
-  Deployment: {
-    metadata: METADATA,
-    spec: { fields: { template: { fields: { metadata: METADATA, spec: { fields: POD_SPEC } } } } },
-  },
-  Service: { metadata: METADATA, spec: { fields: { ports: { key: "port" } } } },
-  HorizontalPodAutoscaler: { metadata: METADATA },
-  PodDisruptionBudget: { metadata: METADATA },
+  ServiceAccount: { secrets: { key: "name" } },
+  Deployment: { spec: { fields: { template: { fields: { spec: { fields: POD_SPEC } } } } } },
+  Service: { spec: { fields: { ports: { key: "port" } } } },
+  HorizontalPodAutoscaler: {},
+  PodDisruptionBudget: { spec: { fields: { selector: { isAtomic: true } } } },
 } as const satisfies Readonly<Record<string, MergeRules>>;
 
 const PATCH = "$patch";
 const RETAIN = "$retainKeys";
+const DELETE_FROM = "$deleteFromPrimitiveList/";
+const ELEMENT_ORDER = "$setElementOrder/";
 
 /** The object with the patch laid over it; neither is changed. */
 export function strategicMerge(target: Json, patch: Json, rules: MergeRules): Json {
-  if (patch[PATCH] === "replace") return withoutDirectives(patch);
   if (patch[PATCH] === "delete") return {};
-  const merged: Record<string, unknown> = { ...retained(target, patch[RETAIN]) };
+  if (patch[PATCH] === "replace") return cleanMapping(patch);
+  const retained = patch[RETAIN];
+  const merged = new Map(
+    Object.entries(target).filter(
+      ([field]) => !Array.isArray(retained) || retained.includes(field),
+    ),
+  );
+  for (const [directive, values] of Object.entries(patch)) {
+    if (!directive.startsWith(DELETE_FROM) || !Array.isArray(values)) continue;
+    const field = directive.slice(DELETE_FROM.length);
+    const list = merged.get(field);
+    if (!Array.isArray(list)) continue;
+    merged.set(
+      field,
+      list.filter((value) => !values.includes(value)),
+    );
+  }
   for (const [field, value] of Object.entries(patch)) {
     if (field.startsWith("$")) continue;
-    if (value === null) delete merged[field];
-    else if (isDeletion(value)) delete merged[field];
-    else set(merged, field, mergeValue(merged[field], value, rules[field] ?? {}));
+    const before = merged.get(field);
+    if (value === null || (isDeletion(value) && !isJson(before))) merged.delete(field);
+    else merged.set(field, mergeValue(before, value, ruleOf(rules, field)));
   }
-  return merged;
+  // Also a field called `__proto__` is a field.
+  return Object.fromEntries(merged);
 }
 
-/** Also a field called `__proto__` is a field. */
-function set(object: Record<string, unknown>, field: string, value: unknown): void {
-  Object.defineProperty(object, field, {
-    value,
-    enumerable: true,
-    configurable: true,
-    writable: true,
-  });
+const NO_RULE: MergeRule = {};
+
+function ruleOf(rules: MergeRules, field: string): MergeRule {
+  return Object.hasOwn(rules, field) ? rules[field]! : NO_RULE;
 }
 
-function retained(target: Json, keys: unknown): Json {
-  if (!Array.isArray(keys)) return target;
-  return Object.fromEntries(Object.entries(target).filter(([field]) => keys.includes(field)));
+function mergeValue(before: unknown, value: unknown, rule: MergeRule): unknown {
+  if (Array.isArray(value)) {
+    const isMerged = rule.key !== undefined && Array.isArray(before);
+    return isMerged ? mergeItems(before, value, rule.key, rule.fields ?? {}) : cleanList(value);
+  }
+  if (!isJson(value)) return value;
+  if (!isJson(before) || rule.isAtomic === true) return cleanMapping(value);
+  return strategicMerge(before, value, rule.fields ?? {});
 }
 
-function mergeValue(target: unknown, patch: unknown, rule: MergeRule): unknown {
-  if (Array.isArray(patch)) return mergeList(Array.isArray(target) ? target : [], patch, rule);
-  if (!isJson(patch)) return patch;
-  return strategicMerge(isJson(target) ? target : {}, patch, rule.fields ?? {});
-}
-
-function mergeList(target: readonly unknown[], patch: readonly unknown[], rule: MergeRule) {
-  const { key, isSet, fields = {} } = rule;
-  if (isSet) return [...new Set([...target, ...patch])];
-  const items = patch.filter((item) => !isReplacement(item));
-  const isReplaced = items.length < patch.length;
-  if (key === undefined || isReplaced) return items.map(clean);
-  const merged = [...target];
+function mergeItems(
+  target: readonly unknown[],
+  patch: readonly unknown[],
+  key: string,
+  fields: MergeRules,
+): readonly unknown[] {
+  const keyOf = (item: unknown) => (isJson(item) ? item[key] : undefined);
+  const items = patch.filter((item) => !isReplacement(item) && !isDeletion(item));
+  if (items.length < patch.length && patch.some(isReplacement)) return cleanList(items);
+  const deleted = new Set(patch.filter(isDeletion).map(keyOf));
+  const kept = target.filter((item) => !deleted.has(keyOf(item)));
+  const merged = new Map<unknown, unknown>();
   for (const item of items) {
-    const index = isJson(item)
-      ? merged.findIndex((known) => isJson(known) && known[key] === item[key])
-      : -1;
-    if (isDeletion(item)) {
-      if (index >= 0) merged.splice(index, 1);
-    } else if (index >= 0) merged[index] = mergeValue(merged[index], item, { fields });
-    else merged.push(mergeValue({}, item, { fields }));
+    const own = keyOf(item);
+    const before = merged.get(own) ?? kept.find((one) => keyOf(one) === own);
+    merged.set(own, mergeValue(before, item, { fields }));
   }
-  return merged;
+  return inOrder(kept, merged, keyOf);
+}
+
+/**
+ * The items of the patch keep its order, the others theirs, and one that is not in the patch stands
+ * before the first of the patch that it stood before. So what is new comes early: variables of an
+ * overlay can be used by those that are there.
+ */
+function inOrder(
+  kept: readonly unknown[],
+  merged: ReadonlyMap<unknown, unknown>,
+  keyOf: (item: unknown) => unknown,
+): readonly unknown[] {
+  const places = new Map(kept.map((item, place) => [keyOf(item), place]));
+  const others = kept.flatMap((item, place) => (merged.has(keyOf(item)) ? [] : [{ item, place }]));
+  const ordered: unknown[] = [];
+  let next = 0;
+  for (const [key, item] of merged) {
+    const place = places.get(key);
+    for (; place !== undefined && next < others.length; next++) {
+      const other = others[next]!;
+      if (other.place > place) break;
+      ordered.push(other.item);
+    }
+    ordered.push(item);
+  }
+  return [...ordered, ...others.slice(next).map(({ item }) => item)];
 }
 
 function clean(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(clean);
-  return isJson(value) ? withoutDirectives(value) : value;
+  if (Array.isArray(value)) return cleanList(value);
+  return isJson(value) ? cleanMapping(value) : value;
 }
 
-/** What is put in place of something else has nothing to be merged with. */
-function withoutDirectives(value: Json): Json {
-  const fields = Object.entries(value).filter(([f, v]) => !f.startsWith("$") && v !== null);
+function cleanList(values: readonly unknown[]): readonly unknown[] {
+  return values.filter((value) => !isDeletion(value) && !isReplacement(value)).map(clean);
+}
+
+/** What takes the place of something else has nothing to be merged with. */
+function cleanMapping(value: Json): Json {
+  const fields = Object.entries(value).filter(
+    ([field, inner]) => !field.startsWith("$") && inner !== null && !isDeletion(inner),
+  );
   return Object.fromEntries(fields.map(([field, inner]) => [field, clean(inner)]));
 }
 
@@ -134,52 +177,71 @@ function isDeletion(value: unknown): boolean {
   return isJson(value) && value[PATCH] === "delete";
 }
 
-/** `- $patch: replace`: an item that speaks of its whole list. */
+/** As an item it speaks of its whole list. */
 function isReplacement(value: unknown): boolean {
-  return isJson(value) && value[PATCH] === "replace" && Object.keys(value).length === 1;
+  return isJson(value) && value[PATCH] === "replace";
 }
 
 export function isJson(value: unknown): value is Json {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** What cannot be merged: unknown directives, and items of keyed lists without their key. */
 export interface MergeProblem {
   readonly path: FieldPath;
   readonly message: string;
 }
 
+/**
+ * Why a patch cannot be laid on: directives that there are not, items of keyed lists without their
+ * key, numbers that JSON does not have.
+ */
 export function mergeProblems(
-  patch: unknown,
+  patch: Json,
   rules: MergeRules,
   path: FieldPath = [],
 ): readonly MergeProblem[] {
-  if (!isJson(patch)) return [];
   return Object.entries(patch).flatMap(([field, value]) => {
     const at = [...path, field];
-    if (field.startsWith("$")) return directiveProblem(field, value, at);
-    const rule: MergeRule = rules[field] ?? {};
-    if (!Array.isArray(value)) return mergeProblems(value, rule.fields ?? {}, at);
-    return value.flatMap((item, index) => itemProblems(item, rule, [...at, index]));
+    if (field.startsWith("$")) return directiveProblem(field, value, patch, at);
+    return valueProblems(value, ruleOf(rules, field), at);
   });
 }
 
-function itemProblems(item: unknown, rule: MergeRule, path: FieldPath): readonly MergeProblem[] {
+function valueProblems(value: unknown, rule: MergeRule, path: FieldPath): readonly MergeProblem[] {
   const { key, fields = {} } = rule;
-  if (key !== undefined && !isReplacement(item) && (!isJson(item) || item[key] === undefined)) {
-    return [{ path, message: `needs "${key}", by which the items of this list are known` }];
+  if (isJson(value)) return mergeProblems(value, fields, path);
+  if (Array.isArray(value)) {
+    return value.flatMap((item, index) => {
+      const at = [...path, index];
+      const isKnown = key === undefined || isReplacement(item) || (isJson(item) && key in item);
+      if (isKnown) return valueProblems(item, { fields }, at);
+      return [{ path: at, message: `needs "${key}", by which the items of this list are known` }];
+    });
   }
-  return mergeProblems(item, fields, path);
+  if (typeof value !== "number" || Number.isFinite(value)) return [];
+  return [{ path, message: `is ${value}: write a number` }];
 }
 
-function directiveProblem(field: string, value: unknown, path: FieldPath): readonly MergeProblem[] {
-  if (field === RETAIN && Array.isArray(value)) return [];
-  if (field === PATCH && (value === "replace" || value === "delete" || value === "merge")) {
-    return [];
+function directiveProblem(
+  field: string,
+  value: unknown,
+  patch: Json,
+  path: FieldPath,
+): readonly MergeProblem[] {
+  const problem = (message: string) => [{ path, message }];
+  if (field === PATCH) {
+    if (value === "replace" || value === "delete") return [];
+    return problem(`is ${JSON.stringify(value)}: use replace or delete`);
   }
-  const message =
-    field === PATCH
-      ? `is ${JSON.stringify(value)}: use replace, delete or merge`
-      : "is not a directive that can be followed: use $patch or $retainKeys";
-  return [{ path, message }];
+  if (field !== RETAIN && !field.startsWith(DELETE_FROM) && !field.startsWith(ELEMENT_ORDER)) {
+    return problem("is no directive: there are $patch, $retainKeys and $deleteFromPrimitiveList/…");
+  }
+  if (!Array.isArray(value)) return problem("is not a list");
+  if (field !== RETAIN) return [];
+  const missing = Object.entries(patch).find(
+    ([name, inner]) => !name.startsWith("$") && inner !== null && !value.includes(name),
+  );
+  return missing === undefined
+    ? []
+    : problem(`does not name "${missing[0]}", which is set beside it`);
 }

@@ -7,10 +7,11 @@
  * of it. One that cannot be used makes the whole Gateway's parameters invalid: nothing is applied
  * that its author did not mean.
  */
-import { parse } from "yaml";
+import { isDeepStrictEqual } from "node:util";
 import type { Gateway } from "../../api/gateway.ts";
-import type { KubeObject } from "../../api/object.ts";
-import { formatFieldPath } from "../../api/object.ts";
+import { formatFieldPath, type KubeObject, type ObjectMeta } from "../../api/object.ts";
+import { KUBECTL_YAML, parseYaml } from "../../api/yaml.ts";
+import { LABEL } from "../labels.ts";
 import {
   isJson,
   type Json,
@@ -19,6 +20,7 @@ import {
   mergeProblems,
   strategicMerge,
 } from "./strategic-merge.ts";
+import { annotationsProblem } from "./waypoint-annotations.ts";
 import type { WaypointSettings } from "./waypoint-settings.ts";
 import { type WaypointClass, WaypointTemplate } from "./waypoint-template.ts";
 
@@ -36,7 +38,7 @@ export type WaypointPlan =
   | { readonly invalid: string };
 
 /** In the order of applying. */
-const KEYS = [
+export const OVERLAY_KEYS = [
   "serviceAccount",
   "deployment",
   "service",
@@ -44,73 +46,21 @@ const KEYS = [
   "podDisruptionBudget",
 ] as const;
 
-type OverlayKey = (typeof KEYS)[number];
-type Patches = Partial<Record<OverlayKey, readonly Json[]>>;
+type OverlayKey = (typeof OVERLAY_KEYS)[number];
+
+interface Patch {
+  /** Whose it is, for messages. */
+  readonly overlay: string;
+  readonly value: Json;
+}
+
+type Patches = ReadonlyMap<OverlayKey, readonly Patch[]>;
 
 /** There only when an overlay says what it is to be. */
 const OVERLAID_ONLY: ReadonlySet<OverlayKey> = new Set([
   "horizontalPodAutoscaler",
   "podDisruptionBudget",
 ]);
-
-/** Overlays in the order of laying them on. */
-export function waypointObjects(
-  gateway: Gateway,
-  owner: WaypointClass,
-  settings: WaypointSettings,
-  overlays: readonly Overlay[],
-): WaypointPlan {
-  const template = new WaypointTemplate(gateway, owner, settings);
-  const patches: Partial<Record<OverlayKey, Json[]>> = {};
-  for (const overlay of overlays) {
-    const problem = addPatches(overlay, patches);
-    if (problem !== undefined) return { invalid: problem };
-  }
-  const objects: KubeObject[] = [];
-  for (const key of KEYS) {
-    const object = overlaid(template, key, patches);
-    if (typeof object === "string") return { invalid: object };
-    if (object !== undefined) objects.push(object);
-  }
-  return { objects };
-}
-
-/** Tells what is wrong with the overlay. */
-function addPatches(
-  { name, data }: Overlay,
-  patches: Partial<Record<OverlayKey, Json[]>>,
-): string | undefined {
-  for (const [key, text] of Object.entries(data)) {
-    if (!isOverlayKey(key)) {
-      return `ConfigMap ${name}: unknown key "${key}": there are ${KEYS.join(", ")}`;
-    }
-    let patch: unknown;
-    try {
-      patch = parse(text, { maxAliasCount: 100 });
-    } catch (caught) {
-      const [reason] = (caught as Error).message.split("\n");
-      return `ConfigMap ${name}, key ${key}: not YAML: ${reason}`;
-    }
-    if (patch === null || patch === undefined) continue;
-    if (!isJson(patch)) return `ConfigMap ${name}, key ${key}: not a mapping of fields`;
-    const [problem] = mergeProblems(patch, rulesOf(key));
-    if (problem !== undefined) {
-      const at = formatFieldPath(problem.path);
-      return `ConfigMap ${name}, key ${key}: ${at} ${problem.message}`;
-    }
-    let list = patches[key];
-    if (list === undefined) {
-      list = [];
-      patches[key] = list;
-    }
-    list.push(patch);
-  }
-  return undefined;
-}
-
-function isOverlayKey(key: string): key is OverlayKey {
-  return (KEYS as readonly string[]).includes(key);
-}
 
 const RULES: Readonly<Record<OverlayKey, MergeRules>> = {
   serviceAccount: MERGE_RULES.ServiceAccount,
@@ -120,45 +70,112 @@ const RULES: Readonly<Record<OverlayKey, MergeRules>> = {
   podDisruptionBudget: MERGE_RULES.PodDisruptionBudget,
 };
 
-function rulesOf(key: OverlayKey): MergeRules {
-  return RULES[key];
-}
-
-/** A text: what is wrong. Undefined: there is to be none. */
-function overlaid(
-  template: WaypointTemplate,
-  key: OverlayKey,
-  patches: Patches,
-): KubeObject | string | undefined {
-  const own = patches[key] ?? [];
-  if (OVERLAID_ONLY.has(key) && own.length === 0) return undefined;
-  const base = made(template, key);
-  if (base === undefined) return undefined;
-  let object: Json = base;
-  for (const patch of own) object = strategicMerge(object, patch, rulesOf(key));
-  const { apiVersion, kind, metadata } = object as Partial<KubeObject>;
-  const { name, namespace, ownerReferences } = base.metadata;
-  const isSame =
-    apiVersion === base.apiVersion &&
-    kind === base.kind &&
-    metadata?.name === name &&
-    metadata.namespace === namespace;
-  if (!isSame) {
-    return `overlay of ${key}: apiVersion, kind, name and namespace of an object cannot be changed`;
+/** Overlays in the order of laying them on. */
+export function waypointObjects(
+  gateway: Gateway,
+  owner: WaypointClass,
+  settings: WaypointSettings,
+  overlays: readonly Overlay[],
+): WaypointPlan {
+  const invalid = annotationsProblem(gateway);
+  if (invalid !== undefined) return { invalid };
+  const template = new WaypointTemplate(gateway, owner, settings);
+  const patches = new Map<OverlayKey, Patch[]>();
+  for (const overlay of overlays) {
+    const problem = addPatches(overlay, patches);
+    if (problem !== undefined) return { invalid: `ConfigMap ${overlay.name}${problem}` };
   }
-  const { labels } = base.metadata;
-  // By these it is known whose it is.
-  const kept = { ...metadata, labels: { ...metadata.labels, ...ownership(labels) } };
-  return { ...object, metadata: { ...kept, ownerReferences } } as KubeObject;
+  const objects: KubeObject[] = [];
+  for (const key of OVERLAY_KEYS) {
+    if (OVERLAID_ONLY.has(key) && !patches.has(key)) continue;
+    const object = overlaid(made(template, key), key, patches);
+    if (typeof object === "string") return { invalid: object };
+    objects.push(object);
+  }
+  return { objects };
 }
 
-const OWNERSHIP = ["gateway.networking.k8s.io/gateway-name", "gateway.istio.io/managed"];
-
-function ownership(labels: Readonly<Record<string, string>> = {}): Record<string, string> {
-  return Object.fromEntries(Object.entries(labels).filter(([key]) => OWNERSHIP.includes(key)));
+/** Tells what is wrong with the overlay. */
+function addPatches(
+  { name, data }: Overlay,
+  patches: Map<OverlayKey, Patch[]>,
+): string | undefined {
+  for (const [key, text] of Object.entries(data)) {
+    if (!isOverlayKey(key)) {
+      return `: unknown key "${key}": there are ${OVERLAY_KEYS.join(", ")}`;
+    }
+    const read = readPatch(text, RULES[key]);
+    if (typeof read === "string") return `, key ${key}: ${read}`;
+    if (read === undefined) continue;
+    const patch = { overlay: name, value: read };
+    patches.set(key, [...(patches.get(key) ?? []), patch]);
+  }
+  return undefined;
 }
 
-function made(template: WaypointTemplate, key: OverlayKey): KubeObject | undefined {
+/** A text: what is wrong. Undefined: it says nothing. */
+function readPatch(text: string, rules: MergeRules): Json | string | undefined {
+  const { objects, diagnostics } = parseYaml(text, "", KUBECTL_YAML);
+  const [diagnostic] = diagnostics;
+  if (diagnostic !== undefined) {
+    const { line, column, message } = diagnostic;
+    return `line ${line ?? 1}, column ${column ?? 1} is not YAML: ${message}`;
+  }
+  if (objects.length > 1) return "more than one document: write one patch";
+  const [patch] = objects;
+  if (patch === undefined) return undefined;
+  if (!isJson(patch.value)) return "not a mapping: write the fields that are to differ";
+  const [problem] = mergeProblems(patch.value, rules);
+  if (problem === undefined) return patch.value;
+  return `${formatFieldPath(problem.path)} ${problem.message}`;
+}
+
+function isOverlayKey(key: string): key is OverlayKey {
+  return (OVERLAY_KEYS as readonly string[]).includes(key);
+}
+
+/** A text: what is wrong. */
+function overlaid(base: KubeObject, key: OverlayKey, patches: Patches): KubeObject | string {
+  let object: Json = base;
+  for (const { overlay, value } of patches.get(key) ?? []) {
+    object = strategicMerge(object, value, RULES[key]);
+    const changed = changedIdentity(base, object);
+    if (changed === undefined) continue;
+    return `ConfigMap ${overlay}, key ${key}: ${changed} of an object cannot be changed: leave it out`;
+  }
+  const metadata = object.metadata as ObjectMeta;
+  return { ...object, metadata: { ...metadata, labels: owned(base, metadata) } } as KubeObject;
+}
+
+/** Of an object's metadata overlays may change these, and no more: the rest says what it is. */
+const FREE_METADATA: ReadonlySet<string> = new Set(["labels", "annotations"]);
+
+/** The field that makes it another object, or another's. */
+function changedIdentity(base: KubeObject, object: Json): string | undefined {
+  for (const field of ["apiVersion", "kind"]) if (object[field] !== base[field]) return field;
+  const { metadata } = object;
+  if (!isJson(metadata)) return "metadata";
+  const before: Json = { ...base.metadata };
+  const fields = new Set([...Object.keys(before), ...Object.keys(metadata)]);
+  for (const field of fields) {
+    if (FREE_METADATA.has(field)) {
+      if (field in metadata && !isJson(metadata[field])) return `metadata.${field}`;
+    } else if (!isDeepStrictEqual(before[field], metadata[field])) return `metadata.${field}`;
+  }
+  return undefined;
+}
+
+const OWNERSHIP = [LABEL.gatewayName, LABEL.managed];
+
+/** The labels, with those by which it is known whose it is. */
+function owned(base: KubeObject, { labels }: ObjectMeta): ObjectMeta["labels"] {
+  const own = Object.entries(base.metadata.labels ?? {}).filter(([key]) =>
+    (OWNERSHIP as readonly string[]).includes(key),
+  );
+  return { ...labels, ...Object.fromEntries(own) };
+}
+
+function made(template: WaypointTemplate, key: OverlayKey): KubeObject {
   switch (key) {
     case "serviceAccount":
       return template.serviceAccount();

@@ -17,6 +17,8 @@ export interface WaypointSettings {
   /** SPIFFE id of the control plane, where its certificate is a workload's (beside istiod). */
   readonly controlPlaneIdentity?: string;
   readonly clusterId?: string;
+  /** `topology.istio.io/network` of waypoints whose Gateway does not say. */
+  readonly network?: string;
   /** `istio.io/rev` of Gateways that are ours. */
   readonly revision?: string;
   readonly resources?: Json;
@@ -37,6 +39,7 @@ const FIELDS: Readonly<Record<keyof WaypointSettings, FieldType>> = {
   istiodAddress: "text",
   controlPlaneIdentity: "text",
   clusterId: "text",
+  network: "text",
   revision: "text",
   resources: "object",
   affinity: "object",

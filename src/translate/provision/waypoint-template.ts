@@ -10,6 +10,15 @@ import type { KubeObject } from "../../api/object.ts";
 import { LABEL } from "../labels.ts";
 import type { Labels } from "../object-names.ts";
 import type { Json } from "./strategic-merge.ts";
+import {
+  copiedToObjects,
+  imageOf,
+  logLevelOf,
+  STATUS_PORT,
+  servicePorts,
+  serviceTypeOf,
+  waypointNames,
+} from "./waypoint-annotations.ts";
 import type { WaypointSettings } from "./waypoint-settings.ts";
 
 /** Of the GatewayClass. */
@@ -20,14 +29,7 @@ export interface WaypointClass {
 
 export const MANAGED_LABEL = LABEL.managed;
 const CLASS_LABEL = "gateway.networking.k8s.io/gateway-class-name";
-
-const GATEWAY_API_KEYS = "gateway.networking.k8s.io/";
-
-const NAME_OVERRIDE = "gateway.istio.io/name-override";
-const SERVICE_ACCOUNT = "gateway.istio.io/service-account";
-const SERVICE_TYPE = "networking.istio.io/service-type";
-const PROXY_IMAGE = "sidecar.istio.io/proxyImage";
-const LOG_LEVEL = "sidecar.istio.io/agentLogLevel";
+const NETWORK_LABEL = "topology.istio.io/network";
 
 /** Istio's. */
 const USER_ID = 1337;
@@ -40,16 +42,6 @@ const TOKENS_FOLDER = "/var/run/secrets/tokens";
 /** `istio.io/mesh-controller` as the value of a label. */
 export function managedBy({ controllerName }: WaypointClass): string {
   return controllerName.replaceAll("/", "-");
-}
-
-/** The names of the Gateway's objects. */
-export function waypointNames({ metadata }: Gateway): {
-  readonly name: string;
-  readonly serviceAccount: string;
-} {
-  const { name, annotations = {} } = metadata;
-  const own = annotations[NAME_OVERRIDE] || name;
-  return { name: own, serviceAccount: annotations[SERVICE_ACCOUNT] || own };
 }
 
 export class WaypointTemplate {
@@ -69,19 +61,20 @@ export class WaypointTemplate {
     this.#serviceAccount = serviceAccount;
     this.#isBeside = settings.istiodAddress !== undefined;
     const { labels, annotations } = gateway.spec.infrastructure ?? {};
+    const own = copiedToObjects(labels, gateway.metadata.labels);
     this.#labels = {
-      ...withoutGatewayApiKeys(labels ?? gateway.metadata.labels),
+      ...(settings.network === undefined ? {} : { [NETWORK_LABEL]: settings.network }),
+      ...own,
       [LABEL.gatewayName]: gateway.metadata.name,
       [CLASS_LABEL]: owner.className,
       [MANAGED_LABEL]: managedBy(owner),
     };
-    this.#annotations = withoutGatewayApiKeys(annotations ?? gateway.metadata.annotations);
+    this.#annotations = copiedToObjects(annotations, gateway.metadata.annotations);
   }
 
-  /** Undefined when an annotation names an account that somebody else looks after. */
-  serviceAccount(): KubeObject | undefined {
-    if (this.#gateway.metadata.annotations?.[SERVICE_ACCOUNT]) return undefined;
-    return { apiVersion: "v1", kind: "ServiceAccount", metadata: this.#metadata() };
+  serviceAccount(): KubeObject {
+    const metadata = { ...this.#metadata(), name: this.#serviceAccount };
+    return { apiVersion: "v1", kind: "ServiceAccount", metadata };
   }
 
   deployment(): KubeObject {
@@ -95,14 +88,6 @@ export class WaypointTemplate {
   }
 
   service(): KubeObject {
-    const { annotations = {} } = this.#gateway.metadata;
-    const listeners = this.#gateway.spec.listeners.map(({ name, port, protocol }) => ({
-      name,
-      port,
-      protocol: "TCP",
-      ...(protocol === "HBONE" ? { appProtocol: "hbone" } : {}),
-    }));
-    const status = { name: "status-port", port: 15021, protocol: "TCP", appProtocol: "tcp" };
     const distribution = { "networking.istio.io/traffic-distribution": "PreferClose" };
     return {
       apiVersion: "v1",
@@ -113,22 +98,22 @@ export class WaypointTemplate {
         distribution,
       ),
       spec: {
-        type: annotations[SERVICE_TYPE] || "ClusterIP",
+        type: serviceTypeOf(this.#gateway),
         ipFamilyPolicy: "PreferDualStack",
         selector: this.#selector,
-        ports: [status, ...listeners],
+        ports: servicePorts(this.#gateway.spec.listeners),
       },
     };
   }
 
-  /** Only the frame: what scales is said in an overlay. */
+  /** Only the frame, which scales to nothing more than one: the rest is said in an overlay. */
   autoscaler(): KubeObject {
     const scaleTargetRef = { apiVersion: "apps/v1", kind: "Deployment", name: this.#name };
     return {
       apiVersion: "autoscaling/v2",
       kind: "HorizontalPodAutoscaler",
       metadata: this.#metadata(),
-      spec: { scaleTargetRef },
+      spec: { scaleTargetRef, maxReplicas: 1 },
     };
   }
 
@@ -147,14 +132,14 @@ export class WaypointTemplate {
   }
 
   #metadata(labels: Labels = {}, annotations: Labels = {}): KubeObject["metadata"] {
-    const { apiVersion, metadata } = this.#gateway;
+    const { metadata } = this.#gateway;
     const owner = {
-      apiVersion,
+      apiVersion: "gateway.networking.k8s.io/v1",
       kind: "Gateway",
       name: metadata.name,
       ...(metadata.uid === undefined ? {} : { uid: metadata.uid }),
     };
-    const all = { ...this.#annotations, ...annotations };
+    const all = { ...annotations, ...this.#annotations };
     return {
       name: this.#name,
       namespace: metadata.namespace,
@@ -168,11 +153,12 @@ export class WaypointTemplate {
     const { revision = "default" } = this.#settings;
     return {
       labels: {
-        ...this.#labels,
-        [LABEL.dataplaneMode]: "none",
-        "sidecar.istio.io/inject": "false",
         "service.istio.io/canonical-name": this.#name,
         "service.istio.io/canonical-revision": "latest",
+        ...this.#labels,
+        // Captured, or with a sidecar, it could not take tunnels: a copied label shall not say so.
+        [LABEL.dataplaneMode]: "none",
+        "sidecar.istio.io/inject": "false",
       },
       annotations: {
         ...this.#annotations,
@@ -190,6 +176,8 @@ export class WaypointTemplate {
     return {
       serviceAccountName: this.#serviceAccount,
       automountServiceAccountToken: false,
+      // Variables for each Service of the namespace could be taken for options.
+      enableServiceLinks: false,
       terminationGracePeriodSeconds: GRACE_SECONDS,
       securityContext: {
         runAsNonRoot: true,
@@ -213,11 +201,10 @@ export class WaypointTemplate {
   /** Its name is the one that overlays and tools of Istio's users know. */
   #container(): Json {
     const { image, imagePullPolicy, resources } = this.#settings;
-    const { annotations = {} } = this.#gateway.metadata;
-    const level = annotations[LOG_LEVEL];
+    const level = logLevelOf(this.#gateway);
     return {
       name: "istio-proxy",
-      image: annotations[PROXY_IMAGE] || image,
+      image: imageOf(this.#gateway, image),
       ...(imagePullPolicy && { imagePullPolicy }),
       args: this.#args(),
       env: [
@@ -231,7 +218,7 @@ export class WaypointTemplate {
       ],
       ports: [
         { name: "metrics", containerPort: 15020, protocol: "TCP" },
-        { name: "status-port", containerPort: 15021, protocol: "TCP" },
+        { name: STATUS_PORT.name, containerPort: STATUS_PORT.port, protocol: "TCP" },
         { name: "mesh", containerPort: 15008, protocol: "TCP" },
       ],
       startupProbe: probe({ periodSeconds: 1, failureThreshold: 30 }),
@@ -278,14 +265,17 @@ const FIELD_VARIABLES = {
   POD_NAME: "metadata.name",
   POD_NAMESPACE: "metadata.namespace",
   INSTANCE_IP: "status.podIP",
-  NODE_NAME: "spec.nodeName",
 };
 
-const DEFAULT_RESOURCES: Json = { requests: { cpu: "100m", memory: "128Mi" } };
+/** Istio's for waypoints. */
+const DEFAULT_RESOURCES: Json = {
+  requests: { cpu: "100m", memory: "128Mi" },
+  limits: { cpu: "2", memory: "1Gi" },
+};
 
 const VOLUMES: readonly Json[] = [
   // The last good configuration outlives the container.
-  { name: "state", emptyDir: {} },
+  { name: "state", emptyDir: { sizeLimit: "512Mi" } },
   { name: "istiod-ca-cert", configMap: { name: "istio-ca-root-cert" } },
   {
     name: "istio-token",
@@ -310,10 +300,9 @@ const VOLUME_MOUNTS: readonly Json[] = [
 ];
 
 function probe(times: Json): Json {
-  return { httpGet: { path: "/healthz/ready", port: 15021 }, timeoutSeconds: 1, ...times };
-}
-
-function withoutGatewayApiKeys(labels: Labels | undefined): Labels {
-  const entries = Object.entries(labels ?? {});
-  return Object.fromEntries(entries.filter(([key]) => !key.startsWith(GATEWAY_API_KEYS)));
+  return {
+    httpGet: { path: "/healthz/ready", port: STATUS_PORT.port },
+    timeoutSeconds: 1,
+    ...times,
+  };
 }
