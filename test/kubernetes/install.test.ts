@@ -6,22 +6,27 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { run } from "../../src/cli/program.ts";
+import { BESIDE_ISTIOD, UNDER_WAYSTONE } from "../../src/control/cluster/cluster-mode.ts";
 import { rulesOf } from "../../src/control/cluster/permissions.ts";
 import { Child } from "../support/child-process.ts";
 import { freePort } from "../support/free-ports.ts";
 import { Cluster } from "./cluster.ts";
+import { type RunningControlPlane, startControlPlane } from "./control-planes.ts";
+import { findHelm, helm } from "./helm.ts";
 import { Kubelet } from "./kubelet.ts";
 import { isMissing } from "./toolchain.ts";
 
+const CHART = fileURLToPath(new URL("../../deploy/chart/waystone", import.meta.url));
 const LIMIT = { timeout: 40_000, interval: 250 };
 
-/** Options of the installed Deployment that mean something in a cluster's network alone. */
+/** Options of the installed Deployment that mean something in its Pod alone. */
 const ADDRESSES = ["--address", "--metrics-address", "--readiness-address"];
-const FOR_PODS_ONLY = [
-  ...["--webhook-address", "--ca-address", "--istiod", "--token", "--roots"],
-  ...["--state", "--waypoint-settings"],
+const OF_THE_POD = [
+  ...["--webhook-address", "--state", "--waypoint-settings"],
+  ...["--ca-address", "--token", "--roots"],
 ];
 
 const NAMESPACES = { under: "istio-system", beside: "waystone-system" } as const;
@@ -82,6 +87,10 @@ interface Item {
   };
 }
 
+interface Labelled {
+  readonly metadata: { readonly labels?: Readonly<Record<string, string>> };
+}
+
 interface Deployment {
   readonly spec: {
     readonly template: { readonly spec: { readonly containers: readonly [{ args: string[] }] } };
@@ -100,6 +109,7 @@ describe.skipIf(isMissing("install"))("install", () => {
   let kubelet: Kubelet;
   let folder = "";
   let child: Child | undefined;
+  let istiod: RunningControlPlane | undefined;
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "waystone-install-"));
@@ -108,6 +118,7 @@ describe.skipIf(isMissing("install"))("install", () => {
   });
   afterAll(async () => {
     await child?.kill();
+    await istiod?.stop();
     await kubelet?.stop();
     await cluster?.stop();
     await rm(folder, { recursive: true, force: true });
@@ -153,18 +164,38 @@ describe.skipIf(isMissing("install"))("install", () => {
     const here: string[] = [];
     for (let at = 0; at < args.length; at++) {
       const arg = args[at]!;
-      if (FOR_PODS_ONLY.includes(arg)) at++;
-      else if (ADDRESSES.includes(arg)) here.push(arg, `127.0.0.1:${await freePort()}`), at++;
-      else if (arg !== "--kubernetes") here.push(arg);
+      if (OF_THE_POD.includes(arg)) at++;
+      else if (ADDRESSES.includes(arg)) {
+        here.push(arg, `127.0.0.1:${await freePort()}`);
+        at++;
+      } else if (arg !== "--kubernetes") here.push(arg);
     }
     const token = await cluster.kubectl(["create", "token", "waystone", "-n", namespace]);
     const own = [
+      ...(mode === "beside" ? await besideIstiod(namespace) : []),
       ...["--kubeconfig", cluster.access.withToken(token.trim())],
       ...["--admin-address", `127.0.0.1:${await freePort()}`, "--waypoint-settings", settings],
       ...["--state", await mkdtemp(join(folder, "state-"))],
     ];
     const environment = { POD_NAMESPACE: namespace, POD_NAME: mode, WAYSTONE_LOG_LEVEL: "info" };
     return new Child([...here, ...own], environment);
+  }
+
+  /** Its CA is all that is needed of istiod here: another control plane plays it. */
+  async function besideIstiod(namespace: string): Promise<readonly string[]> {
+    istiod = await startControlPlane(cluster, "istiod");
+    const roots = ["configmap/istio-ca-root-cert", "-o", "jsonpath={.data.root-cert\\.pem}"];
+    const read = () => cluster.kubectl(["get", "-n", namespace, ...roots]).catch(String);
+    await expect.poll(read, LIMIT).toContain("BEGIN CERTIFICATE");
+    const [rootsFile, tokenFile] = [join(folder, "root-cert.pem"), join(folder, "istio-token")];
+    await writeFile(rootsFile, await read());
+    const audience = ["--audience", "istio-ca"];
+    await writeFile(
+      tokenFile,
+      await cluster.kubectl(["create", "token", "waystone", "-n", namespace, ...audience]),
+    );
+    const at = `127.0.0.1:${istiod.process.at.port}`;
+    return ["--ca-address", at, "--roots", rootsFile, "--token", tokenFile];
   }
 
   for (const mode of MODES) {
@@ -180,26 +211,25 @@ describe.skipIf(isMissing("install"))("install", () => {
       const again = await call(...options);
       expect(again).toMatchObject({ code: 0, err: "" });
       expect(again.out.filter((line) => !line.endsWith(" unchanged"))).toEqual([]);
-      // The control plane's own controllers write statuses.
-      const spec = (lines: readonly string[]) => lines.filter((line) => !/^Deploy|^Pod/.test(line));
+      // Of these controllers write statuses, and a GatewayClass gets a version for each apply.
+      const spec = (lines: readonly string[]) =>
+        lines.filter((line) => !/^(Deployment|PodDis|GatewayClass)/.test(line));
       expect(spec(await installed())).toEqual(spec(before));
     });
 
     test(`${mode}: its Pods are let in where Pod security is restricted`, async () => {
       await cluster.kubectl(["label", "namespace", namespace, RESTRICTED]);
-      await cluster.kubectl(["delete", "pods", "--all", "-n", namespace, "--wait=false"]);
-      const warned = await cluster.kubectl([
-        ...["rollout", "restart", "deployment/waystone", "-n", namespace],
-      ]);
-      expect(warned).not.toContain("would violate");
-      await expect
-        .poll(async () => {
-          const { items } = await cluster.get<{ items: readonly Item[] }>(
-            ...(["pods", "-n", namespace, "-l", "app.kubernetes.io/name=waystone"] as const),
-          );
-          return items.length;
-        }, LIMIT)
-        .toBeGreaterThanOrEqual(2);
+      const { template } = (
+        await cluster.get<Deployment>("deployment", "waystone", "-n", namespace)
+      ).spec;
+      const path = `/api/v1/namespaces/${namespace}/pods?dryRun=All`;
+      const letIn = (spec: object) => {
+        const pod = { apiVersion: "v1", kind: "Pod", metadata: { name: "p" }, spec };
+        return cluster.api.send("POST", path, pod);
+      };
+      await letIn(template.spec);
+      const lax = { ...template.spec, securityContext: {} };
+      await expect(letIn(lax)).rejects.toThrow("violates PodSecurity");
     });
 
     test(`${mode}: with the installed rights all is done, and nothing is forbidden`, async () => {
@@ -221,9 +251,10 @@ describe.skipIf(isMissing("install"))("install", () => {
       await expect
         .poll(async () => (await status("gateway", "waypoint"))?.conditions?.length, LIMIT)
         .toBeGreaterThan(0);
-      await expect
-        .poll(async () => (await status("httproute", "cart"))?.parents?.length, LIMIT)
-        .toBe(1);
+      const parents = async () =>
+        (await status("httproute", "cart"))?.parents?.map((one) => one.controllerName);
+      const controller = mode === "under" ? UNDER_WAYSTONE : BESIDE_ISTIOD;
+      await expect.poll(parents, LIMIT).toContain(controller.routeControllerName);
       if (mode === "under") {
         const types = async (kind: string, name: string) =>
           (await status(kind, name))?.conditions?.map(({ type }) => type);
@@ -257,6 +288,8 @@ describe.skipIf(isMissing("install"))("install", () => {
       await child.ended;
       expect(child.text).not.toMatch(/forbidden|cannot|may not/);
       child = undefined;
+      await istiod?.stop();
+      istiod = undefined;
     }, 180_000);
 
     test(`${mode}: every permission is granted, and none of the others that matter`, async () => {
@@ -266,17 +299,15 @@ describe.skipIf(isMissing("install"))("install", () => {
         const answer = await cluster.kubectl([...args, "-q"]).catch(() => "no");
         return answer === "";
       };
-      for (const { resources, apiGroups, verbs, resourceNames = [""] } of rulesOf(
-        mode,
-        "cluster",
-      )) {
+      for (const { resources, apiGroups, verbs, resourceNames } of rulesOf(mode, "cluster")) {
         const group = apiGroups[0] ? `.${apiGroups[0]}` : "";
-        const [resource = "", sub] = resources[0]!.split("/");
-        const name = resourceNames[0] ? `/${resourceNames[0]}` : "";
+        const name = resourceNames === undefined ? "" : `/${resourceNames[0]}`;
+        const [resource, sub] = resources.at(-1)!.split("/");
         const more = sub === undefined ? [] : [`--subresource=${sub}`];
-        expect(await can(verbs[0]!, `${resource}${group}${name}`, "-n", "shop", ...more)).toBe(
-          true,
-        );
+        for (const verb of verbs) {
+          const what = `${resource}${group}${name}`;
+          expect(await can(verb, what, "-n", "shop", ...more), `${verb} ${what}`).toBe(true);
+        }
       }
       const denied: readonly (readonly string[])[] = [
         ["list", "secrets", "-n", "istio-system"],
@@ -371,4 +402,31 @@ spec: { controllerName: istio.io/mesh-controller }
     const kept = ["get", "configmap/istio", "-n", "istio-system", "-o", "jsonpath={.data.mesh}"];
     expect(await cluster.kubectl(kept)).toBe("trustDomain: theirs");
   });
+
+  test.skipIf(typeof findHelm() !== "string")(
+    "helm installs, upgrades and uninstalls",
+    async () => {
+      // What the test before has left is somebody else's.
+      await cluster.kubectl(["delete", "configmap", "istio", "-n", "istio-system"]);
+      const release = (...args: string[]) =>
+        helm([...args, "--namespace", "istio-system", "--kubeconfig", cluster.kubeconfig]);
+      const chart = ["waystone", CHART];
+      await release("install", ...chart);
+      const mesh = ["get", "configmap/istio", "-n", "istio-system", "-o", "jsonpath={.data.mesh}"];
+      expect(await cluster.kubectl(mesh)).toContain("trustDomain: cluster.local");
+      // Its own settings are still there, and others by then.
+      await release("upgrade", ...chart, "--set", "meshConfig.trustDomain=example.org");
+      expect(await cluster.kubectl(mesh)).toContain("trustDomain: example.org");
+      const { metadata } = await cluster.get<Labelled>("gatewayclass", "istio-waypoint");
+      expect(metadata.labels ?? {}).not.toHaveProperty("app.kubernetes.io/name");
+      // What helm looks after is not taken for what install has applied.
+      expect(await call("uninstall")).toMatchObject({ code: 0, out: [] });
+      await release("uninstall", "waystone", "--wait");
+      expect(await installed()).toEqual([]);
+      expect(await cluster.kubectl(["get", "gatewayclass", "-o", "name"])).toContain(
+        "istio-waypoint",
+      );
+    },
+    120_000,
+  );
 });

@@ -9,7 +9,7 @@ import { readWaypointSettings } from "../../translate/provision/waypoint-setting
 import { buildProgram, run } from "../program.ts";
 
 /** Options of a control plane that an installation gives it and that it does not have yet. */
-const PENDING_OPTIONS = ["--webhook-address", "--ca-address", "--istiod", "--token", "--roots"];
+const PENDING_OPTIONS = ["--webhook-address"];
 
 const MODES = ["under", "beside"] as const;
 

@@ -197,7 +197,7 @@ function args(): readonly ChartNode[] {
     when(webhook, "--webhook-address"),
     when(webhook, text`${host}:15017`),
     ...besideIstiod("--ca-address", value("istiod.address")),
-    ...besideIstiod("--istiod", value("istiod.address")),
+    ...besideIstiod("--cluster-id", value("clusterId")),
     ...besideIstiod("--token", `${TOKENS_FOLDER}/istio-token`),
     ...besideIstiod("--roots", `${ROOTS_FOLDER}/root-cert.pem`),
     each("extraArgs", value(ITEM)),
