@@ -78,6 +78,13 @@ spec:
   rules: [{ to: [{ operation: { methods: [GET] } }] }]
 `;
 
+const ISTIODS_CLASS = `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: { name: istio-waypoint }
+spec: { controllerName: istio.io/mesh-controller }
+`;
+
 interface Item {
   readonly kind: string;
   readonly metadata: {
@@ -115,6 +122,7 @@ describe.skipIf(isMissing("install"))("install", () => {
     folder = await mkdtemp(join(tmpdir(), "waystone-install-"));
     cluster = await Cluster.start();
     kubelet = await Kubelet.start(cluster.api);
+    await cluster.kubectl(["create", "namespace", "istio-system"]);
   });
   afterAll(async () => {
     await child?.kill();
@@ -386,12 +394,7 @@ apiVersion: v1
 kind: ConfigMap
 metadata: { name: istio, namespace: istio-system }
 data: { mesh: "trustDomain: theirs" }
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: { name: istio-waypoint }
-spec: { controllerName: istio.io/mesh-controller }
-`);
+${ISTIODS_CLASS}`);
     const { code, out } = await call("install");
     expect(code).toBe(0);
     expect(out.filter((line) => line.includes("left as it is"))).toEqual([
