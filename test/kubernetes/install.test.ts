@@ -17,6 +17,7 @@ import { Cluster } from "./cluster.ts";
 import { type RunningControlPlane, startControlPlane } from "./control-planes.ts";
 import { findHelm, helm } from "./helm.ts";
 import { Kubelet } from "./kubelet.ts";
+import { RecordingProxy } from "./recording-proxy.ts";
 import { isMissing } from "./toolchain.ts";
 
 const CHART = fileURLToPath(new URL("../../deploy/chart/waystone", import.meta.url));
@@ -115,6 +116,7 @@ describe.skipIf(isMissing("install"))("install", () => {
   let cluster: Cluster;
   let kubelet: Kubelet;
   let folder = "";
+  let proxy: RecordingProxy;
   let child: Child | undefined;
   let istiod: RunningControlPlane | undefined;
 
@@ -122,11 +124,13 @@ describe.skipIf(isMissing("install"))("install", () => {
     folder = await mkdtemp(join(tmpdir(), "waystone-install-"));
     cluster = await Cluster.start();
     kubelet = await Kubelet.start(cluster.api);
+    proxy = await RecordingProxy.start(cluster.access.server, cluster.access.rootPem);
     await cluster.kubectl(["create", "namespace", "istio-system"]);
   });
   afterAll(async () => {
     await child?.kill();
     await istiod?.stop();
+    await proxy?.close();
     await kubelet?.stop();
     await cluster?.stop();
     await rm(folder, { recursive: true, force: true });
@@ -181,7 +185,7 @@ describe.skipIf(isMissing("install"))("install", () => {
     const token = await cluster.kubectl(["create", "token", "waystone", "-n", namespace]);
     const own = [
       ...(mode === "beside" ? await besideIstiod(namespace) : []),
-      ...["--kubeconfig", cluster.access.withToken(token.trim())],
+      ...["--kubeconfig", proxy.kubeconfig(folder, token.trim())],
       ...["--admin-address", `127.0.0.1:${await freePort()}`, "--waypoint-settings", settings],
       ...["--state", await mkdtemp(join(folder, "state-"))],
     ];
@@ -295,6 +299,8 @@ describe.skipIf(isMissing("install"))("install", () => {
       child.signal("SIGTERM");
       await child.ended;
       expect(child.text).not.toMatch(/forbidden|cannot|may not/);
+      // Nor has it asked in silence for what it may not have.
+      expect(proxy.forbidden).toEqual([]);
       child = undefined;
       await istiod?.stop();
       istiod = undefined;
