@@ -106,7 +106,7 @@ trustedNodeAccounts: []
     name: "another istiod, revision and cluster",
     set: [
       "istiod.address=istiod-1-29.mesh.svc:15012,istiod.trustDomain=td.example",
-      "revision=canary,clusterId=east-1,terminationGracePeriodSeconds=90",
+      "revision=canary,clusterId=east-1,network=net-1,terminationGracePeriodSeconds=90",
       "trustedNodeAccounts={istio-system/ztunnel,kube-system/ztunnel}",
     ],
   },

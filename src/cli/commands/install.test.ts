@@ -101,7 +101,7 @@ test("the list of options that a control plane does not have yet is as short as 
 
 test.each(MODES)("install --mode %s writes waypoint settings that can be read", async (mode) => {
   const objects = await objectsOf(
-    ...["--mode", mode, "--namespace", "mesh-1", "--set", "image.pullSecrets={a}"],
+    ...["--mode", mode, "--namespace", "mesh-1", "--set", "image.pullSecrets={a},network=net-1"],
     ...["--set", "waypoint.tolerations[0].operator=Exists,waypoint.nodeSelector.a=b"],
   );
   const { data } = find<ConfigMap>(objects, "ConfigMap", "waystone-waypoints");
@@ -119,6 +119,7 @@ test.each(MODES)("install --mode %s writes waypoint settings that can be read", 
       imagePullPolicy: "IfNotPresent",
       imagePullSecrets: ["a"],
       clusterId: "Kubernetes",
+      network: "net-1",
       revision: "default",
       resources: { requests: { cpu: "100m", memory: "128Mi" } },
       tolerations: [{ operator: "Exists" }],

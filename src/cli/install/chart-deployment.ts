@@ -143,7 +143,7 @@ function container(): Mapping {
       // The settings are read at the start: others make other Pods.
       {
         name: "WAYPOINT_SETTINGS_CHECKSUM",
-        value: checksum("image", "istiod", "clusterId", "revision", "waypoint"),
+        value: checksum("image", "istiod", "clusterId", "network", "revision", "waypoint"),
       },
       each("env", value(ITEM)),
     ],

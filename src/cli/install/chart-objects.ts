@@ -71,6 +71,7 @@ function waypointSettings(): ChartObject {
     istiodAddress: when(BESIDE, value("istiod.address")),
     controlPlaneIdentity: when(BESIDE, account),
     clusterId: value("clusterId"),
+    network: ifSet("network"),
     revision: value("revision"),
     resources: ifSet("waypoint.resources"),
     affinity: ifSet("waypoint.affinity"),

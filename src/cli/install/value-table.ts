@@ -98,10 +98,17 @@ export const VALUE_TABLE: readonly ValueKind[] = [
     pattern: "^[A-Za-z0-9._-]+$",
   }),
   entry(
+    "network",
+    "text",
+    "",
+    "The network (`topology.istio.io/network`) of waypoints whose Gateway does not say; empty: none.",
+    { pattern: "^[A-Za-z0-9._-]*$" },
+  ),
+  entry(
     "revision",
     "text",
     "default",
-    "Gateways with this `istio.io/rev`, their own or their namespace's, are looked after.",
+    "`under`: Gateways with this `istio.io/rev`, their own or their namespace's, are looked after.",
     { pattern: NAME },
   ),
   entry(
