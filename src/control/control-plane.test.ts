@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { generateMesh } from "../../test/support/generated-mesh.ts";
+import { generateMesh } from "../../test/support/generated-mesh.mjs";
 import type { ObjectKey, ParsedObject } from "../api/object.ts";
 import { readObjects } from "../api/read-objects.ts";
 import type { Snapshot } from "../model/snapshot.ts";

@@ -23,6 +23,8 @@ export interface ProxyNode {
   readonly namespace: string;
   readonly nodeName: string;
   readonly clusterId: string;
+  /** `<ns>/<name>` of a waypoint's Gateway: it is sent what that one serves. */
+  readonly gateway?: string | undefined;
 }
 
 export interface ControlPlaneOptions {
@@ -122,7 +124,7 @@ function isSamePlace(a: HostPort, b: HostPort): boolean {
 
 /** As Istio's proxies name themselves (protocols.md §1.5). */
 function discoveryNode(node: ProxyNode) {
-  const { kind, instanceIp, podName, namespace, nodeName, clusterId } = node;
+  const { kind, instanceIp, podName, namespace, nodeName, clusterId, gateway } = node;
   return {
     id: `${kind}~${instanceIp}~${podName}.${namespace}~${namespace}.svc.cluster.local`,
     metadata: {
@@ -131,6 +133,7 @@ function discoveryNode(node: ProxyNode) {
       INSTANCE_IPS: instanceIp,
       NODE_NAME: nodeName,
       CLUSTER_ID: clusterId,
+      ...(gateway !== undefined && { GATEWAY: gateway }),
     },
   };
 }

@@ -16,6 +16,7 @@ import { CertificateService } from "../control/serve/certificate-service.ts";
 import { GrpcServer } from "../control/serve/grpc-server.ts";
 import { MeshResources } from "../control/serve/mesh-resources.ts";
 import { SERVER_NAMES } from "../control/serve/server-certificate.ts";
+import { WaypointScopes } from "../control/serve/waypoint-scopes.ts";
 import type { ObjectSource } from "../control/source/object-source.ts";
 import type { HostPort } from "../net/listeners.ts";
 import { type ClusterWorkOptions, clusterWork } from "./cluster-work.ts";
@@ -122,7 +123,8 @@ export class ControlPlaneProcess {
         trustedNodeAccounts: this.#options.trustedNodeAccounts,
       });
     const source = new MeshResources(control);
-    const ads = new AdsServer({ source, authenticator, registry });
+    const scopes = new WaypointScopes(source);
+    const ads = new AdsServer({ source, scopes, authenticator, registry });
     discovery = ads;
     this.#server = new GrpcServer({
       ...this.#options.at,

@@ -4,7 +4,7 @@ import type { Service } from "../model/service.ts";
 import type { Workload } from "../model/workload.ts";
 import { AddressSchema } from "./gen/istio/workload_pb.ts";
 import { decodeService, type EncodingOptions, encodeService } from "./service.ts";
-import { adoptOrigin, decodeWorkload, encodeWorkload } from "./workload.ts";
+import { adoptOrigin, decodeWorkload, encodeSource, encodeWorkload } from "./workload.ts";
 
 export type DecodedAddress =
   | { readonly kind: "service"; readonly service: Service }
@@ -20,6 +20,14 @@ export function encodeServiceAddress(service: Service, options: EncodingOptions)
 export function encodeWorkloadAddress(workload: Workload, options: EncodingOptions): Uint8Array {
   const value = create(AddressSchema, {
     type: { case: "workload", value: encodeWorkload(workload, options) },
+  });
+  return toBinary(AddressSchema, value);
+}
+
+/** What there is to know of a workload that is only a client. */
+export function encodeSourceAddress(workload: Workload): Uint8Array {
+  const value = create(AddressSchema, {
+    type: { case: "workload", value: encodeSource(workload) },
   });
   return toBinary(AddressSchema, value);
 }

@@ -30,6 +30,13 @@ export class ResourceDigest {
     return copied;
   }
 
+  /** What both sets amount to together. */
+  plus(other: ResourceDigest): ResourceDigest {
+    const sum = this.copy();
+    for (let i = 0; i < LANES; i++) sum.#lanes[i] = sum.#lanes[i]! + other.#lanes[i]!;
+    return sum;
+  }
+
   toString(): string {
     return [...this.#lanes].map((lane) => lane.toString(16).padStart(HEX_OF_LANE, "0")).join("");
   }

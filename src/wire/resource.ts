@@ -44,11 +44,19 @@ export interface ResourceBatch {
   readonly removed: readonly { readonly type: ResourceType; readonly name: string }[];
 }
 
+/** Resources of one type, by name. */
+export interface ResourceIndex {
+  get(name: string): EncodedResource | undefined;
+  has(name: string): boolean;
+  keys(): Iterable<string>;
+  values(): Iterable<EncodedResource>;
+}
+
 /** The control plane's side: the state now, and every batch from here on. */
 export interface ResourceSource {
   readonly revision: RevisionStamp;
-  /** All resources of a type, by name (the revision type excepted). */
-  resources(type: ResourceType): ReadonlyMap<string, EncodedResource>;
+  /** All resources of a type (the revision type excepted). */
+  resources(type: ResourceType): ResourceIndex;
   subscribe(listener: (batch: ResourceBatch) => void): () => void;
 }
 

@@ -82,6 +82,23 @@ export function encodeWorkload(
   });
 }
 
+/**
+ * A workload as a client: who it is, where it is, and what decides between several on one address.
+ * Not what stands behind services, or changes from one moment to the next.
+ */
+export function encodeSource(workload: Workload): MessageInitShape<typeof WorkloadSchema> {
+  const { uid, name, namespace, network, node, canonicalName, canonicalRevision } = workload;
+  const { locality, workloadName, workloadType } = workload;
+  return {
+    ...{ uid, name, namespace, network, node, canonicalName, canonicalRevision, workloadName },
+    addresses: workload.addresses.flatMap((address) => ipBytes(address) ?? []),
+    tunnelProtocol: TunnelProtocol[workload.tunnelProtocol === "HBONE" ? "HBONE" : "NONE"],
+    workloadType: WorkloadType[workloadType],
+    clusterId: unless(CLUSTER, workload.clusterId),
+    ...(locality && { locality }),
+  };
+}
+
 function originOf(workload: Workload): WorkloadOrigin {
   const { source, waypointInstanceOf } = workload;
   const waypoint = bindingOrigin(workload.waypoint);

@@ -201,6 +201,25 @@ test("of many streams those that never read cost a response each, and the others
   expect(seen.filter((type) => type === address).length).toBeLessThan(20);
 });
 
+test("one that never reads is gone when its connection is", async () => {
+  const content = "x".repeat(200_000);
+  const source = new TestSource(
+    Array.from({ length: 100 }, (_, i) => ({ type: address, name: `w-${i}`, content })),
+  );
+  const plane = await serve(source);
+  const silent = new RawAdsClient({ port: plane.port });
+  cleanups.push(() => silent.destroy());
+  silent.send({ node: { id: "silent" }, typeUrl: address });
+  // Its first answer has been begun, and waits for a window that it never opens.
+  const sent = `waystone_ads_resources_sent_total{type="${address}"}`;
+  await until(() => plane.metric(sent) > 0, "an answer on its way");
+  await pause(50);
+  expect(plane.ads.clients).toHaveLength(1);
+  silent.destroy();
+  await until(() => plane.ads.clients.length === 0, "no client is left");
+  expect(plane.metric("waystone_ads_clients")).toBe(0);
+});
+
 test("100 proxies that come back at once are served, and cost what they send", async () => {
   const names = Array.from(
     { length: 5_000 },

@@ -6,7 +6,7 @@ import { afterEach, expect, test } from "vitest";
 import { run } from "../../src/cli/program.ts";
 import { setLogLevel } from "../../src/kit/log.ts";
 import { ControlPlaneProcess } from "../../src/process/control-plane-process.ts";
-import { generateMesh } from "../support/generated-mesh.ts";
+import { generateMesh } from "../support/generated-mesh.mjs";
 import { type ClusterRig, clusterRig } from "../support/kubernetes-source.ts";
 import { meshAddresses } from "../support/process-mesh.ts";
 

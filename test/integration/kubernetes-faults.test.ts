@@ -9,7 +9,7 @@ import type { KubeObject } from "../../src/api/object.ts";
 import { ControlPlane } from "../../src/control/control-plane.ts";
 import { WATCHED_KINDS } from "../../src/control/source/kubernetes/watched-kinds.ts";
 import { Random } from "../fuzz/random.ts";
-import { generateMesh } from "../support/generated-mesh.ts";
+import { generateMesh } from "../support/generated-mesh.mjs";
 import { type ClusterRig, clusterRig, HASTE } from "../support/kubernetes-source.ts";
 import { contents } from "../support/over-the-wire.ts";
 import type { WatchedSource } from "../support/watched-source.ts";

@@ -16,7 +16,7 @@ import {
   type ResourceBatch,
   type ResourceType,
 } from "../../src/wire/resource.ts";
-import { generateMesh } from "../support/generated-mesh.ts";
+import { generateMesh } from "../support/generated-mesh.mjs";
 import { contents, feed, whole } from "../support/over-the-wire.ts";
 
 const FIXTURES = new URL("../fixtures/translate/", import.meta.url);

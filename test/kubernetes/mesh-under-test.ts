@@ -64,7 +64,30 @@ export interface Asked {
 export interface MeshOptions {
   /** Pods that run somewhere else, by somebody else. */
   readonly addressOf?: (pod: Pod) => string | undefined;
+  /** Starts an istiod, and tells where it is: then the mesh is beside it. */
+  readonly istiod?: (cluster: Cluster, folder: string) => Promise<string>;
 }
+
+const BESIDE = `
+apiVersion: v1
+kind: Namespace
+metadata: { name: istio-system }
+---
+apiVersion: v1
+kind: Namespace
+metadata: { name: waystone-system }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: waystone, namespace: waystone-system }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: { name: waystone-waypoint }
+spec: { controllerName: waystone.io/mesh-controller }
+`;
+
+const CONTROL_PLANE_IDENTITY = "spiffe://cluster.local/ns/waystone-system/sa/waystone";
 
 interface ControlPlane {
   readonly child: Child;
@@ -81,6 +104,7 @@ export class MeshUnderTest {
   readonly outside: string;
   readonly #service: ServiceProxy;
   readonly #controlPlanes = new Map<string, ControlPlane>();
+  #istiod: string | undefined;
   /** Those that proxies are led to. */
   readonly #serving = new Set<string>();
   readonly #virtualIps = new Map<string, string>();
@@ -114,9 +138,11 @@ export class MeshUnderTest {
     });
     const folder = await mkdtemp(join(tmpdir(), "mesh-under-test-"));
     const mesh = new MeshUnderTest(cluster, kubelet, folder, await ServiceProxy.start());
-    await cluster.apply(INSTALLED);
+    const { istiod } = options;
+    await cluster.apply(istiod === undefined ? INSTALLED : BESIDE);
+    mesh.#istiod = await istiod?.(cluster, folder);
     await mesh.startControlPlane("first");
-    for (const node of NODES) await cluster.apply(ztunnelPod(node));
+    for (const node of istiod === undefined ? NODES : []) await cluster.apply(ztunnelPod(node));
     mesh.runtime.start();
     return mesh;
   }
@@ -139,12 +165,11 @@ export class MeshUnderTest {
     options: { readonly isServing?: boolean; readonly server?: string } = {},
   ): Promise<void> {
     const settings = join(this.folder, "waypoints.yaml");
-    await writeFile(settings, `image: ${WAYSTONE_IMAGE}\nxdsAddress: control-plane.test:15012\n`);
+    await writeFile(settings, this.#waypointSettings());
     const [port, admin, metrics, readiness] = (await freePorts(4)) as [number, ...number[]];
     const child = new Child([
       ...["control-plane", "--kubeconfig", await this.#kubeconfig(options.server)],
-      ...["--mode", "under"],
-      ...["--namespace", "istio-system", "--pod-name", name, "--waypoint-settings", settings],
+      ...["--pod-name", name, "--waypoint-settings", settings, ...(await this.#modeArgs())],
       ...[
         "--server-name",
         OUTSIDE,
@@ -167,6 +192,40 @@ export class MeshUnderTest {
         () => false,
       );
     await until(`the control plane ${name} is ready`, ready, 60_000);
+  }
+
+  #waypointSettings(): string {
+    const common = { image: WAYSTONE_IMAGE, xdsAddress: "control-plane.test:15012" };
+    const istiod = this.#istiod;
+    if (istiod === undefined) return JSON.stringify(common);
+    const controlPlaneIdentity = CONTROL_PLANE_IDENTITY;
+    const beside = { caAddress: istiod, istiodAddress: istiod, controlPlaneIdentity };
+    return JSON.stringify({ ...common, ...beside });
+  }
+
+  async #modeArgs(): Promise<readonly string[]> {
+    if (this.#istiod === undefined) return ["--mode", "under", "--namespace", "istio-system"];
+    const { cluster } = this;
+    const [token, roots] = [join(this.folder, "own-token"), join(this.folder, "own-roots.pem")];
+    const account = ["waystone", "-n", "waystone-system"];
+    const text = await cluster.kubectl(["create", "token", ...account, "--audience", "istio-ca"]);
+    await writeFile(token, text);
+    let pem: string | undefined;
+    await until(
+      "istiod tells its roots",
+      async () => {
+        const map = ["configmap", "istio-ca-root-cert", "-n", "waystone-system"];
+        const found = await cluster.get<{ data: Record<string, string> }>(...map).catch(() => {});
+        pem = found?.data["root-cert.pem"];
+        return pem !== undefined;
+      },
+      60_000,
+    );
+    await writeFile(roots, pem ?? "");
+    return [
+      ...["--mode", "beside", "--namespace", "waystone-system", "--ca-address", this.#istiod],
+      ...["--token", token, "--roots", roots],
+    ];
   }
 
   /** What it holds, without the number of its revision, which is its own. */

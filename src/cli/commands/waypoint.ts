@@ -38,6 +38,7 @@ export async function waypoint(options: WaypointOptions, output: Output): Promis
       namespace,
       podName: options.podName ?? name,
       nodeName: "",
+      gateway: options.gateway,
     }),
     certificateTtlMs: certificateTtl,
     workers: options.workers,

@@ -17,10 +17,18 @@ import {
 } from "../../wire/gen/envoy/discovery_pb.ts";
 import type { ResourceSource } from "../../wire/resource.ts";
 import { type AdsClientStatus, AdsStream } from "./ads-stream.ts";
-import { type Authenticator, bearerToken, isUnauthenticated } from "./authenticator.ts";
+import {
+  type Authenticator,
+  bearerToken,
+  type Caller,
+  isUnauthenticated,
+} from "./authenticator.ts";
+import type { WaypointScopes } from "./waypoint-scopes.ts";
 
 export interface AdsServerOptions {
   readonly source: ResourceSource;
+  /** What some clients are sent instead of the whole. */
+  readonly scopes?: Pick<WaypointScopes, "of">;
   readonly authenticator: Authenticator;
   readonly registry: MetricRegistry;
 }
@@ -33,7 +41,6 @@ export class AdsServer implements Drainable {
     onLeftOut: (type, count) => this.#log.warn({ type, count }, "refusals left out of the log"),
   });
   readonly #streams = new Set<AdsStream>();
-  readonly #unsubscribe: () => void;
   readonly #metrics;
   #onEmpty: (() => void) | undefined;
   #isDraining = false;
@@ -41,9 +48,6 @@ export class AdsServer implements Drainable {
   constructor(options: AdsServerOptions) {
     this.#options = options;
     this.#metrics = adsMetrics(options.registry);
-    this.#unsubscribe = options.source.subscribe((batch) => {
-      for (const stream of this.#streams) stream.onBatch(batch);
-    });
   }
 
   routes(router: ConnectRouter): void {
@@ -65,7 +69,10 @@ export class AdsServer implements Drainable {
     const caller = await this.#options.authenticator.authenticate(token).catch((caught) => {
       throw this.#refusal(caught);
     });
-    const stream = new AdsStream(this.#options.source, {
+    const { source, scopes } = this.#options;
+    const stream = new AdsStream({
+      source,
+      scopeOf: scopes && ((node) => scopes.of(node)),
       onRefusal: (node, type, reason) => this.#onRefusal(node, type, reason),
       onSent: (type, resources) => this.#metrics.sent.child([type]).add(resources),
     });
@@ -79,17 +86,24 @@ export class AdsServer implements Drainable {
       if (!this.#logLimit.allows("request")) return;
       this.#log.warn({ namespace, serviceAccount, reason }, "stream ended for its request");
     });
+    const onLeft = () => this.#left(stream, caller);
+    // If a client that does not read is lost, nobody asks for the next response.
+    context.signal.addEventListener("abort", onLeft);
     try {
       yield* stream.responses();
     } finally {
-      this.#streams.delete(stream);
-      this.#metrics.clients.add(-1);
-      stream.close();
-      if (this.#streams.size === 0) this.#onEmpty?.();
-      this.#log.info({ namespace, serviceAccount, node: stream.status.node }, "proxy left");
+      onLeft();
     }
     // When the client has ended, so does the stream, and well.
     if (this.#isDraining) throw closing();
+  }
+
+  #left(stream: AdsStream, { namespace, serviceAccount }: Caller): void {
+    if (!this.#streams.delete(stream)) return;
+    this.#metrics.clients.add(-1);
+    stream.close();
+    if (this.#streams.size === 0) this.#onEmpty?.();
+    this.#log.info({ namespace, serviceAccount, node: stream.node }, "proxy left");
   }
 
   /** Why a stream is not begun, as its client is told. */
@@ -117,13 +131,11 @@ export class AdsServer implements Drainable {
     });
     for (const stream of this.#streams) stream.close();
     if (this.#streams.size > 0) await empty;
-    this.#unsubscribe();
   }
 
   destroy(): void {
     this.#isDraining = true;
     for (const stream of this.#streams) stream.close();
-    this.#unsubscribe();
   }
 }
 

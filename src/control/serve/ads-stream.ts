@@ -21,6 +21,7 @@ import {
 } from "../../wire/resource.ts";
 import { encodeRevision } from "../../wire/revision.ts";
 import { AdsSubscription, type Due } from "./ads-subscription.ts";
+import type { ClientNode } from "./waypoint-scopes.ts";
 
 /**
  * A policy is there before the workload that names it, and leaves after it: a ztunnel passes over a
@@ -56,14 +57,20 @@ export interface AdsClientStatus {
   readonly enforcedRevision: number | undefined;
 }
 
-export interface AdsStreamEvents {
+export interface AdsStreamOptions {
+  /** The whole mesh. */
+  readonly source: ResourceSource;
+  /** What a client is sent instead that says to be this. */
+  readonly scopeOf?: ((node: ClientNode) => ResourceSource | undefined) | undefined;
   onRefusal(node: string, type: string, message: string): void;
   onSent(type: string, resources: number): void;
 }
 
 export class AdsStream {
-  readonly #source: ResourceSource;
-  readonly #events: AdsStreamEvents;
+  readonly #options: AdsStreamOptions;
+  #source: ResourceSource;
+  /** From the first request on, which says who asks. */
+  #unsubscribe: (() => void) | undefined;
   readonly #subscriptions = new Map<string, AdsSubscription>();
   /** Types that are no type here: asked for, and owed one empty answer. */
   readonly #unknownTypes = new Set<string>();
@@ -78,22 +85,32 @@ export class AdsStream {
   #isClosed = false;
   #failure: unknown;
 
-  constructor(source: ResourceSource, events: AdsStreamEvents) {
-    this.#source = source;
-    this.#events = events;
+  constructor(options: AdsStreamOptions) {
+    this.#options = options;
+    this.#source = options.source;
   }
 
   get status(): AdsClientStatus {
     return {
-      node: this.#node,
+      node: this.node,
       types: [...this.#subscriptions.values()].map((one) => ({
         type: one.type,
         sentNonce: one.lastSentNonce,
         ackedNonce: one.lastAckedNonce,
         refusal: one.lastRefusal,
       })),
-      enforcedRevision: this.#enforcedRevision,
+      enforcedRevision: this.enforcedRevision,
     };
+  }
+
+  get node(): string {
+    return this.#node;
+  }
+
+  get enforcedRevision(): number | undefined {
+    // A scope's revision does not move with the mesh's while nothing in the scope is different.
+    const isCurrent = this.#enforcedRevision === this.#source.revision.id;
+    return isCurrent ? this.#options.source.revision.id : this.#enforcedRevision;
   }
 
   /**
@@ -101,7 +118,7 @@ export class AdsStream {
    * Throws a ConnectError when it is more than a client may ask for.
    */
   onRequest(request: DeltaDiscoveryRequest): void {
-    if (request.node !== undefined && this.#node === "") this.#node = clipped(request.node.id);
+    if (this.#unsubscribe === undefined) this.#begin(request.node);
     const { typeUrl: type, responseNonce } = request;
     if (!isKnown(type)) {
       this.#onUnknownType(type);
@@ -123,6 +140,16 @@ export class AdsStream {
     if (subscription.isDue) this.#ring();
   }
 
+  #begin(node: ClientNode | undefined): void {
+    if (this.#isClosed) return;
+    const { source, scopeOf } = this.#options;
+    if (node !== undefined) {
+      this.#node = clipped(node.id);
+      this.#source = scopeOf?.(node) ?? source;
+    }
+    this.#unsubscribe = this.#source.subscribe((batch) => this.#onBatch(batch));
+  }
+
   #onUnknownType(type: string): void {
     if (type.length > TEXT_LENGTH_MAX) {
       throw new ConnectError("the type's name is too long", Code.InvalidArgument);
@@ -142,12 +169,12 @@ export class AdsStream {
       this.#enforcedRevision = this.#revisionByNonce.get(nonce) ?? this.#enforcedRevision;
     } else {
       subscription.lastRefusal = clipped(errorDetail.message);
-      this.#events.onRefusal(this.#node, subscription.type, subscription.lastRefusal);
+      this.#options.onRefusal(this.#node, subscription.type, subscription.lastRefusal);
     }
     this.#revisionByNonce.delete(nonce);
   }
 
-  onBatch(batch: ResourceBatch): void {
+  #onBatch(batch: ResourceBatch): void {
     for (const resource of batch.upserted) {
       this.#subscriptions.get(resource.type)?.upsert(resource);
     }
@@ -159,6 +186,7 @@ export class AdsStream {
   close(failure?: unknown): void {
     this.#failure ??= failure;
     this.#isClosed = true;
+    this.#unsubscribe?.();
     this.#ring();
   }
 
@@ -250,7 +278,7 @@ export class AdsStream {
     upserted: readonly EncodedResource[],
     removed: readonly string[],
   ): DeltaDiscoveryResponse {
-    this.#events.onSent(typeUrl, upserted.length + removed.length);
+    this.#options.onSent(typeUrl, upserted.length + removed.length);
     return create(DeltaDiscoveryResponseSchema, {
       typeUrl,
       nonce: String(++this.#nonce),

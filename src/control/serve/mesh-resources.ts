@@ -38,8 +38,10 @@ export class MeshResources implements ResourceSource {
   readonly #listeners = new Set<(batch: ResourceBatch) => void>();
   readonly #unsubscribe: () => void;
   #revision: RevisionStamp;
+  #snapshot: Snapshot;
 
   constructor(snapshots: SnapshotSource) {
+    this.#snapshot = snapshots.current;
     this.#revision = { id: snapshots.current.revision, digest: "" };
     this.#take(snapshots.current, undefined);
     this.#unsubscribe = snapshots.subscribe((now, previous) => {
@@ -50,6 +52,11 @@ export class MeshResources implements ResourceSource {
 
   get revision(): RevisionStamp {
     return this.#revision;
+  }
+
+  /** What the resources of now are made from. */
+  get snapshot(): Snapshot {
+    return this.#snapshot;
   }
 
   resources(type: ResourceType): ReadonlyMap<string, EncodedResource> {
@@ -100,6 +107,7 @@ export class MeshResources implements ResourceSource {
       changes.upsert(settings, SETTINGS_NAME, encodeSettings(now.settings));
     }
     if (previous !== undefined) touchEndpoints(now, previous, changes);
+    this.#snapshot = now;
     this.#revision = { id: now.revision, digest: this.#digest.toString() };
     return changes.batch(this.#revision);
   }

@@ -1,27 +1,12 @@
 /**
  * Meshes of any size: services in namespaces of 100, each with pods, a route with two weighted
- * backends and a policy, all behind the waypoint of their namespace.
+ * backends and a policy, all behind the waypoint of their namespace. Plain JavaScript, so that
+ * processes under measurement load it as it is; types beside it.
  */
-import type { KindName } from "../../src/api/kinds.ts";
-import type { KubeObject, ParsedObject } from "../../src/api/object.ts";
-
-export interface MeshShape {
-  readonly services: number;
-  readonly podsPerService: (service: number) => number;
-}
-
-export interface GeneratedMesh {
-  readonly objects: readonly ParsedObject[];
-  /** The route of a service, as it is or with other weights. */
-  route(service: number, change?: { readonly weights: readonly number[] }): ParsedObject;
-  pod(service: number, index: number, change?: { readonly isReady: boolean }): ParsedObject;
-  serviceKey(service: number): string;
-}
-
 const PER_NAMESPACE = 100;
 
-export function generateMesh({ services, podsPerService }: MeshShape): GeneratedMesh {
-  const objects: ParsedObject[] = [];
+export function generateMesh({ services, podsPerService }) {
+  const objects = [];
   for (let i = 0; i < services; i++) {
     if (i % PER_NAMESPACE === 0) objects.push(...namespaceObjects(namespaceOf(i)));
     objects.push(service(i), route(i), policy(i));
@@ -31,40 +16,36 @@ export function generateMesh({ services, podsPerService }: MeshShape): Generated
     objects,
     route,
     pod,
+    policy,
+    service,
+    namespace: (i, change) => namespaceObject(namespaceOf(i), change),
+    gateway: (i) => `${namespaceOf(i)}/waypoint`,
     serviceKey: (i) => `${namespaceOf(i)}/svc-${i}.${namespaceOf(i)}.svc.cluster.local`,
   };
 }
 
-function namespaceOf(service: number): string {
+function namespaceOf(service) {
   return `ns-${Math.floor(service / PER_NAMESPACE)}`;
 }
 
-function parsed(apiVersion: string, kind: KindName, metadata: object, rest: object): ParsedObject {
+function parsed(apiVersion, kind, metadata, rest) {
   const position = { file: "generated.yaml", line: 1, column: 1 };
-  const value = { apiVersion, kind, metadata, ...rest } as unknown as KubeObject;
+  const value = { apiVersion, kind, metadata, ...rest };
   return { kind, value, position, positionOf: () => position };
 }
 
-function ip(network: number, number: number): string {
+function ip(network, number) {
   return `${network}.${(number >> 16) & 255}.${(number >> 8) & 255}.${number & 255}`;
 }
 
 const GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name";
 
-function namespaceObjects(namespace: string): ParsedObject[] {
+function namespaceObjects(namespace) {
   const number = Number(namespace.slice(3));
   const own = { name: "waypoint", namespace };
   const labels = { [GATEWAY_NAME]: "waypoint", "istio.io/dataplane-mode": "none" };
   return [
-    parsed(
-      "v1",
-      "Namespace",
-      {
-        name: namespace,
-        labels: { "istio.io/dataplane-mode": "ambient", "istio.io/use-waypoint": "waypoint" },
-      },
-      {},
-    ),
+    namespaceObject(namespace),
     parsed("gateway.networking.k8s.io/v1", "Gateway", own, {
       spec: {
         gatewayClassName: "istio-waypoint",
@@ -88,7 +69,13 @@ function namespaceObjects(namespace: string): ParsedObject[] {
   ];
 }
 
-function podParts(serviceAccountName: string, podIP: string, isReady: boolean): object {
+function namespaceObject(name, { usesWaypoint } = { usesWaypoint: true }) {
+  const labels = { "istio.io/dataplane-mode": "ambient" };
+  if (usesWaypoint) labels["istio.io/use-waypoint"] = "waypoint";
+  return parsed("v1", "Namespace", { name, labels }, {});
+}
+
+function podParts(serviceAccountName, podIP, isReady) {
   return {
     spec: { serviceAccountName, nodeName: "node-1", containers: [{ name: "main" }] },
     status: {
@@ -99,28 +86,26 @@ function podParts(serviceAccountName: string, podIP: string, isReady: boolean): 
   };
 }
 
-function service(i: number): ParsedObject {
-  return parsed(
-    "v1",
-    "Service",
-    { name: `svc-${i}`, namespace: namespaceOf(i) },
-    {
-      spec: {
-        clusterIP: ip(10, i),
-        selector: { app: `svc-${i}` },
-        ports: [{ name: "http", port: 80, targetPort: 8080 }],
-      },
+/** `copy`: another service in the same namespace, in front of the same pods. */
+function service(i, { copy } = {}) {
+  const isCopy = copy !== undefined;
+  const metadata = { name: isCopy ? `svc-${i}-${copy}` : `svc-${i}`, namespace: namespaceOf(i) };
+  return parsed("v1", "Service", metadata, {
+    spec: {
+      clusterIP: isCopy ? ip(14, copy) : ip(10, i),
+      selector: { app: `svc-${i}` },
+      ports: [{ name: "http", port: 80, targetPort: 8080 }],
     },
-  );
+  });
 }
 
-function pod(i: number, index: number, { isReady } = { isReady: true }): ParsedObject {
+function pod(i, index, { isReady } = { isReady: true }) {
   const labels = { app: `svc-${i}`, version: "v1", "pod-template-hash": `h${i}` };
   const metadata = { name: `svc-${i}-h${i}-${index}`, namespace: namespaceOf(i), labels };
   return parsed("v1", "Pod", metadata, podParts(`svc-${i}`, ip(11, i * 64 + index), isReady));
 }
 
-function route(i: number, { weights } = { weights: [1, 1] as readonly number[] }): ParsedObject {
+function route(i, { weights } = { weights: [1, 1] }) {
   const namespace = namespaceOf(i);
   const neighbour = i % PER_NAMESPACE === 0 ? i : i - 1;
   return parsed(
@@ -143,7 +128,7 @@ function route(i: number, { weights } = { weights: [1, 1] as readonly number[] }
   );
 }
 
-function policy(i: number): ParsedObject {
+function policy(i, { path } = { path: "/api/*" }) {
   const namespace = namespaceOf(i);
   const metadata = { name: `svc-${i}`, namespace };
   return parsed("security.istio.io/v1", "AuthorizationPolicy", metadata, {
@@ -152,7 +137,7 @@ function policy(i: number): ParsedObject {
       rules: [
         {
           from: [{ source: { principals: [`cluster.local/ns/${namespace}/sa/svc-${i}`] } }],
-          to: [{ operation: { methods: ["GET"], paths: ["/api/*"] } }],
+          to: [{ operation: { methods: ["GET"], paths: [path] } }],
         },
       ],
     },
