@@ -36,6 +36,8 @@ export interface AdsClientOptions {
   readonly node: { readonly id: string; readonly metadata: JsonObject };
   readonly sink: ResourceSink;
   readonly registry?: MetricRegistry | undefined;
+  /** In the log; "the control plane" by default. */
+  readonly serverName?: string;
   readonly firstResponseTimeoutMs?: number;
   readonly backoffMaxMs?: number;
 }
@@ -57,6 +59,7 @@ export class AdsClient {
   readonly #options: AdsClientOptions;
   readonly #log = log("ads");
   readonly #metrics: AdsClientMetrics | undefined;
+  readonly #serverName: string;
   readonly #closing = new AbortController();
   #isConnected = false;
   /** The control plane has answered on the stream of now. */
@@ -69,6 +72,7 @@ export class AdsClient {
 
   constructor(options: AdsClientOptions) {
     this.#options = options;
+    this.#serverName = options.serverName ?? "the control plane";
     this.#metrics = options.registry && new AdsClientMetrics(options.registry);
   }
 
@@ -94,7 +98,7 @@ export class AdsClient {
     const { backoffMaxMs = BACKOFF_MAX_MS } = this.#options;
     let delayMs = BACKOFF_FIRST_MS;
     while (!this.#closing.signal.aborted) {
-      let why = "the control plane has ended the stream";
+      let why = `${this.#serverName} has ended the stream`;
       let reason: TerminationReason = "Complete";
       const startMs = performance.now();
       this.#hasBegun = false;
@@ -222,19 +226,24 @@ export class AdsClient {
     return undefined;
   }
 
+  /** What is in force, where the server says which revision that is. */
+  get #serving(): { readonly serving?: string } {
+    if (!this.#options.sink.types.includes(RESOURCE_TYPES.revision)) return {};
+    return { serving: this.#revision === 0 ? "nothing yet" : `revision ${this.#revision}` };
+  }
+
   #setConnected(isConnected: boolean, why: string): void {
     this.#metrics?.connected.set(isConnected ? 1 : 0);
     if (isConnected && this.#isAwayTold) {
       this.#isAwayTold = false;
-      this.#log.info({}, "the control plane answers again");
+      this.#log.info({}, `${this.#serverName} answers again`);
     }
     this.#isConnected = isConnected;
     if (isConnected || this.#isAwayTold) return;
     this.#isAwayTold = true;
-    const serving = this.#revision === 0 ? "nothing yet" : `revision ${this.#revision}`;
     this.#log.warn(
-      { reason: why, serving },
-      "no configuration from the control plane; trying again",
+      { reason: why, ...this.#serving },
+      `no configuration from ${this.#serverName}; trying again`,
     );
   }
 }

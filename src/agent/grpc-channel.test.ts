@@ -6,7 +6,7 @@ import { afterEach, beforeAll, expect, test } from "vitest";
 import { TestAuthority, until } from "../../test/support/ads.ts";
 import { ScriptedControlPlane } from "../../test/support/raw-ads-server.ts";
 import { AggregatedDiscoveryService } from "../wire/gen/envoy/discovery_pb.ts";
-import { GrpcChannel, type GrpcChannelOptions } from "./grpc-channel.ts";
+import { callFailure, GrpcChannel, type GrpcChannelOptions } from "./grpc-channel.ts";
 
 const cleanups: (() => unknown)[] = [];
 let authority: TestAuthority;
@@ -52,6 +52,34 @@ test("the name of the address must be in the certificate", async () => {
   await expect(call(channel(other.port))).rejects.toThrow(/altnames|localhost/);
   const right = await script(["localhost"]);
   await call(channel(right.port));
+});
+
+test("a control plane that is known by its identity must have that, whatever its name", async () => {
+  const authority = await TestAuthority.make();
+  const identity = "spiffe://cluster.local/ns/istio-system/sa/waystone";
+  const roots = async () => authority.rootsPem;
+  const serve = async (spiffeId: string) => {
+    const server = await ScriptedControlPlane.start(await authority.issueWorkload(spiffeId));
+    server.onStream = (stream) => stream.begin().read().end();
+    cleanups.push(() => server.close());
+    return server.port;
+  };
+  await call(channel(await serve(identity), { roots, identity }));
+  const other = channel(await serve(`${identity}2`), { roots, identity });
+  const why = await call(other).catch(callFailure);
+  expect(why).toContain(`is of ${identity}2, not of ${identity}`);
+  // A name is no identity, and an identity no name.
+  const named = await ScriptedControlPlane.start(await authority.issue(["localhost"]));
+  cleanups.push(() => named.close());
+  await expect(call(channel(named.port, { roots, identity }))).rejects.toThrow(/of nobody/);
+  await expect(call(channel(await serve(identity), { roots }))).rejects.toThrow(
+    /altnames|localhost/,
+  );
+  // Who has the name under another root is not believed.
+  const stranger = await TestAuthority.make();
+  const foreign = await ScriptedControlPlane.start(await stranger.issueWorkload(identity));
+  cleanups.push(() => foreign.close());
+  await expect(call(channel(foreign.port, { roots, identity }))).rejects.toThrow(/certificate/);
 });
 
 test("an address must be in the certificate, and is not sent as a name", async () => {

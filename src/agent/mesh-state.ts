@@ -19,17 +19,7 @@ import { DEFAULT_SETTINGS, type MeshSettings } from "../model/settings.ts";
 import type { AddressOwners, Snapshot, SnapshotSource } from "../model/snapshot.ts";
 import type { Waypoint } from "../model/waypoint.ts";
 import type { Workload } from "../model/workload.ts";
-import { type DecodedAddress, decodeAddress } from "../wire/address.ts";
-import { decodeAuthorization } from "../wire/authorization.ts";
-import { ResourceDigest } from "../wire/digest.ts";
-import {
-  decodeAuthentications,
-  decodePolicies,
-  decodeRoutes,
-  decodeSettings,
-  decodeWaypoint,
-  SETTINGS_NAME,
-} from "../wire/mesh.ts";
+import type { DecodedAddress } from "../wire/address.ts";
 import {
   type EncodedResource,
   RESOURCE_TYPES,
@@ -38,20 +28,11 @@ import {
   type RevisionStamp,
 } from "../wire/resource.ts";
 import { Buckets } from "./buckets.ts";
+import { decodeResource } from "./decode-resource.ts";
+import { ResourceLedger } from "./resource-ledger.ts";
 
 const { address, authorization, waypoint, policies, authentications, routes, settings, revision } =
   RESOURCE_TYPES;
-
-/** How each type is read; what they throw says what is wrong. */
-const DECODERS: { readonly [type: string]: (bytes: Uint8Array) => unknown } = {
-  [address]: decodeAddress,
-  [authorization]: decodeAuthorization,
-  [waypoint]: decodeWaypoint,
-  [policies]: decodePolicies,
-  [authentications]: decodeAuthentications,
-  [routes]: decodeRoutes,
-  [settings]: decodeSettings,
-};
 
 interface Indexes {
   workloads: ShardedMap<Workload>;
@@ -73,9 +54,8 @@ export class MeshState implements ResourceSink, SnapshotSource {
     ...[authorization, settings, waypoint, policies, authentications, routes],
     ...[address, revision],
   ];
-  readonly #versions = new Map<ResourceType, Map<string, string>>();
   /** Of what is held and staged together. */
-  #digest = new ResourceDigest();
+  readonly #ledger = new ResourceLedger();
   /** Decoded values by type and name; undefined: it is gone. */
   readonly #staged = new Map<ResourceType, Map<string, unknown>>();
   /** Names refused since the last commit: why a digest cannot be right. */
@@ -110,7 +90,7 @@ export class MeshState implements ResourceSink, SnapshotSource {
   }
 
   versions(type: ResourceType): ReadonlyMap<string, string> {
-    return this.#versions.get(type) ?? new Map();
+    return this.#ledger.of(type);
   }
 
   stage(
@@ -119,17 +99,17 @@ export class MeshState implements ResourceSink, SnapshotSource {
     removed: readonly string[],
   ): readonly string[] {
     const problems: string[] = [];
-    const [staged, versions] = [mapOf(this.#staged, type), mapOf(this.#versions, type)];
+    const staged = mapOf(this.#staged, type);
     for (const name of removed) {
-      this.#setVersion(type, versions, name, undefined);
+      this.#ledger.set(type, name, undefined);
       staged.set(name, undefined);
     }
     for (const { name, version, bytes } of upserted) {
       try {
         // A server that gives no versions says "".
-        if (version === "" || versions.get(name) !== version) {
-          staged.set(name, decode(type, name, bytes));
-          this.#setVersion(type, versions, name, version);
+        if (version === "" || this.#ledger.of(type).get(name) !== version) {
+          staged.set(name, decodeResource(type, name, bytes));
+          this.#ledger.set(type, name, version);
         }
         this.#refused.delete(name);
       } catch (caught) {
@@ -140,23 +120,8 @@ export class MeshState implements ResourceSink, SnapshotSource {
     return problems;
   }
 
-  #setVersion(
-    type: ResourceType,
-    versions: Map<string, string>,
-    name: string,
-    version: string | undefined,
-  ): void {
-    const before = versions.get(name);
-    if (before !== undefined) this.#digest.remove(type, name, before);
-    if (version === undefined) versions.delete(name);
-    else {
-      versions.set(name, version);
-      this.#digest.add(type, name, version);
-    }
-  }
-
   commit(stamp: RevisionStamp): string | undefined {
-    if (this.#digest.toString() !== stamp.digest) {
+    if (this.#ledger.digest !== stamp.digest) {
       const refused = [...this.#refused].slice(0, 10);
       this.#refused.clear();
       if (refused.length > 0) return `without the refused ${refused.join(", ")} it is not whole`;
@@ -165,8 +130,7 @@ export class MeshState implements ResourceSink, SnapshotSource {
     }
     this.#refused.clear();
     const previous = this.#current;
-    // Another replica counts for itself: what is new must not have a number that was there before.
-    this.#current = this.#applied(Math.max(stamp.id, previous.revision + 1));
+    this.#current = this.#applied(stamp.id);
     this.#staged.clear();
     for (const listener of [...this.#listeners]) listener(this.#current, previous);
     return undefined;
@@ -174,12 +138,11 @@ export class MeshState implements ResourceSink, SnapshotSource {
 
   /** Everything is to be sent again; what then does not come is gone with the next commit. */
   #forget(): void {
-    for (const [type, versions] of this.#versions) {
+    for (const type of this.types) {
       const staged = mapOf(this.#staged, type);
-      for (const name of versions.keys()) staged.set(name, undefined);
+      for (const name of this.#ledger.of(type).keys()) staged.set(name, undefined);
     }
-    this.#versions.clear();
-    this.#digest = new ResourceDigest();
+    this.#ledger.clear();
   }
 
   #applied(id: number): MeshSnapshot {
@@ -268,34 +231,6 @@ export class MeshState implements ResourceSink, SnapshotSource {
     }
     return edit.finish();
   }
-}
-
-/** Throws when the bytes are none, or of another name. */
-function decode(type: ResourceType, name: string, bytes: Uint8Array): unknown {
-  const read = DECODERS[type];
-  if (read === undefined) throw new Error(`no resource of type ${type} is expected`);
-  const value = read(bytes);
-  const own = ownName(type, value);
-  if (own !== undefined && own !== name) throw new Error(`it calls itself ${own}`);
-  const isTargeting = type === routes || type === policies || type === authentications;
-  if (isTargeting && !TARGET.test(name)) {
-    throw new Error("that is no name of a target");
-  }
-  return value;
-}
-
-/** What routes and policies are attached to. */
-const TARGET = /^(?:Service|Gateway|GatewayClass)\/./;
-
-/** The name that a value gives itself, where it does. */
-function ownName(type: ResourceType, value: unknown): string | undefined {
-  if (type === address) {
-    const decoded = value as DecodedAddress;
-    return decoded.kind === "service" ? decoded.service.key : decoded.workload.uid;
-  }
-  if (type === authorization) return (value as L4Policy).key;
-  if (type === waypoint) return (value as Waypoint).key;
-  return type === settings ? SETTINGS_NAME : undefined;
 }
 
 function addressesOf(workload: Workload | undefined): readonly string[] {

@@ -1,18 +1,20 @@
 /**
- * Beside istiod: the mesh as Waystone's control plane sends it, with istiod's word on workloads.
+ * Beside istiod: the mesh as Waystone's control plane sends it, with istiod's workloads in the
+ * place of ours, so that a waypoint sees Pods exactly as istiod's ztunnels do.
  *
- *     control plane ─ mesh ──────┐
- *                                ├─ of workloads that both know: istiod's ─> sink
- *     istiod's WDS ─ workloads ──┘
+ *     control plane ─ stage, judged … commit ─┐
+ *                                             ├─ changed, committed at once ─> sink
+ *     istiod's WDS ─ each response ───────────┘
  *
- * A workload is then as istiod's ztunnels see it: its identity, whether it takes tunnels, whether
- * it is healthy. What only our control plane says of it (extensions) stays on it. Until istiod has
- * said anything, and while it is away, what is known is in force.
+ * Until istiod has sent its first response ours are in force; from then on a workload that istiod
+ * does not have is not there, and the last ones stay while it is away. What only our control plane
+ * says of a workload (its origin) stays on it. Services, routes and policies are always ours.
  *
- * What istiod says is committed by itself, but never between the parts of a revision of ours.
+ * Nothing stays staged in the sink: a batch of ours is judged as it comes and kept here until its
+ * revision. So istiod is heard also when our control plane died in the middle of one.
  */
-import { decodeAddress, withExtensionsOf } from "../wire/address.ts";
-import { contentVersion, ResourceDigest } from "../wire/digest.ts";
+import { type DecodedAddress, withOriginOf } from "../wire/address.ts";
+import { contentVersion } from "../wire/digest.ts";
 import {
   type EncodedResource,
   RESOURCE_TYPES,
@@ -20,10 +22,12 @@ import {
   type ResourceType,
   type RevisionStamp,
 } from "../wire/resource.ts";
+import { decodeResource } from "./decode-resource.ts";
+import { ResourceLedger } from "./resource-ledger.ts";
 
 const { address } = RESOURCE_TYPES;
 
-type Versions = Map<ResourceType, Map<string, string>>;
+type Changes = Map<string, EncodedResource | undefined>;
 
 export class WorkloadSplice {
   /** Fed by Waystone's control plane. */
@@ -31,157 +35,132 @@ export class WorkloadSplice {
   /** Fed by istiod. */
   readonly workloads: ResourceSink;
   readonly #sink: ResourceSink;
-  /** What our control plane has sent, and what that amounts to. */
-  readonly #sent: Versions = new Map();
-  #sentDigest = new ResourceDigest();
-  /** What the sink holds or has staged. */
-  readonly #held: Versions = new Map();
-  readonly #heldDigest = new ResourceDigest();
-  /** Held, and not sent again since everything was asked for anew. */
-  readonly #stale = new Map<ResourceType, Set<string>>();
+  /** What our control plane has sent. */
+  readonly #sent = new ResourceLedger();
+  /** Of that, what is yet to be committed. */
+  readonly #pending = new Map<ResourceType, Changes>();
+  /** Refused since the last commit: why a digest cannot be right. */
   readonly #refused = new Set<string>();
-  /** Addresses as our control plane has them, by name. */
+  /** With the next commit what our control plane has not sent is gone. */
+  #isAnew = true;
+  readonly #held = new ResourceLedger();
+  /** Workloads, by uid. */
   readonly #ours = new Map<string, EncodedResource>();
-  /** Workloads as istiod has them, by uid; services of its own are only known by version. */
   readonly #theirs = new Map<string, EncodedResource>();
+  /** Of all that istiod has sent: its services are known by name only. */
   readonly #theirVersions = new Map<string, string>();
-  /** To be handed on with the next revision of ours. */
-  readonly #waiting = new Set<string>();
+  #hasTheirs = false;
   #revision: RevisionStamp | undefined;
-  #isStaging = false;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(sink: ResourceSink) {
     this.#sink = sink;
-    const inTurn =
-      <A extends unknown[], R>(work: (...args: A) => Promise<R>) =>
-      (...args: A): Promise<R> => {
-        const result = this.#turn.then(() => work(...args));
-        this.#turn = result.catch(() => {});
-        return result;
-      };
     this.mesh = {
       types: sink.types,
-      versions: (type) => this.#sent.get(type) ?? new Map(),
-      stage: inTurn((type, upserted, removed) => this.#stage(type, upserted, removed)),
-      commit: inTurn((stamp) => this.#commit(stamp)),
+      versions: (type) => this.#sent.of(type),
+      stage: (...batch) => this.#judge(...batch),
+      commit: (stamp) => this.#inTurn(() => this.#commit(stamp)),
     };
     this.workloads = {
       types: [address],
       versions: () => this.#theirVersions,
-      stage: inTurn((_type, upserted, removed) => this.#takeTheirs(upserted, removed)),
+      stage: (_type, upserted, removed) => this.#inTurn(() => this.#take(upserted, removed)),
       // It has no revisions.
-      commit: async () => undefined,
+      commit: () => undefined,
     };
     for (const type of sink.types) {
-      for (const [name, version] of sink.versions(type)) {
-        mapOf(this.#held, type).set(name, version);
-        this.#heldDigest.add(type, name, version);
-        setOf(this.#stale, type).add(name);
-      }
+      for (const [name, version] of sink.versions(type)) this.#held.set(type, name, version);
     }
   }
 
-  async #stage(
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  /** A part of a batch of ours. What is taken here the sink takes too: it decodes by the same. */
+  #judge(
     type: ResourceType,
     upserted: readonly EncodedResource[],
     removed: readonly string[],
-  ): Promise<readonly string[]> {
-    this.#isStaging = true;
-    for (const name of removed) this.#setSent(type, name, undefined);
-    for (const { name, version } of upserted) this.#setSent(type, name, version);
-    if (type === address) {
-      for (const name of removed) this.#ours.delete(name);
-      for (const resource of upserted) this.#ours.set(resource.name, resource);
+  ): readonly string[] {
+    const problems: string[] = [];
+    const pending: Changes = this.#pending.get(type) ?? new Map();
+    this.#pending.set(type, pending);
+    for (const name of removed) {
+      this.#sent.set(type, name, undefined);
+      pending.set(name, undefined);
     }
-    const isTheirs = (name: string) => type === address && this.#theirs.has(name);
-    const changed = upserted.map((one) => (isTheirs(one.name) ? this.#spliced(one.name)! : one));
-    const problems = await this.#pass(
-      type,
-      changed,
-      removed.filter((name) => !isTheirs(name)),
-    );
-    for (const problem of problems) {
-      const [name = ""] = problem.split(": ", 1);
-      this.#refused.add(name);
-      this.#setSent(type, name, undefined);
-    }
-    for (const { name } of upserted) {
-      if (this.#sent.get(type)?.has(name)) this.#refused.delete(name);
+    for (const resource of upserted) {
+      const { name, version, bytes } = resource;
+      try {
+        if (version === "" || this.#sent.of(type).get(name) !== version) {
+          decodeResource(type, name, bytes);
+          this.#sent.set(type, name, version);
+          pending.set(name, kept(resource));
+        }
+        this.#refused.delete(name);
+      } catch (caught) {
+        this.#refused.add(name);
+        problems.push(`${name}: ${(caught as Error).message}`);
+      }
     }
     return problems;
   }
 
   async #commit(stamp: RevisionStamp): Promise<string | undefined> {
-    if (this.#sentDigest.toString() !== stamp.digest) {
+    if (this.#sent.digest !== stamp.digest) {
       const refused = [...this.#refused].slice(0, 10);
       this.#refused.clear();
       if (refused.length > 0) return `without the refused ${refused.join(", ")} it is not whole`;
-      this.#forget();
+      // Everything is to be sent again; until then what is in force stays so.
+      this.#sent.clear();
+      this.#pending.clear();
+      this.#isAnew = true;
       return "what was sent does not amount to this revision";
     }
     this.#refused.clear();
-    for (const [type, names] of this.#stale) {
-      const gone = [...names].filter((name) => !(type === address && this.#theirs.has(name)));
-      await this.#pass(type, [], gone);
-    }
-    this.#stale.clear();
-    this.#isStaging = false;
+    for (const type of this.#sink.types) await this.#apply(type);
+    this.#pending.clear();
+    this.#isAnew = false;
     this.#revision = stamp;
-    await this.#passTheirs([...this.#waiting]);
-    this.#waiting.clear();
-    return await this.#commitHeld();
+    return await this.#seal(stamp);
   }
 
-  #commitHeld(): string | undefined | Promise<string | undefined> {
-    const id = this.#revision?.id ?? 0;
-    return this.#sink.commit({ id, digest: this.#heldDigest.toString() });
-  }
-
-  /** Everything is to be sent again. */
-  #forget(): void {
-    for (const [type, versions] of this.#sent) {
-      for (const name of versions.keys()) setOf(this.#stale, type).add(name);
+  /** A type's changes of a revision of ours. */
+  async #apply(type: ResourceType): Promise<void> {
+    const changes: Changes = this.#pending.get(type) ?? new Map();
+    if (this.#isAnew) {
+      const isAddress = type === address;
+      const others = isAddress ? [...this.#ours.keys(), ...this.#theirs.keys()] : [];
+      for (const name of [...this.#held.of(type).keys(), ...others]) {
+        if (!changes.has(name)) changes.set(name, undefined);
+      }
     }
-    this.#sent.clear();
-    this.#sentDigest = new ResourceDigest();
-    this.#ours.clear();
+    if (type === address) this.#splice(changes);
+    await this.#pass(type, changes);
   }
 
-  #setSent(type: ResourceType, name: string, version: string | undefined): void {
-    const versions = mapOf(this.#sent, type);
-    setVersion(versions, this.#sentDigest, type, name, version);
-    this.#stale.get(type)?.delete(name);
-  }
-
-  /** To the sink, noting what it then holds. */
-  async #pass(
-    type: ResourceType,
-    upserted: readonly EncodedResource[],
-    removed: readonly string[],
-  ): Promise<readonly string[]> {
-    if (upserted.length === 0 && removed.length === 0) return [];
-    const held = mapOf(this.#held, type);
-    const before = new Map(upserted.map(({ name }) => [name, held.get(name)]));
-    const set = (name: string, version: string | undefined) =>
-      setVersion(held, this.#heldDigest, type, name, version);
-    for (const name of removed) set(name, undefined);
-    for (const { name, version } of upserted) set(name, version);
-    const problems = await this.#sink.stage(type, upserted, removed);
-    // What it does not take, it has as before.
-    for (const problem of problems) {
-      const [name = ""] = problem.split(": ", 1);
-      set(name, before.get(name));
+  /** Puts what is to be in the place of what our control plane says. */
+  #splice(changes: Changes): void {
+    for (const [name, change] of changes) {
+      if (change === undefined) this.#ours.delete(name);
+      else if (isWorkload(decodeResource(address, name, change.bytes)))
+        this.#ours.set(name, change);
+      else continue;
+      changes.set(name, this.#spliced(name));
     }
-    return problems;
   }
 
-  async #takeTheirs(
+  /** A response of istiod's. */
+  async #take(
     upserted: readonly EncodedResource[],
     removed: readonly string[],
   ): Promise<readonly string[]> {
     const problems: string[] = [];
-    const touched = new Set<string>();
+    const touched = new Set<string>(this.#hasTheirs ? [] : this.#ours.keys());
+    this.#hasTheirs = true;
     for (const name of removed) {
       this.#theirVersions.delete(name);
       if (this.#theirs.delete(name)) touched.add(name);
@@ -189,11 +168,9 @@ export class WorkloadSplice {
     for (const resource of upserted) {
       const { name, version, bytes } = resource;
       try {
-        const decoded = decodeAddress(bytes);
-        if (decoded.kind === "workload") {
-          if (decoded.workload.uid !== name)
-            throw new Error(`it calls itself ${decoded.workload.uid}`);
-          this.#theirs.set(name, resource);
+        // Of its services only the judgement is wanted.
+        if (isWorkload(decodeResource(address, name, bytes))) {
+          this.#theirs.set(name, kept(resource));
           touched.add(name);
         }
         this.#theirVersions.set(name, version);
@@ -201,67 +178,54 @@ export class WorkloadSplice {
         problems.push(`${name}: ${(caught as Error).message}`);
       }
     }
-    for (const name of touched) this.#waiting.add(name);
-    if (this.#revision === undefined || this.#isStaging || touched.size === 0) return problems;
-    await this.#passTheirs([...this.#waiting]);
-    this.#waiting.clear();
-    await this.#commitHeld();
+    // What comes before the first revision of ours is taken in with it.
+    if (this.#revision === undefined) return problems;
+    const changes: Changes = new Map();
+    for (const name of touched) changes.set(name, this.#spliced(name));
+    if (await this.#pass(address, changes)) await this.#seal(this.#revision);
     return problems;
   }
 
-  async #passTheirs(names: readonly string[]): Promise<void> {
-    const held = this.#held.get(address);
-    const upserted: EncodedResource[] = [];
-    const removed: string[] = [];
-    for (const name of names) {
-      const now = this.#spliced(name);
-      if (now === undefined && held?.has(name)) removed.push(name);
-      if (now !== undefined && held?.get(name) !== now.version) upserted.push(now);
-    }
-    await this.#pass(address, upserted, removed);
-  }
-
-  /** A workload as it is to be; undefined: nobody knows it. */
+  /** A workload as it is to be; undefined: it is not there. */
   #spliced(name: string): EncodedResource | undefined {
     const theirs = this.#theirs.get(name);
     const ours = this.#ours.get(name);
-    if (theirs === undefined) return ours;
-    const bytes = withExtensionsOf(theirs.bytes, ours?.bytes);
-    // An older istiod gives no versions.
+    if (theirs === undefined) return this.#hasTheirs ? undefined : ours;
+    const bytes = withOriginOf(theirs.bytes, ours?.bytes);
+    // Not istiod's version: older ones give none.
     return { ...theirs, version: contentVersion(bytes), bytes };
   }
-}
 
-function setVersion(
-  versions: Map<string, string>,
-  digest: ResourceDigest,
-  type: ResourceType,
-  name: string,
-  version: string | undefined,
-): void {
-  const before = versions.get(name);
-  if (before !== undefined) digest.remove(type, name, before);
-  if (version === undefined) versions.delete(name);
-  else {
-    versions.set(name, version);
-    digest.add(type, name, version);
+  /** To the sink, where it is news. False: nothing was. */
+  async #pass(type: ResourceType, changes: Changes): Promise<boolean> {
+    const held = this.#held.of(type);
+    const upserted: EncodedResource[] = [];
+    const removed: string[] = [];
+    for (const [name, change] of changes) {
+      if (change === undefined) {
+        if (held.has(name)) removed.push(name);
+      } else if (held.get(name) !== change.version) upserted.push(change);
+    }
+    if (upserted.length === 0 && removed.length === 0) return false;
+    const refused = await this.#sink.stage(type, upserted, removed);
+    const isRefused = (name: string) => refused.some((text) => text.startsWith(`${name}: `));
+    for (const name of removed) this.#held.set(type, name, undefined);
+    for (const { name, version } of upserted) {
+      if (!isRefused(name)) this.#held.set(type, name, version);
+    }
+    return true;
+  }
+
+  #seal({ id }: RevisionStamp): string | undefined | Promise<string | undefined> {
+    return this.#sink.commit({ id, digest: this.#held.digest });
   }
 }
 
-function mapOf(maps: Versions, type: ResourceType): Map<string, string> {
-  let map = maps.get(type);
-  if (map === undefined) {
-    map = new Map();
-    maps.set(type, map);
-  }
-  return map;
+function isWorkload(decoded: unknown): boolean {
+  return (decoded as DecodedAddress).kind === "workload";
 }
 
-function setOf(sets: Map<ResourceType, Set<string>>, type: ResourceType): Set<string> {
-  let set = sets.get(type);
-  if (set === undefined) {
-    set = new Set();
-    sets.set(type, set);
-  }
-  return set;
+/** A copy: the bytes may be part of a large message that would be kept with them. */
+function kept(resource: EncodedResource): EncodedResource {
+  return { ...resource, bytes: new Uint8Array(resource.bytes) };
 }

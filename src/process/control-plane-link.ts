@@ -98,7 +98,9 @@ class WireLink implements ControlPlaneLink {
     if (splice !== undefined && this.#istiod !== undefined) {
       // Its metrics are the mesh's: one proxy has one set of them.
       const workloads = { channel: this.#istiod, sink: splice.workloads };
-      this.#clients = [...this.#clients, new AdsClient({ node: common.node, ...workloads })];
+      const { node } = common;
+      const client = new AdsClient({ node, serverName: "istiod", ...workloads });
+      this.#clients = [...this.#clients, client];
     }
     for (const client of this.#clients) client.start();
   }

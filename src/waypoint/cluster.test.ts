@@ -2,13 +2,16 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { indexOf, makeWorkload, smallMesh } from "../../test/support/small-mesh.ts";
+import { denyingAll } from "../../test/support/waypoint-session.ts";
 import type { Endpoint, LoadBalancing } from "../model/service.ts";
 import type { Snapshot } from "../model/snapshot.ts";
 import type { Workload } from "../model/workload.ts";
 import { type Cluster, Clusters, type UpstreamEndpoint } from "./cluster.ts";
 import { EndpointSet } from "./endpoint-set.ts";
+import { Targets } from "./target.ts";
 
-const KEY = "default/reviews.default.svc.cluster.local";
+const HOST = "reviews.default.svc.cluster.local";
+const KEY = `default/${HOST}`;
 const at = (region: string, zone: string) => ({ region, zone, subzone: "" });
 const CLIENT = makeWorkload("client", "127.70.0.2", { locality: at("r1", "z1"), node: "n1" });
 
@@ -71,6 +74,22 @@ test("trafficDistribution: the client's zone, and the others when nobody is ther
   expect(names(chosen(clusterOf(meshOf([far, far], CLOSE)), CLIENT))).toEqual(["a", "b"]);
   const sick = { ...near, isHealthy: false };
   expect(names(chosen(clusterOf(meshOf([sick, far], CLOSE)), CLIENT))).toEqual(["b"]);
+});
+
+test("another state is seen, also under the number of the one before", () => {
+  const before = meshOf([{}, {}]);
+  const now = { ...meshOf([{}]), revision: before.revision };
+  const cluster = clusterOf(before);
+  expect(cluster.endpoints.length).toBe(2);
+  cluster.refresh(now);
+  expect(cluster.endpoints.length).toBe(1);
+  // So are policies and routes, which a target has beside its endpoints.
+  const target = new Targets("default/wp", new Clusters()).find(before, HOST, 80);
+  const decider = target?.decider;
+  const closed = denyingAll(before);
+  expect(closed.revision).toBe(before.revision);
+  target?.refresh(closed);
+  expect(target?.decider).not.toBe(decider);
 });
 
 test("what failed is avoided, for farther endpoints too", () => {

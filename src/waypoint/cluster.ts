@@ -116,7 +116,8 @@ export class Cluster {
   #unplaced: EndpointSet | undefined;
   /** Made when a session is asked for. */
   #byTag: Map<string, UpstreamEndpoint> | undefined;
-  #revision = -1;
+  /** Not its number: a control plane that was started anew counts anew. */
+  #snapshot: Snapshot | undefined;
   #source: readonly Endpoint[] | undefined;
   #serviceSource: Service | undefined;
   #workloads: Snapshot["workloads"] | undefined;
@@ -153,8 +154,8 @@ export class Cluster {
 
   /** Takes over what the snapshot says; costs a comparison when it is the one seen last. */
   refresh(snapshot: Snapshot): void {
-    if (snapshot.revision === this.#revision) return;
-    this.#revision = snapshot.revision;
+    if (snapshot === this.#snapshot) return;
+    this.#snapshot = snapshot;
     const source = this.#endpointsIn(snapshot);
     this.service = "service" in this.of ? snapshot.services.get(this.of.service) : undefined;
     const isSame = source === this.#source && this.service === this.#serviceSource;

@@ -20,7 +20,8 @@ export class Target {
   readonly port: number;
   readonly hop: Hop;
   readonly #clusters: Clusters;
-  #revision = -1;
+  /** Not its number: a control plane that was started anew counts anew. */
+  #snapshot: Snapshot | undefined;
   #decider: HttpDecider | undefined;
   #cluster: Cluster | undefined;
   #protocol: AppProtocol = "UNKNOWN";
@@ -44,8 +45,8 @@ export class Target {
 
   /** Brings everything below to the snapshot; one comparison when it is the one seen last. */
   refresh(snapshot: Snapshot): void {
-    if (snapshot.revision === this.#revision) return;
-    this.#revision = snapshot.revision;
+    if (snapshot === this.#snapshot) return;
+    this.#snapshot = snapshot;
     if (this.service !== undefined) {
       const service = snapshot.services.get(this.service);
       this.#isServed = service !== undefined && servesService(this.waypoint, service, this.port);

@@ -4,7 +4,7 @@ import type { Service } from "../model/service.ts";
 import type { Workload } from "../model/workload.ts";
 import { AddressSchema } from "./gen/istio/workload_pb.ts";
 import { decodeService, type EncodingOptions, encodeService } from "./service.ts";
-import { decodeWorkload, encodeSource, encodeWorkload } from "./workload.ts";
+import { adoptOrigin, decodeWorkload, encodeSource, encodeWorkload } from "./workload.ts";
 
 export type DecodedAddress =
   | { readonly kind: "service"; readonly service: Service }
@@ -46,13 +46,13 @@ export function decodeAddress(bytes: Uint8Array): DecodedAddress {
 }
 
 /**
- * Another server's workload with what ours says of it beside Istio's fields: the extensions. Ours
- * may be missing.
+ * Another server's workload with what only ours says of it. Theirs must be a workload; ours may be
+ * missing.
  */
-export function withExtensionsOf(theirs: Uint8Array, ours: Uint8Array | undefined): Uint8Array {
+export function withOriginOf(theirs: Uint8Array, ours: Uint8Array | undefined): Uint8Array {
   if (ours === undefined) return theirs;
   const [address, own] = [fromBinary(AddressSchema, theirs), fromBinary(AddressSchema, ours)];
   if (address.type.case !== "workload" || own.type.case !== "workload") return theirs;
-  address.type.value.extensions.unshift(...own.type.value.extensions);
+  adoptOrigin(address.type.value, own.type.value);
   return toBinary(AddressSchema, address);
 }

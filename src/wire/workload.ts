@@ -1,5 +1,5 @@
 /** Workloads: model ⇄ `istio.workload.Workload`. */
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, equals, type MessageInitShape } from "@bufbuild/protobuf";
 import type { ObjectRef } from "../model/object-ref.ts";
 import type { Workload } from "../model/workload.ts";
 import { nameOf, portOf } from "./enums.ts";
@@ -12,6 +12,8 @@ import {
   encodeBinding,
 } from "./gateway-address.ts";
 import {
+  ExtensionSchema,
+  GatewayAddressSchema,
   NetworkMode,
   type PortList,
   TunnelProtocol,
@@ -107,6 +109,20 @@ function originOf(workload: Workload): WorkloadOrigin {
     ...(waypointInstanceOf && { waypointInstanceOf }),
     ...(hasNoServiceAccount && { hasNoServiceAccount }),
   };
+}
+
+/**
+ * Gives another server's workload the origin that ours has. Of the waypoint only its Gateway's
+ * name is ours to say, and only where both mean the same one: the verdict on it is theirs.
+ */
+export function adoptOrigin(theirs: WireWorkload, ours: WireWorkload): void {
+  const origin = readOrigin(ours.extensions, ORIGIN);
+  if (origin === undefined) return;
+  const { waypoint, ...rest } = origin;
+  const [a, b] = [theirs.waypoint, ours.waypoint];
+  const isSame = a !== undefined && b !== undefined && equals(GatewayAddressSchema, a, b);
+  const adopted = originExtension({ ...rest, ...(isSame && waypoint && { waypoint }) });
+  theirs.extensions.unshift(create(ExtensionSchema, adopted));
 }
 
 function unless(usual: string, value: string): string {

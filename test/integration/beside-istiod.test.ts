@@ -1,310 +1,421 @@
 /**
- * A waypoint beside a scripted istiod: its certificate from istiod's CA, its workloads from
- * istiod's WDS, everything else from our control plane, which is known by its SPIFFE id. The
- * exchanges are those of protocols.md §1.5 and §2; test/kubernetes has the same with a real istiod.
+ * A waypoint beside istiod: certificates and workloads from a scripted istiod, services, policies
+ * and routes from our control plane, whose certificate is istiod's too.
  */
-import http from "node:http";
-import type { AddressInfo } from "node:net";
-import { create, toBinary } from "@bufbuild/protobuf";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { CaClient } from "../../src/agent/ca-client.ts";
-import { Certificates } from "../../src/agent/certificates.ts";
-import { GrpcChannel } from "../../src/agent/grpc-channel.ts";
-import { readObjects } from "../../src/api/read-objects.ts";
-import { ControlPlane } from "../../src/control/control-plane.ts";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { Configuration } from "../../src/control/configuration.ts";
 import { AdsServer } from "../../src/control/serve/ads-server.ts";
 import { GrpcServer } from "../../src/control/serve/grpc-server.ts";
 import { MeshResources } from "../../src/control/serve/mesh-resources.ts";
-import { log } from "../../src/kit/log.ts";
-import { connectControlPlane } from "../../src/process/control-plane-link.ts";
+import { setLogLevel } from "../../src/kit/log.ts";
+import type { TlsIdentity } from "../../src/net/tls.ts";
+import {
+  type ControlPlaneLink,
+  connectControlPlane,
+} from "../../src/process/control-plane-link.ts";
 import { WaypointProcess } from "../../src/process/waypoint-process.ts";
 import { MetricRegistry } from "../../src/telemetry/metrics.ts";
-import {
-  AddressSchema,
-  TunnelProtocol,
-  WorkloadSchema,
-} from "../../src/wire/gen/istio/workload_pb.ts";
-import { RESOURCE_TYPES } from "../../src/wire/resource.ts";
-import { ControlPlanePort } from "../support/control-plane-port.ts";
-import { askThrough } from "../support/hbone-client.ts";
-import { meshAddresses } from "../support/process-mesh.ts";
-import { ScriptedControlPlane, type ScriptedStream } from "../support/raw-ads-server.ts";
+import { TunnelProtocol, WorkloadStatus } from "../../src/wire/gen/istio/workload_pb.ts";
+import { goodTokens } from "../support/ads.ts";
+import { until } from "../support/child-process.ts";
+import { askThrough, HboneClient } from "../support/hbone-client.ts";
+import { APPLICATION_PORT, HbonePod } from "../support/hbone-pod.ts";
+import { denyPath, type MeshAddresses, manifests, meshAddresses } from "../support/process-mesh.ts";
+import { ScriptedIstiod, type WorkloadFields } from "../support/scripted-istiod.ts";
 
-const at = meshAddresses();
-const CONTROL_PLANE = "spiffe://cluster.local/ns/waystone-system/sa/waystone";
-const CLIENT = "spiffe://cluster.local/ns/shop/sa/client";
-const SERVER_UID = "Kubernetes//Pod/shop/server";
-const VIP = "10.96.0.10";
+setLogLevel(process.env.WAYSTONE_LOG_LEVEL ?? "silent");
 
-const mesh = (denied: string) => `
-apiVersion: v1
-kind: Namespace
-metadata: { name: shop }
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: { name: waypoint, namespace: shop }
-spec:
-  gatewayClassName: waystone-waypoint
-  listeners: [{ name: mesh, port: 15008, protocol: HBONE }]
-status: { addresses: [{ type: Hostname, value: waypoint.shop.svc.cluster.local }] }
----
-apiVersion: v1
-kind: Service
-metadata: { name: waypoint, namespace: shop }
-spec:
-  clusterIP: 10.96.0.9
-  selector: { gateway.networking.k8s.io/gateway-name: waypoint }
-  ports: [{ name: mesh, port: 15008 }]
----
-apiVersion: v1
-kind: Pod
-metadata:
-  name: waypoint-0
-  namespace: shop
-  labels: { gateway.networking.k8s.io/gateway-name: waypoint }
-spec: { serviceAccountName: waypoint, nodeName: node-1, containers: [{ name: proxy }] }
-status:
-  phase: Running
-  podIP: ${at.waypoints[0]}
-  conditions: [{ type: Ready, status: "True" }]
----
-apiVersion: v1
-kind: Service
-metadata: { name: server, namespace: shop, labels: { istio.io/use-waypoint: waypoint } }
-spec:
-  clusterIP: ${VIP}
-  selector: { app: server }
-  ports: [{ name: http, port: 80, targetPort: 8080 }]
----
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: { name: denied, namespace: shop }
-spec:
-  targetRefs: [{ kind: Service, group: "", name: server }]
-  action: DENY
-  rules: [{ to: [{ operation: { paths: [${denied}] } }] }]
-`;
+const HOUR_MS = 3_600_000;
+const spiffe = (account: string, namespace = "shop") =>
+  `spiffe://cluster.local/ns/${namespace}/sa/${account}`;
+const CONTROL_PLANE = spiffe("waystone", "istio-system");
+const ECHO = "Kubernetes//Pod/shop/echo";
+const ECHO_SERVICE = "shop/echo.shop.svc.cluster.local";
+const TOKEN = "good-token";
 
-let istiodCa: ControlPlanePort;
-let istiod: ScriptedControlPlane;
-let control: ControlPlane;
-let controlPort: GrpcServer;
-let waypoint: WaypointProcess;
-let app: http.Server;
-let certificates: Certificates;
-let asked = 0;
+let at: MeshAddresses;
+let istiod: ScriptedIstiod;
+let client: TlsIdentity;
+let directory: string;
+let token = TOKEN;
+const cleanups: (() => unknown)[] = [];
 
-/** A workload as istiod sends it, with a field that nobody here knows. */
-function serverResource(address: string, status: "HEALTHY" | "UNHEALTHY" = "HEALTHY") {
-  const workload = create(WorkloadSchema, {
-    uid: SERVER_UID,
-    name: "server",
-    namespace: "shop",
-    addresses: [Uint8Array.from(address.split(".").map(Number))],
-    serviceAccount: "server",
-    tunnelProtocol: TunnelProtocol.NONE,
-    status: status === "HEALTHY" ? 0 : 1,
-    services: {
-      "shop/server.shop.svc.cluster.local": { ports: [{ servicePort: 80, targetPort: asked }] },
+beforeEach(async () => {
+  at = meshAddresses();
+  token = TOKEN;
+  directory = await mkdtemp(join(tmpdir(), "beside-istiod-"));
+  istiod = await ScriptedIstiod.start();
+  istiod.tokens.set(TOKEN, spiffe("wp"));
+  client = await istiod.identity(spiffe("client"));
+  cleanups.push(
+    () => rm(directory, { recursive: true }),
+    () => istiod.cut(),
+  );
+  istiod.set("Kubernetes//Pod/shop/client", { ...podFields("client"), addresses: [bytes("1")] });
+});
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const bytes = (last: string) => Uint8Array.from(`${at.group}${last}`.split("."), Number);
+
+function podFields(account: string): WorkloadFields {
+  return {
+    ...{ name: account, namespace: "shop", serviceAccount: account, node: "node-2" },
+    ...{ canonicalName: account, canonicalRevision: "latest", workloadName: account },
+    tunnelProtocol: TunnelProtocol.HBONE,
+  };
+}
+
+/** The Pod of our manifests as istiod has it: in the mesh, and at an address of its own. */
+function setEcho(last: string, fields: WorkloadFields = {}, uid = ECHO): void {
+  istiod.set(uid, {
+    ...podFields("echo"),
+    addresses: [bytes(last)],
+    services: { [ECHO_SERVICE]: { ports: [{ servicePort: 80, targetPort: APPLICATION_PORT }] } },
+    ...fields,
+  });
+}
+
+async function startPod(last: string, account = "echo"): Promise<HbonePod> {
+  const identity = await istiod.identity(spiffe(account));
+  const pod = await HbonePod.start(`pod-${last}`, `${at.group}${last}`, identity);
+  cleanups.push(() => pod.stop());
+  return pod;
+}
+
+type Open = (port: number) => Promise<readonly [GrpcServer, AdsServer]>;
+
+/** Ours, with a certificate of istiod's CA. */
+class ControlPlane {
+  readonly #configuration: Configuration;
+  #server: GrpcServer;
+  #ads: AdsServer;
+  readonly #open: Open;
+
+  private constructor(
+    configuration: Configuration,
+    [server, ads]: readonly [GrpcServer, AdsServer],
+    open: Open,
+  ) {
+    this.#configuration = configuration;
+    this.#server = server;
+    this.#ads = ads;
+    this.#open = open;
+  }
+
+  static async start(spiffeId = CONTROL_PLANE): Promise<ControlPlane> {
+    const mesh = join(directory, "mesh.yaml");
+    await writeFile(mesh, await manifests(at));
+    const policy = join(directory, "policy.yaml");
+    await writeFile(policy, await denyPath("/secret"));
+    const configuration = new Configuration([mesh, policy]);
+    await configuration.load();
+    const { certificatePem: certPem, keyPem } = await istiod.identity(spiffeId);
+    const identity = { certPem, keyPem };
+    const open = async (port: number) => {
+      const source = new MeshResources(configuration.control);
+      const registry = new MetricRegistry();
+      const ads = new AdsServer({ source, authenticator: goodTokens, registry });
+      const routes: ConstructorParameters<typeof GrpcServer>[0]["routes"] = (to) => ads.routes(to);
+      const server = new GrpcServer({ host: "127.0.0.1", port, tls: () => identity, routes });
+      await server.listen();
+      return [server, ads] as const;
+    };
+    const control = new ControlPlane(configuration, await open(0), open);
+    cleanups.push(() => {
+      configuration.close();
+      control.cut();
+    });
+    return control;
+  }
+
+  get port(): number {
+    return this.#server.port;
+  }
+
+  /** As a process that is killed; it comes back on the same port. */
+  cut(): () => Promise<void> {
+    const { port } = this;
+    this.#ads.destroy();
+    this.#server.destroy();
+    return async () => {
+      [this.#server, this.#ads] = await this.#open(port);
+    };
+  }
+
+  get hasEnforced(): boolean {
+    return this.#configuration.control.current.revision > 0 && this.#ads.clients.length > 0;
+  }
+}
+
+async function startWaypoint(
+  control: ControlPlane,
+  { certificateTtlMs = HOUR_MS, clusterId = "Kubernetes" } = {},
+): Promise<{ waypoint: WaypointProcess; link: ControlPlaneLink }> {
+  const link = connectControlPlane({
+    xds: { host: "127.0.0.1", port: control.port },
+    controlPlaneIdentity: CONTROL_PLANE,
+    ca: istiod.at,
+    istiod: istiod.at,
+    roots: async () => istiod.rootsPem,
+    token: async () => token,
+    lastConfiguration: undefined,
+    node: {
+      kind: "waypoint",
+      instanceIp: at.waypoints[0],
+      podName: "wp-0",
+      namespace: "shop",
+      nodeName: "",
+      clusterId,
     },
   });
-  const bytes = toBinary(
-    AddressSchema,
-    create(AddressSchema, { type: { case: "workload", value: workload } }),
-  );
-  // Field 999 of the outer message, a varint.
-  const unknown = Uint8Array.from([0xb8, 0x3e, 0x01]);
-  return {
-    name: SERVER_UID,
-    version: `${address} ${status}`,
-    resource: { typeUrl: RESOURCE_TYPES.address, value: Buffer.concat([bytes, unknown]) },
-  };
-}
-
-async function wdsStream(n: number): Promise<ScriptedStream> {
-  await expect.poll(() => istiod.streams.length, { timeout: 20_000 }).toBeGreaterThan(n);
-  return istiod.streams[n]!;
-}
-
-const tunnel = (path: string) =>
-  certificates
-    .get(CLIENT)
-    .then((identity) =>
-      askThrough(
-        identity,
-        at.waypoints[0],
-        `${VIP}:80`,
-        path,
-        "spiffe://cluster.local/ns/shop/sa/waypoint",
-      ),
-    );
-
-const statusOf = async (path: string) =>
-  /^HTTP\/1.1 (\d+)/.exec(await tunnel(path).catch(({ message }: Error) => message))?.[1];
-
-beforeAll(async () => {
-  app = http.createServer((request, response) => response.end(`served ${request.url}`));
-  await new Promise<void>((resolve) => app.listen(0, at.echo, resolve));
-  asked = (app.address() as AddressInfo).port;
-  istiodCa = await ControlPlanePort.open();
-  control = new ControlPlane({ enrolment: "annotation" });
-  const { objects } = await readObjects(mesh("/secret"), "mesh.yaml");
-  control.apply({ upserted: objects, removed: [] });
-  await istiodCa.serve(new MeshResources(new ControlPlane({ enrolment: "annotation" })), control);
-  const named = await istiodCa.authority.issueServer({ names: ["127.0.0.1"], ttlMs: 3_600_000 });
-  istiod = await ScriptedControlPlane.start({
-    certPem: named.certificatePem,
-    keyPem: named.keyPem,
-  });
-  const channelOf = (subject: { namespace: string; serviceAccount: string }) =>
-    new GrpcChannel({
-      host: "localhost",
-      port: istiodCa.port,
-      roots: async () => istiodCa.authority.rootsPem,
-      token: async () => (await istiodCa.headers(subject)).authorization!.slice("Bearer ".length),
-      clusterId: "Kubernetes",
-    });
-  const certificatesOf = (namespace: string, serviceAccount: string) =>
-    new Certificates(
-      new CaClient({ channel: channelOf({ namespace, serviceAccount }), impersonates: false }),
-      { ttlMs: 3_600_000, log: log("test") },
-    );
-  certificates = certificatesOf("shop", "client");
-  const own = await certificatesOf("waystone-system", "waystone").get(CONTROL_PLANE);
-  const registry = new MetricRegistry();
-  const authenticator = {
-    authenticate: async () => ({
-      namespace: "shop",
-      serviceAccount: "waypoint",
-      podName: undefined,
-      node: undefined,
-    }),
-  };
-  const ads = new AdsServer({ source: new MeshResources(control), authenticator, registry });
-  controlPort = new GrpcServer({
-    host: "127.0.0.1",
-    port: 0,
-    tls: () => ({ certPem: own.certificatePem, keyPem: own.keyPem }),
-    routes: (router) => ads.routes(router),
-  });
-  await controlPort.listen();
-  const anyPort = { host: "127.0.0.1", port: 0 };
-  waypoint = await WaypointProcess.start({
-    version: "test",
-    admin: anyPort,
-    metrics: anyPort,
-    readiness: anyPort,
-    drainTimeoutMs: 500,
+  const free = { host: "127.0.0.1", port: 0 };
+  const waypoint = await WaypointProcess.start({
+    version: "0",
+    drainTimeoutMs: 1_000,
     onQuit: () => {},
+    ...{ admin: free, metrics: free, readiness: free },
+    certificateTtlMs,
+    at: { host: at.waypoints[0], port: 15008 },
     waypoint: {
-      namespace: "shop",
-      name: "waypoint",
-      serviceAccount: "waypoint",
+      ...{ namespace: "shop", name: "wp", serviceAccount: "wp" },
       instanceIp: at.waypoints[0],
       drainGraceMs: 0,
     },
-    at: { host: at.waypoints[0], port: 15008 },
-    certificateTtlMs: 3_600_000,
-    link: connectControlPlane({
-      xds: { host: "127.0.0.1", port: controlPort.port },
-      ca: { host: "localhost", port: istiodCa.port },
-      istiod: { host: "127.0.0.1", port: istiod.port },
-      controlPlaneIdentity: CONTROL_PLANE,
-      roots: async () => istiodCa.authority.rootsPem,
-      token: async () => {
-        const subject = { namespace: "shop", serviceAccount: "waypoint" };
-        return (await istiodCa.headers(subject)).authorization!.slice("Bearer ".length);
-      },
-      lastConfiguration: undefined,
-      node: {
-        kind: "waypoint",
-        instanceIp: at.waypoints[0],
-        podName: "waypoint-0",
-        namespace: "shop",
-        nodeName: "node-1",
-        clusterId: "Kubernetes",
-        version: "test",
-      },
-    }),
+    link,
   });
-}, 60_000);
+  cleanups.push(() => waypoint.stop());
+  return { waypoint, link };
+}
 
-afterAll(async () => {
-  waypoint?.cut();
-  await waypoint?.stop();
-  controlPort?.destroy();
-  await istiod?.close();
-  certificates?.close();
-  await istiodCa?.close();
-  app?.close();
+async function readiness(waypoint: WaypointProcess): Promise<string> {
+  return await (
+    await fetch(`http://127.0.0.1:${waypoint.ports.readiness.port}/healthz/ready`)
+  ).text();
+}
+
+const whenReady = (waypoint: WaypointProcess) =>
+  until("the waypoint is ready", async () => (await readiness(waypoint)) === "ready\n");
+
+const target = () => ({ host: at.waypoints[0], expected: spiffe("wp") });
+
+/** The status, and which Pod has answered. */
+async function ask(path = "/"): Promise<string> {
+  const text = await askThrough(client, target(), `${at.echoService}:80`, path);
+  const status = /^HTTP\/1\.1 (\d+)/.exec(text)?.[1] ?? text;
+  return `${status} ${/"pod":"([^"]+)"/.exec(text)?.[1] ?? "-"}`;
+}
+
+const untilAsked = (expected: string, path = "/") =>
+  until(`a request gets ${expected}`, async () => (await ask(path)) === expected);
+
+const lastStream = () => istiod.history.at(-1)!;
+
+test("it has istiod's certificate, reads its WDS, takes what a ztunnel sends, and answers", async () => {
+  const pod = await startPod("5");
+  setEcho("5");
+  istiod.setService(ECHO_SERVICE, { name: "echo", namespace: "shop", hostname: "other" });
+  const { waypoint } = await startWaypoint(await ControlPlane.start());
+  await whenReady(waypoint);
+  await untilAsked("200 pod-5");
+  expect(await ask("/secret")).toBe("403 -");
+  // In the tunnel it is the waypoint that comes, and it asks for the Pod itself.
+  const [caller] = pod.callers;
+  expect(caller).toBe(`URI:${spiffe("wp")} ${at.group}5:${APPLICATION_PORT}`);
+  expect(istiod.calls).toEqual([{ spiffeId: spiffe("wp"), clusterId: "Kubernetes" }]);
+  const [first] = lastStream().requests;
+  expect(first?.node?.id).toBe(`waypoint~${at.waypoints[0]}~wp-0.shop~shop.svc.cluster.local`);
+  expect(first?.resourceNamesSubscribe).toEqual([]);
+  // The service calls itself otherwise; what is good was taken.
+  await until("it is answered", () => lastStream().answers.length === 1);
+  expect(lastStream().answers[0]).toContain(`${ECHO_SERVICE}: `);
+  expect(lastStream().answers[0]).not.toContain(ECHO.concat(": "));
 });
 
-test("it asks istiod as a waypoint does, with its token, for every address", async () => {
-  const stream = await wdsStream(0);
-  await expect.poll(() => stream.requests.length).toBe(1);
-  expect(stream.headers).toMatchObject({
-    ":path": "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
-    clusterid: "Kubernetes",
-    authorization: expect.stringMatching(/^Bearer /),
-  });
-  expect(stream.requests[0]).toMatchObject({
-    typeUrl: RESOURCE_TYPES.address,
-    resourceNamesSubscribe: [],
-    node: {
-      id: `waypoint~${at.waypoints[0]}~waypoint-0.shop~shop.svc.cluster.local`,
-      metadata: { NAMESPACE: "shop" },
-    },
-  });
+test("until istiod has come our own workloads are in force, from then on only its", async () => {
+  await startPod("2");
+  await startPod("5");
+  setEcho("5");
+  istiod.isAdsRefused = true;
+  const { waypoint, link } = await startWaypoint(await ControlPlane.start());
+  await whenReady(waypoint);
+  await untilAsked("200 pod-2");
+  expect(link.state.current.workloads.get("Kubernetes//Pod/shop/wp-1")).toBeDefined();
+  istiod.isAdsRefused = false;
+  await untilAsked("200 pod-5");
+  const names = [...link.state.current.workloads.values()].map(({ name }) => name).sort();
+  expect(names).toEqual(["client", "echo"]);
 });
 
-test("until istiod knows a workload there is none; then its requests are judged and served", async () => {
-  await expect.poll(() => statusOf("/hello"), { timeout: 20_000 }).toBe("503");
-  const stream = await wdsStream(0);
-  const nonce = stream.send({
-    typeUrl: RESOURCE_TYPES.address,
-    resources: [serverResource(at.echo)],
+test.each([true, false])(
+  "Pods come, fall ill, and go as istiod says (versions: %s)",
+  async (has) => {
+    istiod.hasVersions = has;
+    await startPod("5");
+    await startPod("6");
+    setEcho("5");
+    const { waypoint } = await startWaypoint(await ControlPlane.start());
+    await whenReady(waypoint);
+    await untilAsked("200 pod-5");
+    setEcho("6", {}, "Kubernetes//Pod/shop/echo-2");
+    setEcho("5", { status: WorkloadStatus.UNHEALTHY });
+    await untilAsked("200 pod-6");
+    istiod.remove("Kubernetes//Pod/shop/echo-2");
+    setEcho("5", { status: WorkloadStatus.UNHEALTHY, node: "node-3" });
+    await untilAsked("503 -");
+    setEcho("5");
+    await untilAsked("200 pod-5");
+  },
+);
+
+test("a Pod that has another identity than istiod says is not spoken to", async () => {
+  const pod = await startPod("5", "somebody");
+  setEcho("5");
+  const { waypoint } = await startWaypoint(await ControlPlane.start());
+  await whenReady(waypoint);
+  await untilAsked("503 -");
+  expect(pod.callers).toEqual([]);
+  setEcho("5", { serviceAccount: "somebody" });
+  await untilAsked("200 pod-5");
+});
+
+test("a resource that is unusable is refused by name; the others and those after it are taken", async () => {
+  await startPod("5");
+  await startPod("6");
+  setEcho("5");
+  istiod.set("Kubernetes//Pod/shop/broken", { name: "broken", addresses: [Uint8Array.of(1, 2)] });
+  istiod.setBytes("Kubernetes//Pod/shop/garbage", Uint8Array.of(0xff, 0xff, 0xff));
+  istiod.set("Kubernetes//Pod/shop/legacy", {
+    name: "legacy",
+    tunnelProtocol: 2 as TunnelProtocol,
   });
-  expect((await stream.answerTo(nonce)).errorDetail).toBeUndefined();
-  await expect.poll(() => statusOf("/hello"), { timeout: 10_000 }).toBe("200");
-  expect(await statusOf("/secret")).toBe("403");
+  const { waypoint } = await startWaypoint(await ControlPlane.start());
+  await whenReady(waypoint);
+  await untilAsked("200 pod-5");
+  await until("it is answered", () => lastStream().answers.length === 1);
+  const [problem = ""] = lastStream().answers;
+  for (const name of ["broken", "garbage", "legacy"]) {
+    expect(problem).toContain(`Kubernetes//Pod/shop/${name}: `);
+  }
+  expect(problem).not.toContain(`${ECHO}: `);
+  // An update that is unusable leaves what was there.
+  setEcho("5", { addresses: [Uint8Array.of(7)] });
+  await until("it is answered", () => lastStream().answers.length === 2);
+  expect(lastStream().answers[1]).toContain(`${ECHO}: `);
+  expect(await ask()).toBe("200 pod-5");
+  setEcho("6");
+  await untilAsked("200 pod-6");
+  expect(istiod.history.length).toBe(1);
 });
 
-test("what cannot be used is refused by name, and nothing else changes", async () => {
-  const stream = await wdsStream(0);
-  const bad = {
-    name: "Kubernetes//Pod/shop/bad",
-    version: "1",
-    resource: { typeUrl: RESOURCE_TYPES.address, value: Uint8Array.from([0xff]) },
-  };
-  const nonce = stream.send({ typeUrl: RESOURCE_TYPES.address, resources: [bad] });
-  const answer = await stream.answerTo(nonce);
-  expect(answer.errorDetail?.message).toMatch(/^Kubernetes\/\/Pod\/shop\/bad: /);
-  expect(await statusOf("/hello")).toBe("200");
+test("istiod restarts: the last workloads serve, and it is told what is held", async () => {
+  await startPod("5");
+  await startPod("6");
+  setEcho("5");
+  istiod.set("Kubernetes//Pod/shop/gone", podFields("gone"));
+  const { waypoint, link } = await startWaypoint(await ControlPlane.start());
+  await whenReady(waypoint);
+  await untilAsked("200 pod-5");
+  istiod.cut();
+  expect(await ask()).toBe("200 pod-5");
+  expect(await readiness(waypoint)).toBe("ready\n");
+  // What happens meanwhile is learnt afterwards.
+  istiod.remove("Kubernetes//Pod/shop/gone");
+  const held = istiod.versionOf("Kubernetes//Pod/shop/client");
+  setEcho("6");
+  await istiod.open();
+  await untilAsked("200 pod-6");
+  const [first] = lastStream().requests;
+  expect(Object.keys(first?.initialResourceVersions ?? {}).sort()).toEqual(
+    ["client", "echo", "gone"].map((name) => `Kubernetes//Pod/shop/${name}`),
+  );
+  expect(first?.initialResourceVersions["Kubernetes//Pod/shop/client"]).toBe(held);
+  const uids = [...link.state.current.workloads.values()].map(({ uid }) => uid).sort();
+  expect(uids).toEqual(["Kubernetes//Pod/shop/client", ECHO]);
 });
 
-test("policy is our control plane's, whatever istiod does", async () => {
-  const { objects } = await readObjects(mesh("/hello"), "mesh.yaml");
-  control.apply({ upserted: objects, removed: [] });
-  await expect.poll(() => statusOf("/hello"), { timeout: 10_000 }).toBe("403");
-  expect(await statusOf("/secret")).toBe("200");
+test("our control plane is away: what istiod says takes effect all the same", async () => {
+  await startPod("5");
+  await startPod("6");
+  setEcho("5");
+  const control = await ControlPlane.start();
+  const { waypoint } = await startWaypoint(control);
+  await whenReady(waypoint);
+  await untilAsked("200 pod-5");
+  const comeBack = control.cut();
+  setEcho("6");
+  await untilAsked("200 pod-6");
+  expect(await ask("/secret")).toBe("403 -");
+  await writeFile(join(directory, "policy.yaml"), await denyPath("/other"));
+  await comeBack();
+  await untilAsked("200 pod-6", "/secret");
+  expect(await ask("/other")).toBe("403 -");
 });
 
-test("an istiod that goes and comes back is told what is held, and believed again", async () => {
-  const before = await wdsStream(0);
-  before.end();
-  // Meanwhile the last word stands.
-  expect(await statusOf("/secret")).toBe("200");
-  const next = await wdsStream(1);
-  await expect.poll(() => next.requests.length).toBe(1);
-  expect(next.requests[0]?.initialResourceVersions).toEqual({ [SERVER_UID]: `${at.echo} HEALTHY` });
-  next.send({
-    typeUrl: RESOURCE_TYPES.address,
-    resources: [serverResource(at.echo, "UNHEALTHY")],
+test("istiod refuses the token for a while: not ready, then ready; later nothing is lost", async () => {
+  await startPod("5");
+  await startPod("6");
+  setEcho("5");
+  token = "good-but-not-here";
+  const { waypoint } = await startWaypoint(await ControlPlane.start());
+  // Our control plane takes it: tokens are for each to judge.
+  await until("the CA was asked", () => istiod.calls.length > 0);
+  expect(await readiness(waypoint)).toContain("certificate:");
+  expect(istiod.calls[0]).toEqual({ spiffeId: undefined, clusterId: "Kubernetes" });
+  expect(istiod.history).toEqual([]);
+  // The token is read anew each time.
+  token = TOKEN;
+  await whenReady(waypoint);
+  await untilAsked("200 pod-5");
+  istiod.tokens.clear();
+  istiod.cut();
+  await istiod.open();
+  setEcho("6");
+  expect(await ask()).toBe("200 pod-5");
+  istiod.tokens.set(TOKEN, spiffe("wp"));
+  await untilAsked("200 pod-6");
+});
+
+test("a CA that gives another's certificate is not believed", async () => {
+  istiod.tokens.set(TOKEN, spiffe("somebody"));
+  const { waypoint } = await startWaypoint(await ControlPlane.start());
+  await until("the CA was asked", () => istiod.calls.length > 1);
+  expect(await readiness(waypoint)).toContain("certificate:");
+});
+
+test("certificates rotate: new handshakes have the new one, open tunnels go on", async () => {
+  await startPod("5");
+  setEcho("5");
+  istiod.ttlMsMax = 4_000;
+  const { waypoint } = await startWaypoint(await ControlPlane.start());
+  await whenReady(waypoint);
+  await untilAsked("200 pod-5");
+  const first = await HboneClient.connect(client, target());
+  cleanups.push(() => first.close());
+  expect(await first.ask(`${at.echoService}:80`, "/")).toContain("pod-5");
+  let second: HboneClient | undefined;
+  await until("there is a new certificate", async () => {
+    second?.close();
+    second = await HboneClient.connect(client, target());
+    return second.certificate.serialNumber !== first.certificate.serialNumber;
   });
-  await expect.poll(() => statusOf("/secret"), { timeout: 10_000 }).toBe("503");
-  next.send({ typeUrl: RESOURCE_TYPES.address, resources: [serverResource(at.echo)] });
-  await expect.poll(() => statusOf("/secret"), { timeout: 10_000 }).toBe("200");
-  next.send({ typeUrl: RESOURCE_TYPES.address, removedResources: [SERVER_UID] });
-  await expect.poll(() => statusOf("/secret"), { timeout: 10_000 }).toBe("503");
+  cleanups.push(() => second?.close());
+  expect(await second!.ask(`${at.echoService}:80`, "/")).toContain("pod-5");
+  expect(first.isOpen).toBe(true);
+  expect(await first.ask(`${at.echoService}:80`, "/")).toContain("pod-5");
+  expect(istiod.calls.length).toBeGreaterThan(1);
+});
+
+test("a control plane of another identity is not listened to, whatever CA it has", async () => {
+  setEcho("5");
+  const control = await ControlPlane.start(spiffe("client"));
+  const { waypoint } = await startWaypoint(control);
+  await until("istiod's WDS is read", () => istiod.history.length > 0);
+  expect(control.hasEnforced).toBe(false);
+  expect(await readiness(waypoint)).toContain("configuration:");
 });

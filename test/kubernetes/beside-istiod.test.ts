@@ -1,6 +1,7 @@
 /**
  * Beside a real istiod (`WAYSTONE_ISTIOD` names the program): our waypoint has its certificate from
- * istiod's CA, reads istiod's WDS, and is the waypoint that istiod tells its ztunnels of.
+ * istiod's CA, reads istiod's WDS, and is the waypoint that istiod tells its ztunnels of. With
+ * `WAYSTONE_ZTUNNEL` one of them is real, too.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CaClient } from "../../src/agent/ca-client.ts";
@@ -14,14 +15,47 @@ import { freePorts } from "../support/free-ports.ts";
 import { askThrough } from "../support/hbone-client.ts";
 import { ScriptedZtunnel } from "../support/scripted-ztunnel.ts";
 import { Daemon } from "./daemon.ts";
-import { MeshUnderTest } from "./mesh-under-test.ts";
-import { hasPodAddresses } from "./pod-runtime.ts";
+import { Leaf } from "./leaf.ts";
+import { MeshUnderTest, OUTSIDE } from "./mesh-under-test.ts";
+import { hasPodAddresses, OUTSIDE_IMAGE } from "./pod-runtime.ts";
 import { isMissing } from "./toolchain.ts";
 
 const ISTIOD = process.env.WAYSTONE_ISTIOD;
 if (ISTIOD === undefined) console.log("beside istiod: skipped, WAYSTONE_ISTIOD is not set");
 
+const ZTUNNEL = process.env.WAYSTONE_ZTUNNEL;
+
+/** Of `hidden` istiod knows nothing, and our control plane does. */
+const MESH = `
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: istio, namespace: istio-system }
+data:
+  mesh: |
+    discoverySelectors:
+      - matchExpressions:
+          - { key: kubernetes.io/metadata.name, operator: NotIn, values: [hidden] }
+---
+apiVersion: v1
+kind: Namespace
+metadata: { name: hidden }
+`;
+
+const server = (name: string) => `
+apiVersion: v1
+kind: Pod
+metadata: { name: ${name}, namespace: shop, labels: { app: server, istio.io/dataplane-mode: none } }
+spec:
+  containers: [{ name: app, image: example/server, ports: [{ containerPort: 8080 }] }]
+`;
+
 const SHOP = `
+apiVersion: v1
+kind: Pod
+metadata: { name: unseen, namespace: hidden }
+spec:
+  containers: [{ name: app, image: example/server }]
+---
 apiVersion: v1
 kind: Namespace
 metadata: { name: shop, labels: { istio.io/dataplane-mode: ambient } }
@@ -48,18 +82,14 @@ spec:
   selector: { app: server }
   ports: [{ name: http, port: 80, targetPort: 8080 }]
 ---
-apiVersion: v1
-kind: Pod
-metadata: { name: server, namespace: shop, labels: { app: server, istio.io/dataplane-mode: none } }
-spec:
-  containers: [{ name: app, image: example/server, ports: [{ containerPort: 8080 }] }]
+${server("server")}
 ---
 apiVersion: v1
 kind: Pod
 metadata: { name: client, namespace: shop, labels: { app: client } }
 spec:
   serviceAccountName: client
-  containers: [{ name: app, image: example/client }]
+  containers: [{ name: app, image: "${OUTSIDE_IMAGE}" }]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -84,6 +114,8 @@ spec:
   rules: [{ backendRefs: [{ name: server, port: 80 }] }]
 `;
 
+const CLIENT_ADDRESS = "10.244.202.2";
+const HOUR_MS = 3_600_000;
 const WAYPOINT = "spiffe://cluster.local/ns/shop/sa/waypoint";
 const CLIENT = "spiffe://cluster.local/ns/shop/sa/client";
 
@@ -93,6 +125,7 @@ describe.skipIf(ISTIOD === undefined || !hasPodAddresses || isMissing("beside is
     let mesh: MeshUnderTest;
     let istiod: Daemon;
     let istiodPort: number;
+    let leaf: Leaf | undefined;
     const channels: GrpcChannel[] = [];
 
     async function startIstiod(kubeconfig: string, folder: string): Promise<string> {
@@ -103,15 +136,20 @@ describe.skipIf(ISTIOD === undefined || !hasPodAddresses || isMissing("beside is
       istiodPort = secure!;
       istiod = new Daemon(folder, "istiod", "/usr/bin/env", [
         ...["PILOT_ENABLE_AMBIENT=true", "POD_NAMESPACE=istio-system", "POD_NAME=istiod-0"],
-        ...["ISTIOD_CUSTOM_HOST=127.0.0.1", "CLUSTER_ID=Kubernetes", "REVISION=default"],
+        ...[`ISTIOD_CUSTOM_HOST=${OUTSIDE}`, "CLUSTER_ID=Kubernetes", "REVISION=default"],
         ...["CA_TRUSTED_NODE_ACCOUNTS=istio-system/ztunnel", "VALIDATION_WEBHOOK_CONFIG_NAME="],
         ...["INJECTION_WEBHOOK_CONFIG_NAME="],
         ...[ISTIOD!, "discovery", "--kubeconfig", kubeconfig],
         ...["--httpsAddr", `127.0.0.1:${https}`, "--httpAddr", `127.0.0.1:${http}`],
-        ...["--grpcAddr", `127.0.0.1:${grpc}`, "--secureGRPCAddr", `127.0.0.1:${secure}`],
+        ...["--grpcAddr", `127.0.0.1:${grpc}`, "--secureGRPCAddr", `${OUTSIDE}:${secure}`],
         ...["--monitoringAddr", `127.0.0.1:${monitoring}`, "--ctrlz_port", String(debug)],
       ]);
       istiod.start();
+      await whenReady(http!);
+      return `${OUTSIDE}:${istiodPort}`;
+    }
+
+    async function whenReady(http: number): Promise<void> {
       const isReady = () =>
         fetch(`http://127.0.0.1:${http}/ready`).then(
           ({ ok }) => ok,
@@ -123,12 +161,16 @@ describe.skipIf(ISTIOD === undefined || !hasPodAddresses || isMissing("beside is
       await until("istiod is ready", isReady, 60_000).catch((caught: Error) => {
         throw new Error(`${caught.message}\n${istiod.log}`);
       });
-      return `127.0.0.1:${istiodPort}`;
     }
 
     beforeAll(async () => {
       mesh = await MeshUnderTest.start({
-        istiod: (cluster, folder) => startIstiod(cluster.kubeconfig, folder),
+        addressOf: ({ metadata: { name, namespace } }) =>
+          namespace === "shop" && name === "client" ? CLIENT_ADDRESS : undefined,
+        istiod: async (cluster, folder) => {
+          await cluster.apply(MESH);
+          return await startIstiod(cluster.kubeconfig, folder);
+        },
       });
       await mesh.cluster.apply(SHOP);
       const isProgrammed = () => mesh.isProgrammed("shop", "waypoint");
@@ -139,6 +181,7 @@ describe.skipIf(ISTIOD === undefined || !hasPodAddresses || isMissing("beside is
 
     afterAll(async () => {
       for (const channel of channels) channel.close();
+      leaf?.stop();
       await istiod?.stop();
       await mesh?.stop();
     }, 60_000);
@@ -149,7 +192,7 @@ describe.skipIf(ISTIOD === undefined || !hasPodAddresses || isMissing("beside is
         ...(["configmap", "istio-ca-root-cert", "-n", "shop"] as const),
       );
       const channel = new GrpcChannel({
-        host: "127.0.0.1",
+        host: OUTSIDE,
         port: istiodPort,
         roots: async () => roots.data["root-cert.pem"]!,
         token: () => mesh.kubelet.token(namespace, pod, "istio-ca"),
@@ -178,40 +221,98 @@ describe.skipIf(ISTIOD === undefined || !hasPodAddresses || isMissing("beside is
         .toMatchObject({ service: "shop/waypoint.shop.svc.cluster.local", hbonePort: 15008 });
     }, 60_000);
 
-    test("it takes what a ztunnel sends, judges it, and answers", async () => {
-      const from = await channelOf("shop", "client");
-      const certificates = new Certificates(new CaClient({ channel: from, impersonates: false }), {
-        ttlMs: 3_600_000,
-        log: log("test"),
-      });
-      const identity = await certificates.get(CLIENT);
-      const [pod] = mesh.runtime.pods("waypoint");
+    async function service(): Promise<{ readonly at: string }> {
       const { spec } = await mesh.cluster.get<{ spec: { clusterIP: string } }>(
         ...(["service", "server", "-n", "shop"] as const),
       );
-      const ask = (path: string) =>
-        askThrough(identity, pod!.status!.podIP!, `${spec.clusterIP}:80`, path, WAYPOINT);
+      return { at: `${spec.clusterIP}:80` };
+    }
+
+    /** A ztunnel's way to the Service, with the client's certificate. */
+    async function asClient() {
+      const from = await channelOf("shop", "client");
+      const authority = new CaClient({ channel: from, impersonates: false });
+      const certificates = new Certificates(authority, { ttlMs: HOUR_MS, log: log("test") });
+      const identity = await certificates.get(CLIENT);
+      const [pod] = mesh.runtime.pods("waypoint");
+      const target = { host: pod!.status!.podIP!, expected: WAYPOINT };
+      const { at } = await service();
+      const ask = (path: string) => askThrough(identity, target, at, path);
+      return { ask, close: () => certificates.close() };
+    }
+
+    test("it takes what a ztunnel sends, judges it, and answers", async () => {
+      const { ask, close } = await asClient();
       await expect.poll(() => ask("/hello"), { timeout: 20_000 }).toMatch(/^HTTP\/1.1 200 /);
       expect(await ask("/hello")).toContain('{"pod":"server","path":"/hello"}');
       expect(await ask("/secret")).toMatch(/^HTTP\/1.1 403 /);
-      certificates.close();
+      close();
     }, 60_000);
 
-    test("its view of workloads is istiod's", async () => {
+    /** Names of Pods, as the waypoint has them. */
+    async function seen(): Promise<readonly string[]> {
       const [pod] = mesh.runtime.pods("waypoint");
-      const dump = async () => {
-        const response = await fetch(`http://${pod!.status!.podIP}:15000/config_dump`);
-        const { workloads } = (await response.json()) as { workloads: Record<string, object> };
-        return workloads["Kubernetes//Pod/shop/client"];
+      const response = await fetch(`http://${pod!.status!.podIP}:15000/config_dump`);
+      const { workloads } = (await response.json()) as { workloads: Record<string, object> };
+      const uids = Object.keys(workloads).filter((uid) => uid.includes("//Pod/"));
+      return uids.map((uid) => uid.split("//Pod/")[1]!).sort();
+    }
+
+    const gone = (name: string) => mesh.cluster.kubectl(["delete", "pod", name, "-n", "shop"]);
+
+    test("its workloads are istiod's, also those that come and go", async () => {
+      await expect.poll(seen, { timeout: 20_000 }).toContain("shop/client");
+      const ours = async () => {
+        const { workloads } = (await mesh.dumpOf("first")) as { workloads: object };
+        return Object.keys(workloads);
       };
-      await expect
-        .poll(dump, { timeout: 20_000 })
-        .toMatchObject({ tunnelProtocol: "HBONE", serviceAccount: "client" });
-      // Without istiod the last word stands, and traffic goes on.
+      await expect.poll(ours, { timeout: 20_000 }).toContain("Kubernetes//Pod/hidden/unseen");
+      expect(await seen()).not.toContain("hidden/unseen");
+      const { ask, close } = await asClient();
+      const answering = async () => {
+        const texts = await Promise.all(Array.from({ length: 12 }, () => ask("/")));
+        return [...new Set(texts.map((text) => /"pod":"([^"]+)"/.exec(text)?.[1] ?? text))].sort();
+      };
+      await mesh.cluster.apply(server("server-2"));
+      await expect.poll(answering, { timeout: 20_000 }).toEqual(["server", "server-2"]);
+      await gone("server");
+      await expect.poll(answering, { timeout: 20_000 }).toEqual(["server-2"]);
+      // Without istiod the last word stands, and traffic goes on; what happened is learnt later.
       await istiod.stop();
-      expect(await dump()).toMatchObject({ tunnelProtocol: "HBONE" });
+      await mesh.cluster.apply(server("server-3"));
+      expect(await answering()).toEqual(["server-2"]);
+      expect(await seen()).not.toContain("shop/server-3");
       istiod.start();
-    }, 60_000);
+      await expect.poll(answering, { timeout: 60_000 }).toEqual(["server-2", "server-3"]);
+      await gone("server-2");
+      await expect.poll(seen, { timeout: 20_000 }).not.toContain("shop/server-2");
+      expect(await answering()).toEqual(["server-3"]);
+      close();
+    }, 180_000);
+
+    test.skipIf(ZTUNNEL === undefined)(
+      "a real ztunnel of istiod's comes to it",
+      async () => {
+        const [pod] = mesh.runtime.pods("client");
+        leaf = new Leaf("client", CLIENT_ADDRESS);
+        await leaf.startZtunnel(ZTUNNEL!, mesh, pod!, `${OUTSIDE}:${istiodPort}`);
+        const client = leaf;
+        await until("ztunnel is ready", () => client.isReady(), 30_000).catch((caught: Error) => {
+          throw new Error(`${caught.message}\n${client.text}`);
+        });
+        const { at } = await service();
+        const ask = (path: string) => client.ask(`http://${at}${path}`);
+        await expect.poll(() => ask("/hello"), { timeout: 20_000 }).toMatch(/"\/hello"} 200$/);
+        expect(await ask("/secret")).toMatch(/ 403$/);
+        // It came by the waypoint, and its identity with it.
+        const [waypoint] = mesh.runtime.pods("waypoint");
+        const metrics = `http://${waypoint!.status!.podIP}:15020/stats/prometheus`;
+        const text = await (await fetch(metrics)).text();
+        const denied = text.split("\n").find((line) => line.includes('response_code="403"'));
+        expect(denied).toContain(`source_principal="${CLIENT}"`);
+      },
+      90_000,
+    );
 
     test("only our own entries and Gateways carry our statuses", async () => {
       const { status } = await mesh.cluster.get<{

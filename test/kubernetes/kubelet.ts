@@ -11,6 +11,12 @@ import { type ApiClient, ApiRefusal, type KubernetesObject } from "./api-client.
 
 const RELIST_DELAY_MS = 200;
 
+/**
+ * Files of tests run beside one another in one network, each with Pods of its own: the first three
+ * quarters of 10.244.0.0/16 are theirs. The last one is for addresses that a test names.
+ */
+const QUARTER = Number(process.env.VITEST_POOL_ID ?? 0) % 3;
+
 export interface Pod extends KubernetesObject {
   readonly spec: {
     readonly nodeName?: string;
@@ -41,8 +47,8 @@ interface Container {
 export interface KubeletOptions {
   readonly nodes?: readonly string[];
   /**
-   * The address of a Pod that shall not get the next one of 10.244.0.0/16. It may not be a loopback
-   * address: the API server refuses EndpointSlices with such.
+   * The address of a Pod that shall not get the next one: of 10.244.192.0/18. It may not be a
+   * loopback address: the API server refuses EndpointSlices with such.
    */
   readonly addressOf?: (pod: Pod) => string | undefined;
   /** A Pod is about to have it. */
@@ -214,8 +220,9 @@ export class Kubelet {
 
   #nextAddress(): string {
     this.#addressed++;
-    if (this.#addressed > 0xffff) throw new Error("65,535 Pods, and no address for another");
-    return `10.244.${this.#addressed >> 8}.${this.#addressed & 0xff}`;
+    if (this.#addressed > 0x3fff) throw new Error("16,383 Pods, and no address for another");
+    const high = QUARTER * 64 + (this.#addressed >> 8);
+    return `10.244.${high}.${this.#addressed & 0xff}`;
   }
 }
 

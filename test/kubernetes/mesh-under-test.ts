@@ -24,7 +24,7 @@ import { ServiceProxy } from "./service-proxy.ts";
 const NODES = ["node-1", "node-2"];
 
 /** An address of the tests' network that is no loopback's. */
-const OUTSIDE = "10.244.255.254";
+export const OUTSIDE = "10.244.255.254";
 
 const INSTALLED = `
 apiVersion: v1

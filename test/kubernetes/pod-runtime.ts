@@ -26,9 +26,9 @@ const REDIRECTION = "ambient.istio.io/redirection";
 /** Set by run.mjs in a network namespace that is the tests' own. */
 export const hasPodAddresses = process.env.WAYSTONE_POD_ADDRESSES === "1";
 
-/** From now on it is this machine's. */
+/** From now on it is this machine's; also when an earlier Pod had it. */
 export function addPodAddress(address: string): void {
-  execFileSync("ip", ["addr", "add", `${address}/32`, "dev", "lo"], { stdio: "pipe" });
+  execFileSync("ip", ["addr", "replace", `${address}/32`, "dev", "lo"], { stdio: "pipe" });
 }
 
 interface Running {

@@ -5,6 +5,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { makeRequest } from "../../src/agent/certificates.ts";
 import { GrpcChannel, type GrpcChannelLimits } from "../../src/agent/grpc-channel.ts";
 import { MeshCertificateAuthority } from "../../src/control/certificate-authority.ts";
 import { AdsServer } from "../../src/control/serve/ads-server.ts";
@@ -200,6 +201,13 @@ export class TestAuthority {
     });
     await rm(directory, { recursive: true });
     return new TestAuthority(authority, authority.rootsPem);
+  }
+
+  /** As for a workload: by the request that it makes. */
+  async issueWorkload(spiffeId: string): Promise<ServerIdentity> {
+    const { csrPem, keyPem } = await makeRequest(spiffeId);
+    const { chainPem } = await this.#authority.sign({ csrPem, spiffeId, ttlMs: HOUR_MS });
+    return { certPem: chainPem, keyPem };
   }
 
   async issue(names: readonly string[] = ["localhost", "127.0.0.1"]): Promise<ServerIdentity> {

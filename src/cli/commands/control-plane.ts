@@ -101,16 +101,16 @@ async function clusterOf(
   source: readonly string[] | ObjectSource,
 ): Promise<ClusterWorkOptions | undefined> {
   const { mode, namespace, podName, waypointSettings: path } = options;
+  const istiod = istiodOf(options);
+  if (istiod !== undefined && mode !== "beside") {
+    throw usageError("--ca-address is for --mode beside", "Elsewhere the CA is our own.");
+  }
   if (mode === undefined) return undefined;
   if (!(source instanceof KubernetesSource)) {
     throw usageError("--mode is for a cluster, not for files", "Name it with --kubernetes.");
   }
-  const istiod = istiodOf(options);
-  if ((mode === "beside") !== (istiod !== undefined)) {
-    throw usageError(
-      mode === "beside" ? "beside istiod, where is its CA?" : "--ca-address is for --mode beside",
-      "Name it with --ca-address, beside istiod and only there.",
-    );
+  if (mode === "beside" && istiod === undefined) {
+    throw usageError("beside istiod, where is its CA?", "Name it with --ca-address.");
   }
   return {
     source,
