@@ -4,7 +4,7 @@
  * it. So a waypoint knows any client at once, and readiness, policies and bindings of workloads
  * that are none of its own are not sent to it.
  *
- * They are ordinary Address resources under the workload's own name, a third of the size; where a
+ * They are ordinary Address resources under the workload's own name, a third of the content; where a
  * waypoint needs all of a workload, that takes its place. Encoded once, for all waypoints.
  */
 import type { Index } from "../../model/snapshot.ts";
