@@ -9,8 +9,13 @@ import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { AdsClientMetrics } from "../src/agent/ads-client-metrics.ts";
 import { certificateResults } from "../src/agent/certificates.ts";
-import { KINDS, type Kind, type KindName } from "../src/api/kinds.ts";
+import { KINDS, type Kind } from "../src/api/kinds.ts";
 import { clusterMetrics } from "../src/control/cluster/cluster-duties.ts";
+import {
+  type Permission,
+  permissionsOf,
+  ROOT_NAMESPACE,
+} from "../src/control/cluster/permissions.ts";
 import { registerControlMetrics } from "../src/control/control-metrics.ts";
 import { jwksFetches } from "../src/control/jwks/jwks-fetcher.ts";
 import { adsMetrics } from "../src/control/serve/ads-server.ts";
@@ -37,6 +42,7 @@ import { PeerErrors } from "../src/telemetry/peer-errors.ts";
 import { ShadowMetrics } from "../src/telemetry/shadow-metrics.ts";
 import { WaypointMetrics } from "../src/waypoint/waypoint-metrics.ts";
 import { ZtunnelMetrics } from "../src/ztunnel/ztunnel-metrics.ts";
+import { chartPage } from "./chart.ts";
 
 /** What each label says. */
 const LABELS: Readonly<Record<string, string>> = {
@@ -207,27 +213,34 @@ function labelsOf({ labelNames }: MetricDescription): string {
   return labelNames.map((name) => `\`${name}\``).join(", ");
 }
 
-/** As Kubernetes makes them of these kinds. */
-function pluralOf(spelling: string): string {
-  const name = spelling.toLowerCase();
-  if (/[^aeiou]y$/.test(name)) return `${name.slice(0, -1)}ies`;
-  return name.endsWith("s") ? `${name}es` : `${name}s`;
+/** Of a control plane: who asks for what, and why. */
+function permissionRows(): string[][] {
+  const modes = ["under", "beside"] as const;
+  const all = new Map<string, { readonly one: Permission; readonly modes: string[] }>();
+  for (const mode of modes) {
+    for (const one of permissionsOf(mode)) {
+      const key = JSON.stringify(one);
+      const known = all.get(key) ?? { one, modes: [] };
+      all.set(key, known);
+      known.modes.push(mode);
+    }
+  }
+  return [...all.values()].map(({ one: { scope, rule, reason }, modes: found }) => [
+    rule.resources.map((name) => `\`${name}\``).join(", "),
+    rule.apiGroups[0] || "core",
+    rule.verbs.join(", "),
+    rule.resourceNames?.map((name) => `\`${name}\``).join(", ") ?? "all",
+    WHERE[scope],
+    found.length === modes.length ? "both" : `\`${found.join()}\``,
+    reason,
+  ]);
 }
 
-/** The rules of a role, one for each group, for kinds that are read everywhere. */
-function rulesOf(kinds: readonly KindName[]): string {
-  const groups = new Map<string, string[]>();
-  for (const name of kinds) {
-    const { group, spelling = name }: Kind = KINDS[name];
-    groups.set(group, [...(groups.get(group) ?? []), pluralOf(spelling)]);
-  }
-  const rules = [...groups].map(
-    ([group, plurals]) =>
-      `  - apiGroups: ["${group}"]\n    resources: [${[...new Set(plurals)].sort().join(", ")}]\n` +
-      "    verbs: [list, watch]",
-  );
-  return rules.join("\n");
-}
+const WHERE: Readonly<Record<Permission["scope"], string>> = {
+  cluster: "everywhere",
+  root: `in \`${ROOT_NAMESPACE}\``,
+  own: "in its own namespace",
+};
 
 const seconds = (ms: number): string => (ms < 1000 ? `${ms} ms` : `${ms / 1000} s`);
 
@@ -238,7 +251,6 @@ export function kubernetesPage(): string {
     const what = use === "acted" ? "holds the start" : "is done without";
     return [`\`${spelling}\``, group || "core", versions.join(", "), what];
   });
-  const everywhere = WATCHED_KINDS.filter((name) => name !== "ConfigMap");
   const limits = [
     [
       "first wait after a fault; the longest, with jitter, doubling between",
@@ -265,26 +277,15 @@ be. A kind that the API server does not have holds nothing: it is looked for now
 ${table(["kind", "group", "versions", "if forbidden"], rows)}
 
 Of ConfigMaps only ${[...SETTINGS_MAPS].map((name) => `\`${name}\``).join(" and ")} of the root namespace
-are kept. Secrets are not read at all.
+are kept.
 
 ## Permissions
 
-\`\`\`yaml
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata:
-  name: waystone
-rules:
-${rulesOf(everywhere)}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata:
-  name: waystone
-  namespace: istio-system
-rules:
-${rulesOf(["ConfigMap"])}
-\`\`\`
+What a control plane may do, and nothing else, with \`--mode under\` (in istiod's place) and with
+\`--mode beside\` (istiod stays). [\`waystone install\`](../guides/install-on-kubernetes.md) and the Helm
+chart make its roles of this table. Without \`--mode\` it only reads: the rows with list and watch.
+
+${table(["resources", "group", "verbs", "names", "where", "mode", "what for"], permissionRows())}
 
 ## Limits
 
@@ -301,6 +302,7 @@ export const PAGES: Readonly<Record<string, () => string>> = {
   "diagnostics.md": diagnosticsPage,
   "metrics.md": metricsPage,
   "kubernetes.md": kubernetesPage,
+  "chart.md": chartPage,
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -39,6 +39,8 @@ test("--help lists every command and ends well", async () => {
     "control-plane",
     "ztunnel",
     "waypoint",
+    "install",
+    "uninstall",
     "version",
   ]) {
     expect(out).toMatch(new RegExp(`^  ${name}\\b`, "m"));
@@ -66,6 +68,8 @@ test("every command has its own --help", async () => {
     "control-plane",
     "ztunnel",
     "waypoint",
+    "install",
+    "uninstall",
     "version",
   ]) {
     const { code, out } = await call(name, "--help");

@@ -5,6 +5,7 @@
 import { Command, CommanderError } from "commander";
 import { describeError, EXIT_USAGE, exitCodeOf } from "./command-error.ts";
 import { CLUSTER_OPTIONS } from "./control-plane-options.ts";
+import { INSTALL_OPTIONS } from "./install/install-options.ts";
 import { OPTIONS } from "./options.ts";
 import { type Output, processOutput } from "./output.ts";
 import { hostOptions, PROXY_OPTIONS, proxyOptions } from "./proxy-options.ts";
@@ -38,7 +39,8 @@ function beforeDashes(args: readonly string[]): readonly string[] {
 
 type End = (exitCode: number) => void;
 
-function buildProgram(output: Output, end: End): Command {
+/** Exported so that the options of others' command lines can be held against it. */
+export function buildProgram(output: Output, end: End): Command {
   const program = new Command("waystone")
     .description("An ambient service mesh: run it, ask it, and find out why.")
     .version(version(), "--version", "print the version")
@@ -56,6 +58,8 @@ function buildProgram(output: Output, end: End): Command {
   addControlPlane(program, output, end);
   addZtunnel(program, output, end);
   addWaypoint(program, output, end);
+  addInstall(program, output, end);
+  addUninstall(program, output, end);
   addWorker(program, end);
   program
     .command("version")
@@ -273,6 +277,45 @@ function addZtunnel(program: Command, output: Output, end: End): void {
     const { ztunnel } = await import("./commands/ztunnel.ts");
     end(await ztunnel(options, output));
   });
+}
+
+const INSTALL_HELP = `
+The objects are those of the Helm chart with the same values (docs/reference/chart.md), applied by
+server-side apply as the field manager waystone-install. What an earlier run has applied and these
+values do not have is removed.`;
+
+function addInstall(program: Command, output: Output, end: End): void {
+  program
+    .command("install")
+    .description("install the control plane in a cluster, or print the manifests for it")
+    .addOption(INSTALL_OPTIONS.mode())
+    .addOption(INSTALL_OPTIONS.set())
+    .addOption(INSTALL_OPTIONS.values())
+    .addOption(INSTALL_OPTIONS.namespace())
+    .addOption(INSTALL_OPTIONS.dryRun())
+    .addOption(INSTALL_OPTIONS.wait())
+    .addOption(INSTALL_OPTIONS.timeout())
+    .addOption(INSTALL_OPTIONS.forceConflicts())
+    .addOption(INSTALL_OPTIONS.kubeconfig())
+    .addOption(INSTALL_OPTIONS.context())
+    .addHelpText("after", INSTALL_HELP)
+    .action(async (options) => {
+      const { install } = await import("./commands/install.ts");
+      end(await install(options, output));
+    });
+}
+
+function addUninstall(program: Command, output: Output, end: End): void {
+  program
+    .command("uninstall")
+    .description("remove what 'waystone install' has applied")
+    .addOption(INSTALL_OPTIONS.namespace())
+    .addOption(INSTALL_OPTIONS.kubeconfig())
+    .addOption(INSTALL_OPTIONS.context())
+    .action(async (options) => {
+      const { uninstall } = await import("./commands/install.ts");
+      end(await uninstall(options, output));
+    });
 }
 
 /** What `--workers` forks; nobody else should run it. */

@@ -37,7 +37,7 @@ function fileOrText(value: string, isText: RegExp): () => Promise<string> {
 /** How the process reaches its control plane. */
 export function linkTo(
   options: ProxyOptions,
-  node: Omit<ProxyNode, "instanceIp" | "clusterId">,
+  node: Omit<ProxyNode, "instanceIp" | "clusterId" | "version">,
 ): ControlPlaneLink {
   const { xdsAddress, caAddress = xdsAddress, roots, token, clusterId } = options;
   const { istiod, controlPlaneIdentity } = options;
@@ -49,7 +49,12 @@ export function linkTo(
     roots: fileOrText(roots, /-----BEGIN/),
     token: fileOrText(token, /^[\w-]+\.[\w-]+\.[\w-]*$/),
     lastConfiguration: options.lastConfiguration,
-    node: { ...node, instanceIp: options.instanceIp ?? "127.0.0.1", clusterId },
+    node: {
+      ...node,
+      instanceIp: options.instanceIp ?? "127.0.0.1",
+      clusterId,
+      version: version(),
+    },
   });
 }
 

@@ -25,6 +25,8 @@ export interface ProxyNode {
   readonly clusterId: string;
   /** `<ns>/<name>` of a waypoint's Gateway: it is sent what that one serves. */
   readonly gateway?: string | undefined;
+  /** Of this software. */
+  readonly version: string;
 }
 
 export interface ControlPlaneOptions {
@@ -124,7 +126,7 @@ function isSamePlace(a: HostPort, b: HostPort): boolean {
 
 /** As Istio's proxies name themselves (protocols.md §1.5). */
 function discoveryNode(node: ProxyNode) {
-  const { kind, instanceIp, podName, namespace, nodeName, clusterId, gateway } = node;
+  const { kind, instanceIp, podName, namespace, nodeName, clusterId, gateway, version } = node;
   return {
     id: `${kind}~${instanceIp}~${podName}.${namespace}~${namespace}.svc.cluster.local`,
     metadata: {
@@ -133,6 +135,7 @@ function discoveryNode(node: ProxyNode) {
       INSTANCE_IPS: instanceIp,
       NODE_NAME: nodeName,
       CLUSTER_ID: clusterId,
+      ISTIO_VERSION: version,
       ...(gateway !== undefined && { GATEWAY: gateway }),
     },
   };

@@ -34,6 +34,8 @@ export interface ControlPlaneProcessOptions extends Omit<ProcessHostOptions, "co
   readonly objects: readonly string[] | ObjectSource;
   /** The cluster that is written to, too; `objects` is its source. */
   readonly cluster?: ClusterWorkOptions | undefined;
+  /** Of this process among others that do the same. */
+  readonly podName?: string;
   readonly stateDirectory: string;
   readonly at: HostPort;
   /** Names and addresses beside the usual ones under which proxies dial it. */
@@ -124,7 +126,12 @@ export class ControlPlaneProcess {
       });
     const source = new MeshResources(control);
     const scopes = new WaypointScopes(source);
-    const ads = new AdsServer({ source, scopes, authenticator, registry });
+    const debug = {
+      rootNamespace: () => control.current.settings.rootNamespace,
+      podName: this.#options.podName ?? "istiod",
+      version: this.#options.version,
+    };
+    const ads = new AdsServer({ source, scopes, authenticator, registry, debug });
     discovery = ads;
     this.#server = new GrpcServer({
       ...this.#options.at,

@@ -125,6 +125,7 @@ async function linkOf(
       namespace: subject.namespace,
       nodeName: subject.node ?? "",
       clusterId: "Kubernetes",
+      version: "0.0.0",
     },
   });
 }

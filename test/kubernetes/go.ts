@@ -45,6 +45,17 @@ export async function goBuild(
   if (code !== 0) throw new Error(`go build ${program.package} in ${folder}: exit code ${code}`);
 }
 
+/** Builds the program of a module, by the module's own choice of versions, into a folder. */
+export async function goInstall(program: string, folder: string): Promise<void> {
+  const child = spawn("go", ["install", "-trimpath", "-ldflags", "-s -w", program], {
+    cwd: "/",
+    env: { ...environment(), GOBIN: folder },
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  const [code] = (await once(child, "close")) as [number | null];
+  if (code !== 0) throw new Error(`go install ${program}: exit code ${code}`);
+}
+
 /** Without C: none of the programs needs it, and so no compiler for it has to be there. */
 function environment(): NodeJS.ProcessEnv {
   return { ...process.env, CGO_ENABLED: "0", GOWORK: "off" };

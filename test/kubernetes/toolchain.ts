@@ -78,7 +78,8 @@ export async function makeToolchain(): Promise<Toolchain> {
   return toolchain;
 }
 
-function cacheFolder(): string {
+/** Where everything is that is built. */
+export function cacheFolder(): string {
   const { WAYSTONE_KUBERNETES_CACHE: own, XDG_CACHE_HOME: user } = process.env;
   return own || join(user || join(homedir(), ".cache"), "waystone/kubernetes");
 }

@@ -6,4 +6,5 @@ export const VERSIONS = {
   kubernetes: "1.37.2",
   gatewayApi: "1.6.3",
   istioApi: "1.31.1",
+  helm: "3.19.5",
 } as const;

@@ -61,7 +61,12 @@ export class ControlPlanePort {
     const { port } = this;
     this.cut();
     const [authenticator, registry] = [this.#tokens, new MetricRegistry()];
-    const discovery = new AdsServer({ source, authenticator, registry: this.registry });
+    const discovery = new AdsServer({
+      source,
+      authenticator,
+      registry: this.registry,
+      debug: { rootNamespace: () => "istio-system", podName: "istiod-0", version: "0.0.0" },
+    });
     const certificates = new CertificateService({
       authority: this.authority,
       authenticator,

@@ -65,6 +65,7 @@ export async function controlPlane(options: ControlPlaneOptions, output: Output)
       version: version(),
       objects,
       cluster,
+      podName: options.podName,
       stateDirectory: directory,
       at: options.address,
       serverNames: options.serverName ?? [],
@@ -84,9 +85,14 @@ export async function controlPlane(options: ControlPlaneOptions, output: Output)
     return stop.exitCodeOf(await stopped);
   }
   const { host, port } = running.at;
-  const roots = `${directory}/root-cert.pem`;
-  if (options.output === "json") output.print(json({ address: `${host}:${port}`, roots }));
-  else output.print(`Serving configuration and certificates at ${host}:${port}; roots: ${roots}`);
+  const address = `${host}:${port}`;
+  // In a cluster every namespace has them, in the ConfigMap istio-ca-root-cert.
+  const roots = cluster === undefined ? `${directory}/root-cert.pem` : undefined;
+  if (options.output === "json") output.print(json({ address, ...(roots && { roots }) }));
+  else {
+    const where = roots === undefined ? "" : `; roots: ${roots}`;
+    output.print(`Serving configuration and certificates at ${address}${where}`);
+  }
   return await stop.untilStopped(running, output);
 }
 

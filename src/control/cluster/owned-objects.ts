@@ -201,6 +201,10 @@ export class OwnedObjects {
     const query = { labelSelector: `${label.key}=${label.value}` };
     for (const [kind, { path, isPrunable }] of Object.entries(KINDS)) {
       const [base, plural] = path.split(" ");
+      const isOfUse =
+        isPrunable || [...this.#applied.keys()].some((at) => at.includes(`/${plural}/`));
+      // Of what is not applied nothing can be changed, and it may be forbidden.
+      if (!isOfUse) continue;
       const answer = await client.get(`${base}/${plural}`, query, signal);
       if (isRefusal(answer)) continue;
       const { items } = answer.body as { readonly items?: readonly KubeObject[] | null };

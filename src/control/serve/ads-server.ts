@@ -14,6 +14,8 @@ import {
   AggregatedDiscoveryService,
   type DeltaDiscoveryRequest,
   type DeltaDiscoveryResponse,
+  type DiscoveryRequest,
+  type DiscoveryResponse,
 } from "../../wire/gen/envoy/discovery_pb.ts";
 import type { ResourceSource } from "../../wire/resource.ts";
 import { type AdsClientStatus, AdsStream } from "./ads-stream.ts";
@@ -23,6 +25,9 @@ import {
   type Caller,
   isUnauthenticated,
 } from "./authenticator.ts";
+import { DebugService, type DebugServiceOptions } from "./debug-service.ts";
+import { LargeRequests } from "./large-requests.ts";
+import { RESPONSE_TAILS, SharedLists, sendTails } from "./response-tails.ts";
 import type { WaypointScopes } from "./waypoint-scopes.ts";
 
 export interface AdsServerOptions {
@@ -30,6 +35,8 @@ export interface AdsServerOptions {
   /** What some clients are sent instead of the whole. */
   readonly scopes?: Pick<WaypointScopes, "of">;
   readonly authenticator: Authenticator;
+  /** What tools are answered by. */
+  readonly debug?: Omit<DebugServiceOptions, "clients">;
   readonly registry: MetricRegistry;
 }
 
@@ -40,6 +47,8 @@ export class AdsServer implements Drainable {
   readonly #logLimit = new LogLimit({
     onLeftOut: (type, count) => this.#log.warn({ type, count }, "refusals left out of the log"),
   });
+  readonly #lists = new SharedLists();
+  readonly #largeRequests = new LargeRequests();
   readonly #streams = new Set<AdsStream>();
   readonly #metrics;
   #onEmpty: (() => void) | undefined;
@@ -53,7 +62,11 @@ export class AdsServer implements Drainable {
   routes(router: ConnectRouter): void {
     router.service(AggregatedDiscoveryService, {
       deltaAggregatedResources: (requests, context) => this.#serve(requests, context),
+      streamAggregatedResources: (requests, context) => this.#debug(requests, context),
     });
+    const { deltaAggregatedResources } = AggregatedDiscoveryService.method;
+    sendTails(router, deltaAggregatedResources);
+    this.#largeRequests.limit(router, deltaAggregatedResources);
   }
 
   /** Who is connected, and how far each one is. */
@@ -65,14 +78,13 @@ export class AdsServer implements Drainable {
     requests: AsyncIterable<DeltaDiscoveryRequest>,
     context: HandlerContext,
   ): AsyncGenerator<DeltaDiscoveryResponse> {
-    const token = bearerToken(context.requestHeader.get("authorization"));
-    const caller = await this.#options.authenticator.authenticate(token).catch((caught) => {
-      throw this.#refusal(caught);
-    });
+    const caller = await this.#authenticate(context);
     const { source, scopes } = this.#options;
     const stream = new AdsStream({
       source,
       scopeOf: scopes && ((node) => scopes.of(node)),
+      tails: context.values.get(RESPONSE_TAILS),
+      lists: this.#lists,
       onRefusal: (node, type, reason) => this.#onRefusal(node, type, reason),
       onSent: (type, resources) => this.#metrics.sent.child([type]).add(resources),
     });
@@ -96,6 +108,24 @@ export class AdsServer implements Drainable {
     }
     // When the client has ended, so does the stream, and well.
     if (this.#isDraining) throw closing();
+  }
+
+  async *#debug(
+    requests: AsyncIterable<DiscoveryRequest>,
+    context: HandlerContext,
+  ): AsyncGenerator<DiscoveryResponse> {
+    const caller = await this.#authenticate(context);
+    const { debug } = this.#options;
+    if (debug === undefined) throw new ConnectError("not served here", Code.Unimplemented);
+    const clients = () => this.clients;
+    yield* new DebugService({ ...debug, clients }).answers(requests, caller);
+  }
+
+  async #authenticate(context: HandlerContext): Promise<Caller> {
+    const token = bearerToken(context.requestHeader.get("authorization"));
+    return await this.#options.authenticator.authenticate(token).catch((caught) => {
+      throw this.#refusal(caught);
+    });
   }
 
   #left(stream: AdsStream, { namespace, serviceAccount }: Caller): void {

@@ -21,6 +21,7 @@ import {
 } from "../../wire/resource.ts";
 import { encodeRevision } from "../../wire/revision.ts";
 import { AdsSubscription, type Due } from "./ads-subscription.ts";
+import type { ResponseTails, SharedLists } from "./response-tails.ts";
 import type { ClientNode } from "./waypoint-scopes.ts";
 
 /**
@@ -47,11 +48,19 @@ const TEXT_LENGTH_MAX = 1000;
 
 export interface AdsClientStatus {
   readonly node: string;
+  /** As the client says; "" where it does not. */
+  readonly namespace: string;
+  readonly clusterId: string;
+  readonly istioVersion: string;
+  /** Milliseconds since the epoch. */
+  readonly connectedMs: number;
   readonly types: readonly {
     readonly type: string;
     readonly sentNonce: string;
     readonly ackedNonce: string;
     readonly refusal: string;
+    /** When the last response went out; 0: none has yet. */
+    readonly sentMs: number;
   }[];
   /** The revision that the client has said to enforce; undefined: it does not take them. */
   readonly enforcedRevision: number | undefined;
@@ -62,6 +71,9 @@ export interface AdsStreamOptions {
   readonly source: ResourceSource;
   /** What a client is sent instead that says to be this. */
   readonly scopeOf?: ((node: ClientNode) => ResourceSource | undefined) | undefined;
+  /** Where the resources of each response go, which itself has none. */
+  readonly tails: ResponseTails;
+  readonly lists: SharedLists;
   onRefusal(node: string, type: string, message: string): void;
   onSent(type: string, resources: number): void;
 }
@@ -75,7 +87,9 @@ export class AdsStream {
   /** Types that are no type here: asked for, and owed one empty answer. */
   readonly #unknownTypes = new Set<string>();
   readonly #owedUnknown: string[] = [];
+  readonly #connectedMs = Date.now();
   #node = "";
+  #told = { namespace: "", clusterId: "", istioVersion: "" };
   #nonce = 0;
   #revisionSent = -1;
   /** Revisions on their way, by nonce. */
@@ -91,13 +105,16 @@ export class AdsStream {
   }
 
   get status(): AdsClientStatus {
+    const { namespace, clusterId, istioVersion } = this.#told;
     return {
       node: this.node,
+      ...{ namespace, clusterId, istioVersion, connectedMs: this.#connectedMs },
       types: [...this.#subscriptions.values()].map((one) => ({
         type: one.type,
         sentNonce: one.lastSentNonce,
         ackedNonce: one.lastAckedNonce,
         refusal: one.lastRefusal,
+        sentMs: one.lastSentMs,
       })),
       enforcedRevision: this.enforcedRevision,
     };
@@ -145,6 +162,12 @@ export class AdsStream {
     const { source, scopeOf } = this.#options;
     if (node !== undefined) {
       this.#node = clipped(node.id);
+      const text = (name: string) => clipped(String(node.metadata?.[name] ?? ""));
+      this.#told = {
+        namespace: text("NAMESPACE"),
+        clusterId: text("CLUSTER_ID"),
+        istioVersion: text("ISTIO_VERSION"),
+      };
       this.#source = scopeOf?.(node) ?? source;
     }
     this.#unsubscribe = this.#source.subscribe((batch) => this.#onBatch(batch));
@@ -239,7 +262,7 @@ export class AdsStream {
     if (last === undefined || this.#revisionSent === revision.id) return;
     this.#revisionSent = revision.id;
     const response = this.#response(last.type, [encodeRevision(revision)], []);
-    last.lastSentNonce = response.nonce;
+    last.sent(response.nonce);
     this.#revisionByNonce.set(response.nonce, revision.id);
     if (this.#revisionByNonce.size > UNANSWERED_REVISIONS_MAX) {
       const [oldest] = this.#revisionByNonce.keys();
@@ -269,7 +292,7 @@ export class AdsStream {
     removed: readonly string[],
   ): DeltaDiscoveryResponse {
     const response = this.#response(subscription.type, upserted, removed);
-    subscription.lastSentNonce = response.nonce;
+    subscription.sent(response.nonce);
     return response;
   }
 
@@ -279,15 +302,13 @@ export class AdsStream {
     removed: readonly string[],
   ): DeltaDiscoveryResponse {
     this.#options.onSent(typeUrl, upserted.length + removed.length);
+    this.#options.tails.push(
+      upserted.length === 0 ? undefined : this.#options.lists.encoded(upserted),
+    );
     return create(DeltaDiscoveryResponseSchema, {
       typeUrl,
       nonce: String(++this.#nonce),
       systemVersionInfo: String(this.#source.revision.id),
-      resources: upserted.map(({ name, version, bytes }) => ({
-        name,
-        version,
-        resource: { typeUrl, value: bytes },
-      })),
       removedResources: [...removed],
     });
   }

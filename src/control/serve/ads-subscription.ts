@@ -34,12 +34,19 @@ export class AdsSubscription {
   /** The first answer is owed even when there is nothing to say. */
   #isAnswerOwed = true;
   lastSentNonce = "";
+  lastSentMs = 0;
   lastAckedNonce = "";
   /** What the client said was wrong with the last response that it refused. */
   lastRefusal = "";
 
   constructor(type: ResourceType) {
     this.type = type;
+  }
+
+  /** A response goes out. */
+  sent(nonce: string): void {
+    this.lastSentNonce = nonce;
+    this.lastSentMs = Date.now();
   }
 
   /** The first request for the type on this stream. An empty one is for everything. */

@@ -57,6 +57,8 @@ export class GrpcServer implements Drainable {
     const handler = connectNodeAdapter({
       routes,
       readMaxBytes: MESSAGE_BYTES_MAX,
+      // What is sent is large for hundreds of clients at once, who are near.
+      compressMinBytes: Number.MAX_SAFE_INTEGER,
       connect: false,
       grpcWeb: false,
     });

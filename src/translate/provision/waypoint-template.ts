@@ -181,8 +181,6 @@ export class WaypointTemplate {
       terminationGracePeriodSeconds: GRACE_SECONDS,
       securityContext: {
         runAsNonRoot: true,
-        runAsUser: USER_ID,
-        runAsGroup: USER_ID,
         fsGroup: USER_ID,
         seccompProfile: { type: "RuntimeDefault" },
       },

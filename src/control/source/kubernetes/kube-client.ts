@@ -175,7 +175,11 @@ export class KubeClient {
       ...options.headers,
       accept: "application/json",
       "user-agent": "waystone",
-      ...(sent && { "content-type": sent.contentType }),
+      ...(sent && {
+        "content-type": sent.contentType,
+        // Node gives none to a DELETE: the server would not see its body.
+        "content-length": Buffer.byteLength(sent.body),
+      }),
     };
     const send = url.protocol === "http:" ? http.request : https.request;
     return await new Promise((resolve, reject) => {
