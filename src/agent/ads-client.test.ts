@@ -1,4 +1,5 @@
 /** A proxy's side of delta ADS, with the control plane and with servers that are none. */
+import { pino } from "pino";
 import { afterEach, beforeAll, expect, test } from "vitest";
 import {
   channelTo,
@@ -281,6 +282,25 @@ test.each<[string, string, (stream: ScriptedStream) => void]>([
   await server.stream(1);
   const series = "istio_xds_connection_terminations_total";
   expect(metric(registry, `${series}{reason="${reason}"}`)).toBe(1);
+});
+
+test("a stream that ends in its time is no news; a server that is away is, once and by name", async () => {
+  const server = await script();
+  const lines: string[] = [];
+  const told = pino({ base: null }, { write: (line: string) => lines.push(JSON.parse(line).msg) });
+  const { registry } = start(server, { serverName: "istiod", log: told });
+  const first = await server.stream();
+  await first.answerTo(first.send({ typeUrl: address }));
+  // So long that it was no failure.
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  first.end();
+  const second = await server.stream(1);
+  await second.answerTo(second.send({ typeUrl: address }));
+  expect(lines).toEqual([]);
+  await server.close();
+  const reconnects = () => metric(registry, "waystone_ads_reconnects_total");
+  await until(() => reconnects() > 4, "it is tried again and again");
+  expect(lines).toEqual(["no configuration from istiod; trying again"]);
 });
 
 test("a control plane that is not there is a ConnectionError each time", async () => {

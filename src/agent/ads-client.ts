@@ -10,7 +10,7 @@
  */
 import { create, type JsonObject } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
-import { log } from "../kit/log.ts";
+import { type Logger, log } from "../kit/log.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import {
   AggregatedDiscoveryService,
@@ -38,6 +38,7 @@ export interface AdsClientOptions {
   readonly registry?: MetricRegistry | undefined;
   /** In the log; "the control plane" by default. */
   readonly serverName?: string;
+  readonly log?: Logger;
   readonly firstResponseTimeoutMs?: number;
   readonly backoffMaxMs?: number;
 }
@@ -57,7 +58,7 @@ const PROBLEM_CHARACTERS_MAX = 4096;
 
 export class AdsClient {
   readonly #options: AdsClientOptions;
-  readonly #log = log("ads");
+  readonly #log: Logger;
   readonly #metrics: AdsClientMetrics | undefined;
   readonly #serverName: string;
   readonly #closing = new AbortController();
@@ -72,6 +73,7 @@ export class AdsClient {
 
   constructor(options: AdsClientOptions) {
     this.#options = options;
+    this.#log = options.log ?? log("ads");
     this.#serverName = options.serverName ?? "the control plane";
     this.#metrics = options.registry && new AdsClientMetrics(options.registry);
   }
@@ -114,11 +116,18 @@ export class AdsClient {
       // A server that ends each stream, or sends what is refused, is not asked in a tight loop.
       const hasLasted = performance.now() - startMs > LASTED_MS;
       if (hasLasted && this.#isConnected && !this.#isRefusing) delayMs = BACKOFF_FIRST_MS;
-      this.#setConnected(false, why);
+      // Streams have an end (istiod's after half an hour): it is told when the next one fails.
+      const isRoutine = hasLasted && (reason === "Reconnect" || reason === "Complete");
+      if (isRoutine) this.#lose();
+      else this.#setConnected(false, why);
       await sleep(delayMs * (0.5 + Math.random() / 2), this.#closing.signal);
       delayMs = Math.min(delayMs * 2, backoffMaxMs);
       this.#metrics?.reconnects.add(1);
     }
+    this.#lose();
+  }
+
+  #lose(): void {
     this.#isConnected = false;
     this.#metrics?.connected.set(0);
   }
