@@ -172,6 +172,7 @@ async function startWaypoint(
       namespace: "shop",
       nodeName: "",
       clusterId,
+      version: "test",
     },
   });
   const free = { host: "127.0.0.1", port: 0 };
