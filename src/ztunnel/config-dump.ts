@@ -137,7 +137,8 @@ function chainDump(pems: string): unknown[] {
     const { serialNumber, validFrom, validTo } = new X509Certificate(pem);
     return {
       pem: Buffer.from(pem).toString("base64"),
-      serialNumber: serialNumber.toLowerCase(),
+      // As ztunnel's: istioctl reads it as a decimal number.
+      serialNumber: BigInt(`0x${serialNumber}`).toString(),
       validFrom: secondOf(validFrom),
       expirationTime: secondOf(validTo),
     };

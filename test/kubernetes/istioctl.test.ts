@@ -79,7 +79,8 @@ describe.skipIf(ISTIOCTL === undefined || !hasPodAddresses || isMissing("istioct
       );
       const services = await istioctl("ztunnel-config", "service", "-f", file);
       expect(services).toMatch(/kagenti-system\s+mlflow\s+\S+\s+mlflow-waypoint\s+1\/1/);
-      expect(await istioctl("ztunnel-config", "certificate", "-f", file)).toMatch(/Available/);
+      const certificates = await istioctl("ztunnel-config", "certificate", "-f", file);
+      expect(certificates).toMatch(/sa\/mlflow\s+Leaf\s+Available\s+true\s+[\da-f]{8,}\s+20/);
       await istioctl("ztunnel-config", "policy", "-f", file);
       await istioctl("ztunnel-config", "all", "-f", file);
     }, 60_000);
