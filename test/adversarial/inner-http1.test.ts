@@ -190,7 +190,8 @@ const OTHERS: Dialogue[] = [
   {
     name: "the client ends in the middle of a body",
     play: says(`POST /a HTTP/1.1\r\n${HOST}content-length: 200\r\n\r\nhalf`),
-    outcome: /^(|200|RST 1 8|200 RST 1 8),POST \/a HTTP\/1.1$/,
+    // On a busy machine the client is gone before there is a connection to the backend.
+    outcome: /^(RST 1 8|(|200|RST 1 8|200 RST 1 8),POST \/a HTTP\/1.1)$/,
   },
   {
     name: "a request line by the byte",

@@ -137,6 +137,8 @@ export class GrpcServer implements Drainable {
     else if (this.#isDraining) session.close();
     let pending: NodeJS.Timeout | undefined;
     const timer = setInterval(() => {
+      // Destroyed, and not closed yet: a PING would throw.
+      if (session.destroyed) return;
       pending = setTimeout(() => session.destroy(), PING_TIMEOUT_MS).unref();
       if (!session.ping(() => clearTimeout(pending))) clearTimeout(pending);
     }, PING_INTERVAL_MS);
