@@ -61,8 +61,6 @@ test("what is for a mesh beside istiod is refused elsewhere, and says what goes 
     expect(code).toBe(64);
     return err;
   };
-  const workers = await usage("waypoint", "shop/wp", "--istiod", "istiod:15012", "--workers", "2");
-  expect(workers).toContain("--istiod and --workers do not go together");
   const ca = ["--ca-address", "istiod:15012"];
   const files = await usage("control-plane", "--file", "x.yaml", ...ca);
   expect(files).toContain("--ca-address is for --mode beside");
