@@ -4,8 +4,8 @@
  * it. So a waypoint knows any client at once, and readiness, policies and bindings of workloads
  * that are none of its own are not sent to it.
  *
- * They are ordinary Address resources under the workload's own name, a third of the content; where
- * a waypoint needs all of a workload, that takes its place. Encoded once, for all waypoints.
+ * They are ordinary Address resources under the workload's own name, with a third of the content;
+ * where a waypoint needs all of a workload, that takes its place. Encoded once, for all waypoints.
  */
 import type { Index } from "../../model/snapshot.ts";
 import type { Workload } from "../../model/workload.ts";
