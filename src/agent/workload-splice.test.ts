@@ -220,6 +220,31 @@ test("what was held from before the start goes when it is not sent again", async
   expect(accounts(state)).toEqual({ b: "ours" });
 });
 
+test("a response of many lets others have a turn, and takes effect as a whole", async () => {
+  const { state, splice, sender } = rig();
+  const names = Array.from({ length: 1500 }, (_, i) => `pod-${i}`);
+  await sender.send(names.slice(0, 1000).map((name) => workload(name)));
+  const states: string[] = [];
+  state.subscribe((now) => {
+    const all = [...now.workloads.values()];
+    states.push(`${all.length} ${[...new Set(all.map((one) => one.serviceAccount))]}`);
+  });
+  let turns = 0;
+  const timer = setInterval(() => turns++, 0);
+  await splice.workloads.stage(
+    address,
+    names.map((name) => foreign(theirs(name))),
+    [],
+  );
+  clearInterval(timer);
+  expect(states).toEqual(["1500 theirs"]);
+  expect(turns).toBeGreaterThan(2);
+  // The same again, as a server that gives no versions sends it, changes nothing.
+  const again = names.map((name) => ({ ...foreign(theirs(name)), version: "" }));
+  expect(await splice.workloads.stage(address, again, [])).toEqual([]);
+  expect(states.length).toBe(1);
+});
+
 test("whatever comes in whatever order, workloads are ours, and then istiod's alone", async () => {
   const name = fc.constantFrom("a", "b", "c", "d");
   const account = fc.constantFrom("one", "two");

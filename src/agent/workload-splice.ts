@@ -29,6 +29,12 @@ const { address } = RESOURCE_TYPES;
 
 type Changes = Map<string, EncodedResource | undefined>;
 
+/**
+ * istiod puts the whole mesh into one response (50,000 workloads: 3 s of work): between so many of
+ * them traffic has a turn.
+ */
+const SLICE = 250;
+
 export class WorkloadSplice {
   /** Fed by Waystone's control plane. */
   readonly mesh: ResourceSink;
@@ -131,26 +137,24 @@ export class WorkloadSplice {
   /** A type's changes of a revision of ours. */
   async #apply(type: ResourceType): Promise<void> {
     const changes: Changes = this.#pending.get(type) ?? new Map();
+    const names = new Set(changes.keys());
     if (this.#isAnew) {
       const isAddress = type === address;
       const others = isAddress ? [...this.#ours.keys(), ...this.#theirs.keys()] : [];
-      for (const name of [...this.#held.of(type).keys(), ...others]) {
-        if (!changes.has(name)) changes.set(name, undefined);
-      }
+      for (const name of [...this.#held.of(type).keys(), ...others]) names.add(name);
     }
-    if (type === address) this.#splice(changes);
-    await this.#pass(type, changes);
+    await this.#pass(type, names, (name) => {
+      const change = changes.get(name);
+      return type === address ? this.#taken(name, change) : change;
+    });
   }
 
-  /** Puts what is to be in the place of what our control plane says. */
-  #splice(changes: Changes): void {
-    for (const [name, change] of changes) {
-      if (change === undefined) this.#ours.delete(name);
-      else if (isWorkload(decodeResource(address, name, change.bytes)))
-        this.#ours.set(name, change);
-      else continue;
-      changes.set(name, this.#spliced(name));
-    }
+  /** Notes what our control plane says of an address. Returns what is to be in its place. */
+  #taken(name: string, change: EncodedResource | undefined): EncodedResource | undefined {
+    if (change === undefined) this.#ours.delete(name);
+    else if (isWorkload(decodeResource(address, name, change.bytes))) this.#ours.set(name, change);
+    else return change;
+    return this.#spliced(name);
   }
 
   /** A response of istiod's. */
@@ -165,11 +169,16 @@ export class WorkloadSplice {
       this.#theirVersions.delete(name);
       if (this.#theirs.delete(name)) touched.add(name);
     }
+    let count = 0;
     for (const resource of upserted) {
       const { name, version, bytes } = resource;
+      if (++count % SLICE === 0) await othersHaveATurn();
       try {
+        const before = this.#theirs.get(name);
+        // An older istiod gives no versions, and sends all of it again to whoever comes back.
+        const isNews = before === undefined || Buffer.compare(before.bytes, bytes) !== 0;
         // Of its services only the judgement is wanted.
-        if (isWorkload(decodeResource(address, name, bytes))) {
+        if (isNews && isWorkload(decodeResource(address, name, bytes))) {
           this.#theirs.set(name, kept(resource));
           touched.add(name);
         }
@@ -180,9 +189,8 @@ export class WorkloadSplice {
     }
     // What comes before the first revision of ours is taken in with it.
     if (this.#revision === undefined) return problems;
-    const changes: Changes = new Map();
-    for (const name of touched) changes.set(name, this.#spliced(name));
-    if (await this.#pass(address, changes)) await this.#seal(this.#revision);
+    const isChanged = await this.#pass(address, touched, (name) => this.#spliced(name));
+    if (isChanged) await this.#seal(this.#revision);
     return problems;
   }
 
@@ -196,8 +204,29 @@ export class WorkloadSplice {
     return { ...theirs, version: contentVersion(bytes), bytes };
   }
 
-  /** To the sink, where it is news. False: nothing was. */
-  async #pass(type: ResourceType, changes: Changes): Promise<boolean> {
+  /** To the sink, where it is news; undefined: it is gone. False: nothing was. */
+  async #pass(
+    type: ResourceType,
+    names: ReadonlySet<string>,
+    now: (name: string) => EncodedResource | undefined,
+  ): Promise<boolean> {
+    let isChanged = false;
+    let slice: (readonly [string, EncodedResource | undefined])[] = [];
+    let left = names.size;
+    for (const name of names) {
+      slice.push([name, now(name)]);
+      if (--left > 0 && slice.length < SLICE) continue;
+      if (await this.#passSlice(type, slice)) isChanged = true;
+      slice = [];
+      if (left > 0) await othersHaveATurn();
+    }
+    return isChanged;
+  }
+
+  async #passSlice(
+    type: ResourceType,
+    changes: Iterable<readonly [string, EncodedResource | undefined]>,
+  ): Promise<boolean> {
     const held = this.#held.of(type);
     const upserted: EncodedResource[] = [];
     const removed: string[] = [];
@@ -228,4 +257,8 @@ function isWorkload(decoded: unknown): boolean {
 /** A copy: the bytes may be part of a large message that would be kept with them. */
 function kept(resource: EncodedResource): EncodedResource {
   return { ...resource, bytes: new Uint8Array(resource.bytes) };
+}
+
+function othersHaveATurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

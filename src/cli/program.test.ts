@@ -55,6 +55,23 @@ test("a worker is not started by hand, and not by the thousand", async () => {
   expect(err).toContain("from 0 to 256");
 });
 
+test("what is for a mesh beside istiod is refused elsewhere, and says what goes with it", async () => {
+  const usage = async (...args: string[]) => {
+    const { code, err } = await call(...args);
+    expect(code).toBe(64);
+    return err;
+  };
+  const ca = ["--ca-address", "istiod:15012"];
+  const files = await usage("control-plane", "--file", "x.yaml", ...ca);
+  expect(files).toContain("--ca-address is for --mode beside");
+  const under = await usage("control-plane", "--kubernetes", "--mode", "under", ...ca);
+  expect(under).toContain("--ca-address is for --mode beside");
+  const beside = await usage("control-plane", "--kubernetes", "--mode", "beside");
+  expect(beside).toContain("--ca-address");
+  const noCluster = await usage("control-plane", "--file", "x.yaml", "--mode", "under");
+  expect(noCluster).toContain("--mode is for a cluster");
+});
+
 test("every command has its own --help", async () => {
   for (const name of [
     "up",

@@ -19,6 +19,7 @@ import { TokenReviews } from "../control/serve/token-reviews.ts";
 import { LocalTokens } from "../control/serve/tokens.ts";
 import type { KubernetesSource } from "../control/source/kubernetes/kubernetes-source.ts";
 import { pause } from "../kit/backoff.ts";
+import { Failure } from "../kit/failure.ts";
 import { log } from "../kit/log.ts";
 import { formatIdentity } from "../model/identity.ts";
 import type { HostPort } from "../net/listeners.ts";
@@ -118,7 +119,14 @@ export async function istiodIdentities(
   const authority = new CaClient({ channel, impersonates: false });
   const certificates = new Certificates(authority, { ttlMs: TTL_MS, log: log("certificates") });
   const spiffeId = formatIdentity({ trustDomain, namespace, serviceAccount });
+  const close = () => {
+    certificates.close();
+    channel.close();
+  };
+  // A call may take its time, and nobody waits for it any more.
+  signal.addEventListener("abort", close, { once: true });
   let current = servedBy(await obtained(certificates, spiffeId, signal));
+  signal.removeEventListener("abort", close);
   certificates.subscribe((identity) => {
     current = servedBy(identity);
   });
@@ -132,28 +140,29 @@ export async function istiodIdentities(
       close: () => {},
     }),
     duties: [],
-    close: () => {
-      certificates.close();
-      channel.close();
-    },
+    close,
   };
 }
 
-/** As long as that takes: without one nobody can be served. */
+/** As long as that takes, or the signal lets it: without one nobody can be served. */
 async function obtained(
   certificates: Certificates,
   spiffeId: string,
   signal: AbortSignal,
 ): Promise<TlsIdentity> {
-  for (;;) {
+  const givenUp = new Promise<undefined>((resolve) => {
+    signal.addEventListener("abort", () => resolve(undefined), { once: true });
+  });
+  while (!signal.aborted) {
     try {
-      return await certificates.get(spiffeId);
-    } catch (caught) {
+      const identity = await Promise.race([certificates.get(spiffeId), givenUp]);
+      if (identity !== undefined) return identity;
+    } catch {
       // It is told and retried there.
-      if (signal.aborted) throw caught;
       await pause(RETRY_MS, signal);
     }
   }
+  throw new Failure("CERTIFICATE_UNAVAILABLE", `none for ${spiffeId} when the start was given up`);
 }
 
 function servedBy({ certificatePem, keyPem }: TlsIdentity): ServerIdentity {

@@ -2,9 +2,11 @@
  * A waypoint beside istiod: certificates and workloads from a scripted istiod, services, policies
  * and routes from our control plane, whose certificate is istiod's too.
  */
+import { spawnSync } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Configuration } from "../../src/control/configuration.ts";
 import { AdsServer } from "../../src/control/serve/ads-server.ts";
@@ -12,10 +14,7 @@ import { GrpcServer } from "../../src/control/serve/grpc-server.ts";
 import { MeshResources } from "../../src/control/serve/mesh-resources.ts";
 import { setLogLevel } from "../../src/kit/log.ts";
 import type { TlsIdentity } from "../../src/net/tls.ts";
-import {
-  type ControlPlaneLink,
-  connectControlPlane,
-} from "../../src/process/control-plane-link.ts";
+import { connectControlPlane } from "../../src/process/control-plane-link.ts";
 import { WaypointProcess } from "../../src/process/waypoint-process.ts";
 import { MetricRegistry } from "../../src/telemetry/metrics.ts";
 import { TunnelProtocol, WorkloadStatus } from "../../src/wire/gen/istio/workload_pb.ts";
@@ -29,6 +28,9 @@ import { ScriptedIstiod, type WorkloadFields } from "../support/scripted-istiod.
 setLogLevel(process.env.WAYSTONE_LOG_LEVEL ?? "silent");
 
 const HOUR_MS = 3_600_000;
+const BINARY = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+/** In the process itself, and in workers; those need `npm run build`. */
+const WORKERS = [0, 2];
 const spiffe = (account: string, namespace = "shop") =>
   `spiffe://cluster.local/ns/${namespace}/sa/${account}`;
 const CONTROL_PLANE = spiffe("waystone", "istio-system");
@@ -153,10 +155,7 @@ class ControlPlane {
   }
 }
 
-async function startWaypoint(
-  control: ControlPlane,
-  { certificateTtlMs = HOUR_MS, clusterId = "Kubernetes" } = {},
-): Promise<{ waypoint: WaypointProcess; link: ControlPlaneLink }> {
+async function startWaypoint(control: ControlPlane, workers = 0): Promise<WaypointProcess> {
   const link = connectControlPlane({
     xds: { host: "127.0.0.1", port: control.port },
     controlPlaneIdentity: CONTROL_PLANE,
@@ -171,7 +170,7 @@ async function startWaypoint(
       podName: "wp-0",
       namespace: "shop",
       nodeName: "",
-      clusterId,
+      clusterId: "Kubernetes",
       version: "test",
     },
   });
@@ -181,7 +180,9 @@ async function startWaypoint(
     drainTimeoutMs: 1_000,
     onQuit: () => {},
     ...{ admin: free, metrics: free, readiness: free },
-    certificateTtlMs,
+    certificateTtlMs: HOUR_MS,
+    workers,
+    workerCommand: { modulePath: BINARY, args: ["worker"] },
     at: { host: at.waypoints[0], port: 15008 },
     waypoint: {
       ...{ namespace: "shop", name: "wp", serviceAccount: "wp" },
@@ -191,7 +192,16 @@ async function startWaypoint(
     link,
   });
   cleanups.push(() => waypoint.stop());
-  return { waypoint, link };
+  return waypoint;
+}
+
+/** Names of the Pods that it has, in all workers alike. */
+async function seen(waypoint: WaypointProcess): Promise<readonly string[]> {
+  const response = await fetch(`http://127.0.0.1:${waypoint.ports.admin.port}/config_dump`);
+  const { workloads } = (await response.json()) as { workloads: object };
+  return Object.keys(workloads)
+    .map((uid) => uid.replace(/.*\//, ""))
+    .sort();
 }
 
 async function readiness(waypoint: WaypointProcess): Promise<string> {
@@ -221,7 +231,7 @@ test("it has istiod's certificate, reads its WDS, takes what a ztunnel sends, an
   const pod = await startPod("5");
   setEcho("5");
   istiod.setService(ECHO_SERVICE, { name: "echo", namespace: "shop", hostname: "other" });
-  const { waypoint } = await startWaypoint(await ControlPlane.start());
+  const waypoint = await startWaypoint(await ControlPlane.start());
   await whenReady(waypoint);
   await untilAsked("200 pod-5");
   expect(await ask("/secret")).toBe("403 -");
@@ -238,20 +248,22 @@ test("it has istiod's certificate, reads its WDS, takes what a ztunnel sends, an
   expect(lastStream().answers[0]).not.toContain(ECHO.concat(": "));
 });
 
-test("until istiod has come our own workloads are in force, from then on only its", async () => {
-  await startPod("2");
-  await startPod("5");
-  setEcho("5");
-  istiod.isAdsRefused = true;
-  const { waypoint, link } = await startWaypoint(await ControlPlane.start());
-  await whenReady(waypoint);
-  await untilAsked("200 pod-2");
-  expect(link.state.current.workloads.get("Kubernetes//Pod/shop/wp-1")).toBeDefined();
-  istiod.isAdsRefused = false;
-  await untilAsked("200 pod-5");
-  const names = [...link.state.current.workloads.values()].map(({ name }) => name).sort();
-  expect(names).toEqual(["client", "echo"]);
-});
+test.each(WORKERS)(
+  "until istiod has come our own workloads are in force, from then on only its (%i workers)",
+  async (workers) => {
+    await startPod("2");
+    await startPod("5");
+    setEcho("5");
+    istiod.isAdsRefused = true;
+    const waypoint = await startWaypoint(await ControlPlane.start(), workers);
+    await whenReady(waypoint);
+    await untilAsked("200 pod-2");
+    expect(await seen(waypoint)).toContain("wp-1");
+    istiod.isAdsRefused = false;
+    await untilAsked("200 pod-5");
+    expect(await seen(waypoint)).toEqual(["client", "echo"]);
+  },
+);
 
 test.each([true, false])(
   "Pods come, fall ill, and go as istiod says (versions: %s)",
@@ -260,7 +272,7 @@ test.each([true, false])(
     await startPod("5");
     await startPod("6");
     setEcho("5");
-    const { waypoint } = await startWaypoint(await ControlPlane.start());
+    const waypoint = await startWaypoint(await ControlPlane.start());
     await whenReady(waypoint);
     await untilAsked("200 pod-5");
     setEcho("6", {}, "Kubernetes//Pod/shop/echo-2");
@@ -277,7 +289,7 @@ test.each([true, false])(
 test("a Pod that has another identity than istiod says is not spoken to", async () => {
   const pod = await startPod("5", "somebody");
   setEcho("5");
-  const { waypoint } = await startWaypoint(await ControlPlane.start());
+  const waypoint = await startWaypoint(await ControlPlane.start());
   await whenReady(waypoint);
   await untilAsked("503 -");
   expect(pod.callers).toEqual([]);
@@ -295,7 +307,7 @@ test("a resource that is unusable is refused by name; the others and those after
     name: "legacy",
     tunnelProtocol: 2 as TunnelProtocol,
   });
-  const { waypoint } = await startWaypoint(await ControlPlane.start());
+  const waypoint = await startWaypoint(await ControlPlane.start());
   await whenReady(waypoint);
   await untilAsked("200 pod-5");
   await until("it is answered", () => lastStream().answers.length === 1);
@@ -314,56 +326,61 @@ test("a resource that is unusable is refused by name; the others and those after
   expect(istiod.history.length).toBe(1);
 });
 
-test("istiod restarts: the last workloads serve, and it is told what is held", async () => {
-  await startPod("5");
-  await startPod("6");
-  setEcho("5");
-  istiod.set("Kubernetes//Pod/shop/gone", podFields("gone"));
-  const { waypoint, link } = await startWaypoint(await ControlPlane.start());
-  await whenReady(waypoint);
-  await untilAsked("200 pod-5");
-  istiod.cut();
-  expect(await ask()).toBe("200 pod-5");
-  expect(await readiness(waypoint)).toBe("ready\n");
-  // What happens meanwhile is learnt afterwards.
-  istiod.remove("Kubernetes//Pod/shop/gone");
-  const held = istiod.versionOf("Kubernetes//Pod/shop/client");
-  setEcho("6");
-  await istiod.open();
-  await untilAsked("200 pod-6");
-  const [first] = lastStream().requests;
-  expect(Object.keys(first?.initialResourceVersions ?? {}).sort()).toEqual(
-    ["client", "echo", "gone"].map((name) => `Kubernetes//Pod/shop/${name}`),
-  );
-  expect(first?.initialResourceVersions["Kubernetes//Pod/shop/client"]).toBe(held);
-  const uids = [...link.state.current.workloads.values()].map(({ uid }) => uid).sort();
-  expect(uids).toEqual(["Kubernetes//Pod/shop/client", ECHO]);
-});
+test.each(WORKERS)(
+  "istiod restarts: the last workloads serve, and it is told what is held (%i workers)",
+  async (workers) => {
+    await startPod("5");
+    await startPod("6");
+    setEcho("5");
+    istiod.set("Kubernetes//Pod/shop/gone", podFields("gone"));
+    const waypoint = await startWaypoint(await ControlPlane.start(), workers);
+    await whenReady(waypoint);
+    await untilAsked("200 pod-5");
+    istiod.cut();
+    expect(await ask()).toBe("200 pod-5");
+    expect(await readiness(waypoint)).toBe("ready\n");
+    // What happens meanwhile is learnt afterwards.
+    istiod.remove("Kubernetes//Pod/shop/gone");
+    const held = istiod.versionOf("Kubernetes//Pod/shop/client");
+    setEcho("6");
+    await istiod.open();
+    await untilAsked("200 pod-6");
+    const [first] = lastStream().requests;
+    expect(Object.keys(first?.initialResourceVersions ?? {}).sort()).toEqual(
+      ["client", "echo", "gone"].map((name) => `Kubernetes//Pod/shop/${name}`),
+    );
+    expect(first?.initialResourceVersions["Kubernetes//Pod/shop/client"]).toBe(held);
+    expect(await seen(waypoint)).toEqual(["client", "echo"]);
+  },
+);
 
-test("our control plane is away: what istiod says takes effect all the same", async () => {
-  await startPod("5");
-  await startPod("6");
-  setEcho("5");
-  const control = await ControlPlane.start();
-  const { waypoint } = await startWaypoint(control);
-  await whenReady(waypoint);
-  await untilAsked("200 pod-5");
-  const comeBack = control.cut();
-  setEcho("6");
-  await untilAsked("200 pod-6");
-  expect(await ask("/secret")).toBe("403 -");
-  await writeFile(join(directory, "policy.yaml"), await denyPath("/other"));
-  await comeBack();
-  await untilAsked("200 pod-6", "/secret");
-  expect(await ask("/other")).toBe("403 -");
-});
+test.each(WORKERS)(
+  "our control plane is away: what istiod says takes effect all the same (%i workers)",
+  async (workers) => {
+    await startPod("5");
+    await startPod("6");
+    setEcho("5");
+    const control = await ControlPlane.start();
+    const waypoint = await startWaypoint(control, workers);
+    await whenReady(waypoint);
+    await untilAsked("200 pod-5");
+    const comeBack = control.cut();
+    setEcho("6");
+    await untilAsked("200 pod-6");
+    expect(await ask("/secret")).toBe("403 -");
+    await writeFile(join(directory, "policy.yaml"), await denyPath("/other"));
+    await comeBack();
+    await untilAsked("200 pod-6", "/secret");
+    expect(await ask("/other")).toBe("403 -");
+  },
+);
 
 test("istiod refuses the token for a while: not ready, then ready; later nothing is lost", async () => {
   await startPod("5");
   await startPod("6");
   setEcho("5");
   token = "good-but-not-here";
-  const { waypoint } = await startWaypoint(await ControlPlane.start());
+  const waypoint = await startWaypoint(await ControlPlane.start());
   // Our control plane takes it: tokens are for each to judge.
   await until("the CA was asked", () => istiod.calls.length > 0);
   expect(await readiness(waypoint)).toContain("certificate:");
@@ -384,7 +401,7 @@ test("istiod refuses the token for a while: not ready, then ready; later nothing
 
 test("a CA that gives another's certificate is not believed", async () => {
   istiod.tokens.set(TOKEN, spiffe("somebody"));
-  const { waypoint } = await startWaypoint(await ControlPlane.start());
+  const waypoint = await startWaypoint(await ControlPlane.start());
   await until("the CA was asked", () => istiod.calls.length > 1);
   expect(await readiness(waypoint)).toContain("certificate:");
 });
@@ -393,7 +410,7 @@ test("certificates rotate: new handshakes have the new one, open tunnels go on",
   await startPod("5");
   setEcho("5");
   istiod.ttlMsMax = 4_000;
-  const { waypoint } = await startWaypoint(await ControlPlane.start());
+  const waypoint = await startWaypoint(await ControlPlane.start());
   await whenReady(waypoint);
   await untilAsked("200 pod-5");
   const first = await HboneClient.connect(client, target());
@@ -415,8 +432,37 @@ test("certificates rotate: new handshakes have the new one, open tunnels go on",
 test("a control plane of another identity is not listened to, whatever CA it has", async () => {
   setEcho("5");
   const control = await ControlPlane.start(spiffe("client"));
-  const { waypoint } = await startWaypoint(control);
+  const waypoint = await startWaypoint(control);
   await until("istiod's WDS is read", () => istiod.history.length > 0);
   expect(control.hasEnforced).toBe(false);
   expect(await readiness(waypoint)).toContain("configuration:");
 });
+
+test("a worker that takes the place of another has istiod's word, too", async () => {
+  await startPod("2");
+  await startPod("5");
+  const control = await ControlPlane.start();
+  const waypoint = await startWaypoint(control, 1);
+  await whenReady(waypoint);
+  setEcho("5");
+  await untilAsked("200 pod-5");
+  // Neither control plane has to be there for that.
+  control.cut();
+  istiod.cut();
+  const [pid] = workerIds();
+  // 0 would be this process's whole group.
+  if (pid === undefined) throw new Error("there is no worker");
+  process.kill(pid, "SIGKILL");
+  await until("another one is there", () => workerIds().some((other) => other !== pid));
+  await whenReady(waypoint);
+  expect(await ask()).toBe("200 pod-5");
+  expect(await seen(waypoint)).toEqual(["client", "echo"]);
+});
+
+/** Of this test: children of this process. */
+function workerIds(): readonly number[] {
+  const { stdout } = spawnSync("ps", ["-o", "pid=,args=", "--ppid", String(process.pid)]);
+  const lines = String(stdout ?? "").split("\n");
+  const own = lines.filter((line) => line.includes("main.js worker"));
+  return own.map((line) => Number.parseInt(line, 10)).filter((pid) => pid > 0);
+}

@@ -63,6 +63,10 @@ export class ScriptedIstiod {
   /** What the caller asks for otherwise. */
   ttlMsMax = HOUR_MS;
   isAdsRefused = false;
+  /** A certificate is given when this has resolved. */
+  beforeSigning: () => Promise<void> = async () => {};
+  /** Calls whose client has gone before they were answered. */
+  abandonedCalls = 0;
   /** False: as before version 1.29. */
   hasVersions = true;
   #server: GrpcServer | undefined;
@@ -166,13 +170,19 @@ export class ScriptedIstiod {
   /** Of the request only the key counts; the identity is the token's. */
   async #sign(
     { csr: csrPem, validityDuration }: { csr: string; validityDuration: bigint },
-    { requestHeader }: HandlerContext,
+    { requestHeader, signal }: HandlerContext,
   ) {
     const spiffeId = this.#caller(requestHeader);
     this.calls.push({ spiffeId, clusterId: requestHeader.get("clusterid") });
     if (spiffeId === undefined) {
       throw new ConnectError("request authenticate failure", Code.Unauthenticated);
     }
+    let isAnswered = false;
+    signal.addEventListener("abort", () => {
+      if (!isAnswered) this.abandonedCalls++;
+    });
+    await this.beforeSigning();
+    isAnswered = true;
     const ttlMs = Math.min(Number(validityDuration) * 1000, this.ttlMsMax);
     const { chainPem, rootsPem } = await this.#authority.sign({ csrPem, spiffeId, ttlMs });
     return { certChain: [chainPem, rootsPem] };

@@ -23,9 +23,6 @@ export async function waypoint(options: WaypointOptions, output: Output): Promis
   if (namespace === "" || name === "" || rest !== undefined) {
     throw usageError(`${options.gateway} is not NAMESPACE/NAME of a Gateway`);
   }
-  if (options.istiod !== undefined && options.workers > 0) {
-    throw usageError("--istiod and --workers do not go together yet", "Leave one of them out.");
-  }
   const { instanceIp, serviceAccount = name, certificateTtl } = options;
   const at = options.address ?? { host: instanceIp ?? "0.0.0.0", port: HBONE_PORT };
   const stop = new StopSignal();
