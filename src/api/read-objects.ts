@@ -6,6 +6,7 @@ import { nearest } from "../kit/nearest.ts";
 import { isBuiltIn, KINDS, type Kind, type KindName, kindOf } from "./kinds.ts";
 import type { KubeObject, ParsedObject } from "./object.ts";
 import { loadSchemas, schemaDiagnostics } from "./schema.ts";
+import { ruleDiagnostics } from "./validate/rules.ts";
 import { parseYaml, type RawObject } from "./yaml.ts";
 
 export interface ReadObjects {
@@ -27,8 +28,10 @@ export async function readObjects(text: string, file: string): Promise<ReadObjec
   const objects: ParsedObject[] = [];
   for (const { raw, kind, label } of known) {
     const problems = schemaDiagnostics(kind, raw, label);
+    // Of an object of another form the rules would speak nonsense.
+    if (problems.length === 0) problems.push(...ruleDiagnostics(kind, raw, label));
     diagnostics.push(...problems);
-    if (problems.length === 0) objects.push(parsedObject(raw, kind));
+    if (!problems.some(({ level }) => level === "error")) objects.push(parsedObject(raw, kind));
   }
   return { objects, diagnostics };
 }

@@ -54,6 +54,12 @@ export const DIAGNOSTICS = {
     level: "error",
     description: "A file or folder that was given does not exist or cannot be read.",
   },
+  WS0008: {
+    name: "RuleViolation",
+    level: "error",
+    description:
+      "Fields contradict each other, or a value has not the form that its kind asks for, so that an API server or Istio's webhook would refuse the object. Correct the field named.",
+  },
   WS0101: {
     name: "ReferencedResourceNotFound",
     level: "error",
@@ -149,6 +155,12 @@ export const DIAGNOSTICS = {
     level: "warning",
     description:
       "A rule asks about a token that no RequestAuthentication verifies where the policy applies, so it sees none. Attach one to the same target.",
+  },
+  WS0118: {
+    name: "Discouraged",
+    level: "warning",
+    description:
+      "A value is allowed, but does not do what its author will expect. Correct the field named.",
   },
 } as const satisfies Record<string, DiagnosticKind>;
 

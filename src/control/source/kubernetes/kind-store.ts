@@ -126,7 +126,7 @@ export class KindStore {
       const object = sameOr(before, read.object);
       this.#entries.set(key, { version, object, uid, isOwn: true, observed });
       this.#onStatus(key);
-      this.#tell(key, before, object, []);
+      this.#tell(key, before, object, read.diagnostics);
       return;
     }
     const hasLast = entry?.isOwn === true && entry.uid === uid;

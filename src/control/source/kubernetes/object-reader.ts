@@ -8,6 +8,8 @@
 import { isBuiltIn, type KindName } from "../../../api/kinds.ts";
 import type { KubeObject, ParsedObject, Position } from "../../../api/object.ts";
 import { schemaDiagnostics } from "../../../api/schema.ts";
+import { ruleDiagnostics } from "../../../api/validate/rules.ts";
+import type { RawObject } from "../../../api/yaml.ts";
 import { type Diagnostic, diagnostic } from "../../../kit/diagnostic.ts";
 
 /** Objects of an API server stand in no file. */
@@ -26,12 +28,21 @@ const NONE: readonly Diagnostic[] = [];
 export function readObject(kind: KindName, value: KubeObject): ReadObject {
   if (isBuiltIn(kind)) return { object: parsed(kind, value), diagnostics: NONE };
   const diagnostics = problemsOf(kind, value);
-  return diagnostics.length > 0 ? { diagnostics } : { object: parsed(kind, value), diagnostics };
+  if (diagnostics.length > 0) return { diagnostics };
+  // What a webhook should have refused is in the cluster all the same; its author is told.
+  const broken = ruleDiagnostics(kind, rawOf(value), labelOf(value));
+  return {
+    object: parsed(kind, value),
+    diagnostics: broken.map((found) => ({ ...found, level: "warning" })),
+  };
 }
 
 function problemsOf(kind: KindName, value: KubeObject): Diagnostic[] {
-  const raw = { value, position: NOWHERE, positionOf: nowhere, positionOfKey: nowhere };
-  return schemaDiagnostics(kind, raw, labelOf(value));
+  return schemaDiagnostics(kind, rawOf(value), labelOf(value));
+}
+
+function rawOf(value: KubeObject): RawObject {
+  return { value, position: NOWHERE, positionOf: nowhere, positionOfKey: nowhere };
 }
 
 function labelOf({ kind, metadata: { namespace, name } }: KubeObject): string {

@@ -1,0 +1,34 @@
+/**
+ * What a schema cannot say of an object: fields that exclude or need each other, names that may
+ * stand once, values with a form of their own. These are the rules that an API server (the CEL of
+ * the kinds' definitions) and Istio's validating webhook judge by.
+ *
+ * Pure, and of one object alone: whether what it names exists is the analyzer's question.
+ */
+import { type Diagnostic, diagnostic } from "../../kit/diagnostic.ts";
+import type { KindName } from "../kinds.ts";
+import { formatFieldPath, type KubeObject } from "../object.ts";
+import type { RawObject } from "../yaml.ts";
+import type { Problems } from "./problem.ts";
+
+/** The object has passed its kind's schema. */
+type Rules = (object: KubeObject) => Problems;
+
+const RULES: Partial<Record<KindName, Rules>> = {};
+
+/** More than these say nothing new of one object. */
+const PROBLEMS_MAX = 100;
+
+/** What the rules of its kind find in an object that its schema allows. */
+export function ruleDiagnostics(kind: KindName, raw: RawObject, object: string): Diagnostic[] {
+  const rules = RULES[kind];
+  if (rules === undefined) return [];
+  const found: Diagnostic[] = [];
+  for (const { path, message, isWarning } of rules(raw.value as KubeObject)) {
+    const place = { object, path: formatFieldPath(path), ...raw.positionOf(path) };
+    const code = isWarning ? "WS0118" : "WS0008";
+    found.push(diagnostic(code, `${formatFieldPath(path) || "the object"}: ${message}`, place));
+    if (found.length === PROBLEMS_MAX) break;
+  }
+  return found;
+}
