@@ -51,8 +51,8 @@ meshConfig:
 `,
   },
   {
-    name: "one Pod, no budget",
-    set: ["replicas=1", "podDisruptionBudget.enabled=false"],
+    name: "one Pod, no budget, no webhook",
+    set: ["replicas=1", "podDisruptionBudget.enabled=false,webhook.enabled=false"],
   },
   {
     name: "a NetworkPolicy with more egress",
@@ -62,6 +62,7 @@ networkPolicy:
   egress:
     - ports: [{ port: 9090, protocol: TCP }]
       to: [{ ipBlock: { cidr: 10.0.0.0/8 } }]
+webhook: { failurePolicy: Fail }
 `,
   },
   {
@@ -129,6 +130,7 @@ const REFUSED: readonly string[] = [
   "image.pullSecrets=one",
   "istiod.address=istiod",
   "tolerations={a}",
+  "webhook.failurePolicy=Maybe",
   "waypoint.replicas=2",
 ];
 

@@ -26,7 +26,7 @@ const LIMIT = { timeout: 40_000, interval: 250 };
 /** Options of the installed Deployment that mean something in its Pod alone. */
 const ADDRESSES = ["--address", "--metrics-address", "--readiness-address"];
 const OF_THE_POD = [
-  ...["--state", "--waypoint-settings"],
+  ...["--webhook-address", "--state", "--waypoint-settings"],
   ...["--ca-address", "--token", "--roots"],
 ];
 
@@ -152,7 +152,7 @@ describe.skipIf(isMissing("install"))("install", () => {
     const kinds = [
       ...["serviceaccounts", "clusterroles", "clusterrolebindings", "roles", "rolebindings"],
       ...["configmaps", "services", "deployments", "poddisruptionbudgets", "networkpolicies"],
-      ...["gatewayclasses"],
+      ...["gatewayclasses", "validatingwebhookconfigurations"],
     ];
     const { items } = await cluster.get<{ items: readonly Item[] }>(
       kinds.join(","),

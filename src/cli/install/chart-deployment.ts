@@ -147,7 +147,12 @@ function container(): Mapping {
       },
       each("env", value(ITEM)),
     ],
-    ports: [port("https-dns", 15012), port("http-monitoring", 15014), port("readiness", 8080)],
+    ports: [
+      port("https-dns", 15012),
+      when({ all: [UNDER, { isSet: "webhook.enabled" }] }, port("https-webhook", 15017)),
+      port("http-monitoring", 15014),
+      port("readiness", 8080),
+    ],
     // A large cluster takes its time to be read: it is not killed for that.
     readinessProbe: {
       httpGet: { path: "/healthz/ready", port: 8080 },
@@ -177,6 +182,7 @@ function container(): Mapping {
 
 function args(): readonly ChartNode[] {
   const host = ref("bindHost");
+  const webhook = { all: [UNDER, { isSet: "webhook.enabled" }] };
   return [
     ...["control-plane", "--kubernetes", "--mode"],
     value("mode"),
@@ -188,6 +194,8 @@ function args(): readonly ChartNode[] {
     ...["--readiness-address", text`${host}:8080`],
     when(UNDER, "--trusted-node-accounts"),
     when(UNDER, joined("trustedNodeAccounts", ",")),
+    when(webhook, "--webhook-address"),
+    when(webhook, text`${host}:15017`),
     ...besideIstiod("--ca-address", value("istiod.address")),
     ...besideIstiod("--cluster-id", value("clusterId")),
     ...besideIstiod("--token", `${TOKENS_FOLDER}/istio-token`),

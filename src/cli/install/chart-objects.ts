@@ -1,5 +1,10 @@
+/**
+ * Everything that an installation is of, in the order in which it is applied.
+ */
+import { KINDS, type Kind, type KindName } from "../../api/kinds.ts";
 import { BESIDE_ISTIOD, UNDER_WAYSTONE } from "../../control/cluster/cluster-mode.ts";
-import { ROOT_NAMESPACE } from "../../control/cluster/permissions.ts";
+import { ROOT_NAMESPACE, WEBHOOK_NAME } from "../../control/cluster/permissions.ts";
+import { WATCHED_KINDS } from "../../control/source/kubernetes/watched-kinds.ts";
 import { accessObjects } from "./chart-access.ts";
 import { controlPlaneDeployment } from "./chart-deployment.ts";
 import {
@@ -38,6 +43,7 @@ export const CHART: readonly ChartObject[] = [
   controlPlaneDeployment(),
   disruptionBudget(),
   networkPolicy(),
+  webhook(),
 ];
 
 function meshConfig(): ChartObject {
@@ -123,7 +129,11 @@ function service(): ChartObject {
       spec: {
         ipFamilyPolicy: "PreferDualStack",
         selector: SELECTOR,
-        ports: [port("https-dns", 15012), port("http-monitoring", 15014)],
+        ports: [
+          port("https-dns", 15012),
+          when({ all: [UNDER, { isSet: "webhook.enabled" }] }, port("https-webhook", 443, 15017)),
+          port("http-monitoring", 15014),
+        ],
       },
     },
   };
@@ -147,6 +157,7 @@ function disruptionBudget(): ChartObject {
 
 function networkPolicy(): ChartObject {
   const tcp = (port: number): ChartNode => ({ port, protocol: "TCP" });
+  const webhookPort = when({ all: [UNDER, { isSet: "webhook.enabled" }] }, tcp(15017));
   return {
     file: "network-policy.yaml",
     condition: { isSet: "networkPolicy.enabled" },
@@ -157,7 +168,7 @@ function networkPolicy(): ChartObject {
       spec: {
         podSelector: { matchLabels: SELECTOR },
         policyTypes: ["Ingress", "Egress"],
-        ingress: [{ ports: [tcp(15012), tcp(15014), tcp(8080)] }],
+        ingress: [{ ports: [tcp(15012), tcp(15014), webhookPort, tcp(8080)] }],
         egress: [
           { ports: [{ port: 53, protocol: "UDP" }, tcp(53)] },
           { ports: [tcp(443), tcp(6443)] },
@@ -165,6 +176,56 @@ function networkPolicy(): ChartObject {
           each("networkPolicy.egress", value(ITEM)),
         ],
       },
+    },
+  };
+}
+
+/** Kinds of the mesh, by group; the groups are theirs alone. */
+function validatedKinds(): ChartNode {
+  const groups = new Set(
+    WATCHED_KINDS.flatMap((name: KindName) => {
+      const { group }: Kind = KINDS[name];
+      return group.includes(".istio.io") || group.includes("gateway.networking") ? [group] : [];
+    }),
+  );
+  return [...groups].sort();
+}
+
+function webhook(): ChartObject {
+  return {
+    file: "webhook.yaml",
+    condition: { all: [UNDER, { isSet: "webhook.enabled" }] },
+    object: {
+      apiVersion: "admissionregistration.k8s.io/v1",
+      kind: "ValidatingWebhookConfiguration",
+      metadata: { name: WEBHOOK_NAME, labels: labels() },
+      webhooks: [
+        {
+          name: "validation.waystone.io",
+          // The control plane adds its caBundle.
+          clientConfig: {
+            service: {
+              name: text`${SERVICE}`,
+              namespace: text`${NAMESPACE}`,
+              path: "/validate",
+              port: 443,
+            },
+          },
+          rules: [
+            {
+              apiGroups: validatedKinds(),
+              apiVersions: ["*"],
+              operations: ["CREATE", "UPDATE"],
+              resources: ["*"],
+              scope: "*",
+            },
+          ],
+          failurePolicy: value("webhook.failurePolicy"),
+          sideEffects: "None",
+          timeoutSeconds: 5,
+          admissionReviewVersions: ["v1"],
+        },
+      ],
     },
   };
 }

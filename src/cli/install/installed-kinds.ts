@@ -17,6 +17,11 @@ const RBAC = "/apis/rbac.authorization.k8s.io/v1";
 
 /** In the order of removal: what runs goes first. */
 export const INSTALLED_KINDS: Readonly<Record<string, InstalledKind>> = {
+  ValidatingWebhookConfiguration: kind(
+    "/apis/admissionregistration.k8s.io/v1",
+    "validatingwebhookconfigurations",
+    false,
+  ),
   Deployment: kind("/apis/apps/v1", "deployments"),
   PodDisruptionBudget: kind("/apis/policy/v1", "poddisruptionbudgets"),
   NetworkPolicy: kind("/apis/networking.k8s.io/v1", "networkpolicies"),

@@ -196,4 +196,17 @@ export const VALUE_TABLE: readonly ValueKind[] = [
     "Further egress rules: without them DNS, the ports 443 and 6443 (API server, issuers of tokens) " +
       "and istiod's.",
   ),
+  entry(
+    "webhook.enabled",
+    "boolean",
+    true,
+    "`under`: have the API server ask before it takes an object of the mesh.",
+  ),
+  entry(
+    "webhook.failurePolicy",
+    "text",
+    "Ignore",
+    "What it does when nobody answers. `Fail` only when the control plane has put its roots in.",
+    { choices: ["Ignore", "Fail"] },
+  ),
 ];

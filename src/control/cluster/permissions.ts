@@ -31,6 +31,8 @@ type ModeName = ClusterMode["name"];
 
 /** The namespace of the mesh's settings and of its CA. */
 export const ROOT_NAMESPACE = "istio-system";
+/** The configuration of the webhook, which the control plane gives its CA to. */
+export const WEBHOOK_NAME = "waystone-validator";
 
 const GATEWAY_API = "gateway.networking.k8s.io";
 const STATUSES: readonly (readonly [group: string, resources: string, modes: string])[] = [
@@ -147,6 +149,14 @@ const OWN: Readonly<Record<ModeName, readonly Permission[]>> = {
       "istio-ca-secret",
     ]),
     permission("root", "", ["secrets"], ["create"], "a CA where there is none"),
+    permission(
+      "cluster",
+      "admissionregistration.k8s.io",
+      ["validatingwebhookconfigurations"],
+      ["get", "patch"],
+      "the roots by which the API server knows the webhook",
+      [WEBHOOK_NAME],
+    ),
   ],
   beside: [],
 };
