@@ -5,7 +5,8 @@
  * connections are limited. A handler that throws costs its request and nothing more. What the
  * standard ports serve stands in `admin-routes.ts`.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import { type AddressInfo, isIP } from "node:net";
 import type { Drainable } from "../kit/drain.ts";
 import { Failure } from "../kit/failure.ts";
@@ -17,6 +18,10 @@ interface AdminRequest {
   readonly rest: string;
   readonly query: URLSearchParams;
   readonly body: string;
+  /** Of the `authorization` header. */
+  readonly authorization: string | undefined;
+  /** Somebody on this machine, and no web page: by an address or `localhost`, of no other origin. */
+  readonly isLocal: boolean;
 }
 
 export interface AdminResponse {
@@ -52,6 +57,13 @@ export interface AdminServerOptions {
   /** For a request to arrive, and for its answer to leave. */
   readonly timeoutMs?: number;
   readonly connectionsMax?: number;
+  /** Speaks TLS with this; asked before each handshake. */
+  readonly tls?: () => ServedCertificate;
+}
+
+interface ServedCertificate {
+  readonly certPem: string;
+  readonly keyPem: string;
 }
 
 /** An answer that is not the handler's. */
@@ -70,7 +82,7 @@ export class AdminServer implements Drainable {
   readonly #name: string;
   readonly #trustedHosts: readonly string[] | undefined;
   readonly #bodyBytesMax: number;
-  readonly #server: Server;
+  readonly #server: ReturnType<typeof createServer> | TlsServer;
   readonly #routes = new Map<string, Map<string, AdminRoute>>();
   #inFlight = 0;
   #idleWaiters: (() => void)[] = [];
@@ -80,16 +92,20 @@ export class AdminServer implements Drainable {
     this.#name = options.name;
     this.#trustedHosts = options.trustedHosts;
     this.#bodyBytesMax = options.bodyBytesMax ?? 64 * 1024;
-    this.#server = createServer(
-      {
-        requestTimeout: timeoutMs,
-        headersTimeout: Math.min(timeoutMs, 10_000),
-        connectionsCheckingInterval: Math.min(timeoutMs, 5_000),
-        keepAliveTimeout: 15_000,
-        maxHeaderSize: 16 * 1024,
-      },
-      (request, response) => void this.#serve(request, response),
-    );
+    const limits = {
+      requestTimeout: timeoutMs,
+      headersTimeout: Math.min(timeoutMs, 10_000),
+      connectionsCheckingInterval: Math.min(timeoutMs, 5_000),
+      keepAliveTimeout: 15_000,
+      maxHeaderSize: 16 * 1024,
+    };
+    const listener = (request: IncomingMessage, response: ServerResponse) =>
+      void this.#serve(request, response);
+    const { tls } = options;
+    this.#server =
+      tls === undefined
+        ? createServer(limits, listener)
+        : renewing(createTlsServer({ ...limits, handshakeTimeout: 10_000 }, listener), tls);
     this.#server.maxConnections = connectionsMax;
     this.#server.setTimeout(timeoutMs);
   }
@@ -184,7 +200,13 @@ export class AdminServer implements Drainable {
       throw new Refusal(405, `${message.method} is not for ${path}`);
     }
     const body = await readBody(message, this.#bodyBytesMax);
-    return await route.handler({ method: route.method, path, rest: found.rest, query, body });
+    const { authorization } = message.headers;
+    const isLocal = isLocalCaller(message);
+    const { method: asked } = route;
+    const { rest } = found;
+    return await route.handler({
+      ...{ method: asked, path, rest, query, body, authorization, isLocal },
+    });
   }
 
   #find(path: string): { byMethod: ReadonlyMap<string, AdminRoute>; rest: string } | undefined {
@@ -202,18 +224,47 @@ export class AdminServer implements Drainable {
   #checkOrigin(message: IncomingMessage): void {
     const trusted = this.#trustedHosts;
     if (trusted === undefined) return;
-    const host = hostName(message.headers.host ?? "");
-    if (isIP(host) === 0 && host !== "localhost" && !trusted.includes(host)) {
+    if (!isKnownHost(message, trusted)) {
       throw new Refusal(403, "the host name is not one of this server's");
     }
-    const { origin } = message.headers;
-    const site = message.headers["sec-fetch-site"] ?? "none";
-    const isOwn =
-      origin === undefined || origin.replace(/^https?:\/\//, "") === message.headers.host;
-    if (!isOwn || (site !== "none" && site !== "same-origin")) {
+    if (isOfOtherPage(message)) {
       throw new Refusal(403, "requests of other web pages are not answered");
     }
   }
+}
+
+function isKnownHost({ headers }: IncomingMessage, trusted: readonly string[]): boolean {
+  const host = hostName(headers.host ?? "");
+  return isIP(host) !== 0 || host === "localhost" || trusted.includes(host);
+}
+
+function isOfOtherPage({ headers }: IncomingMessage): boolean {
+  const { origin, host } = headers;
+  const site = headers["sec-fetch-site"] ?? "none";
+  const isOwn = origin === undefined || origin.replace(/^https?:\/\//, "") === host;
+  return !isOwn || (site !== "none" && site !== "same-origin");
+}
+
+function isLocalCaller(message: IncomingMessage): boolean {
+  const { remoteAddress } = message.socket;
+  return isLoopback(remoteAddress) && isKnownHost(message, []) && !isOfOtherPage(message);
+}
+
+function isLoopback(address: string | undefined): boolean {
+  return address === "::1" || /^(::ffff:)?127\./.test(address ?? "");
+}
+
+/** A renewed certificate is for handshakes from now on. */
+function renewing(server: TlsServer, tls: () => ServedCertificate): TlsServer {
+  let served: ServedCertificate | undefined;
+  // Before the server's own listener, which begins the handshake.
+  server.prependListener("connection", () => {
+    const now = tls();
+    if (now === served) return;
+    served = now;
+    server.setSecureContext({ cert: now.certPem, key: now.keyPem, minVersion: "TLSv1.2" });
+  });
+  return server;
 }
 
 function hostName(host: string): string {

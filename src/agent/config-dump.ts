@@ -19,7 +19,7 @@ export function configDump(snapshot: Snapshot): unknown {
 }
 
 /** JSON has no maps. */
-function plain(value: unknown): unknown {
+export function plain(value: unknown): unknown {
   if (value instanceof Map) {
     return Object.fromEntries([...value].map(([key, inner]) => [String(key), plain(inner)]));
   }

@@ -63,6 +63,11 @@ export interface ObjectChange {
   readonly removed: readonly ObjectKey[];
 }
 
+/** `Kind ns/name`, as diagnostics name objects. */
+export function objectLabel({ kind, metadata: { namespace, name } }: KubeObject): string {
+  return `${kind} ${namespace === undefined ? name : `${namespace}/${name}`}`;
+}
+
 /** `spec.rules[0].matches`; `metadata.labels["app.kubernetes.io/name"]`. */
 export function formatFieldPath(path: FieldPath): string {
   let text = "";

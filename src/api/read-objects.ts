@@ -5,8 +5,8 @@ import { type Diagnostic, diagnostic } from "../kit/diagnostic.ts";
 import { nearest } from "../kit/nearest.ts";
 import { isBuiltIn, KINDS, type Kind, type KindName, kindOf } from "./kinds.ts";
 import type { KubeObject, ParsedObject } from "./object.ts";
-import { loadSchemas, schemaDiagnostics } from "./schema.ts";
-import { ruleDiagnostics } from "./validate/rules.ts";
+import { loadSchemas } from "./schema.ts";
+import { objectDiagnostics } from "./validate/rules.ts";
 import { parseYaml, type RawObject } from "./yaml.ts";
 
 export interface ReadObjects {
@@ -27,9 +27,7 @@ export async function readObjects(text: string, file: string): Promise<ReadObjec
   await loadSchemas(new Set(known.map(({ kind }) => kind)));
   const objects: ParsedObject[] = [];
   for (const { raw, kind, label } of known) {
-    const problems = schemaDiagnostics(kind, raw, label);
-    // Of an object of another form the rules would speak nonsense.
-    if (problems.length === 0) problems.push(...ruleDiagnostics(kind, raw, label));
+    const problems = objectDiagnostics(kind, raw, label);
     diagnostics.push(...problems);
     if (!problems.some(({ level }) => level === "error")) objects.push(parsedObject(raw, kind));
   }

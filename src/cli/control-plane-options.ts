@@ -4,6 +4,7 @@
 import { hostname } from "node:os";
 import { Option } from "commander";
 import type { HostPort } from "../net/listeners.ts";
+import { parseHostPort } from "./options.ts";
 import { PROXY_OPTIONS, parseControlPlane } from "./proxy-options.ts";
 
 /** As commander hands them over. */
@@ -12,6 +13,7 @@ export interface ClusterOptions {
   readonly namespace: string;
   readonly podName: string;
   readonly waypointSettings?: string;
+  readonly webhookAddress?: HostPort;
   readonly caAddress?: HostPort;
   readonly roots: string;
   readonly token: string;
@@ -39,6 +41,11 @@ export const CLUSTER_OPTIONS = {
       "--waypoint-settings <file>",
       "what the Pods of waypoints are made of: image, addresses, resources",
     ).env("WAYSTONE_WAYPOINT_SETTINGS"),
+  webhookAddress: () =>
+    new Option(
+      "--webhook-address <host:port>",
+      "where the API server asks by TLS whether it may store an object (default: nowhere)",
+    ).argParser(parseHostPort),
   caAddress: () =>
     new Option(
       "--ca-address <host:port>",

@@ -50,6 +50,7 @@ const INDEXES = [
 type Indexes = { readonly [K in (typeof INDEXES)[number]]: ShardedMap<unknown> };
 
 export class ControlPlane implements SnapshotSource {
+  readonly enrolment: Enrolment;
   readonly #graph = new Graph();
   readonly #mesh: MeshCollections;
   readonly #listeners = new Set<(snapshot: Snapshot, previous: Snapshot) => void>();
@@ -63,6 +64,7 @@ export class ControlPlane implements SnapshotSource {
 
   constructor(options: ControlPlaneOptions) {
     const defaults = { ...DEFAULT_SETTINGS, ...options.defaults };
+    this.enrolment = options.enrolment;
     this.#mesh = makeMeshCollections(this.#graph, {
       enrolment: options.enrolment,
       defaults,

@@ -7,16 +7,22 @@
  */
 
 import { configDump } from "../agent/config-dump.ts";
+import { CandidateAnalysis } from "../control/candidate-analysis.ts";
 import type { ClusterDuties } from "../control/cluster/cluster-duties.ts";
 import { Configuration, type ConfigurationEvent } from "../control/configuration.ts";
 import { registerControlMetrics } from "../control/control-metrics.ts";
 import { JwksFetcher } from "../control/jwks/jwks-fetcher.ts";
+import { AdmissionReviews } from "../control/serve/admission-reviews.ts";
 import { AdsServer } from "../control/serve/ads-server.ts";
 import { CertificateService } from "../control/serve/certificate-service.ts";
+import { DebugPages } from "../control/serve/debug-pages.ts";
+import { DebugService } from "../control/serve/debug-service.ts";
 import { GrpcServer } from "../control/serve/grpc-server.ts";
 import { MeshResources } from "../control/serve/mesh-resources.ts";
+import { monitoringRoutes } from "../control/serve/monitoring-routes.ts";
 import { SERVER_NAMES } from "../control/serve/server-certificate.ts";
 import { WaypointScopes } from "../control/serve/waypoint-scopes.ts";
+import { createWebhookServer } from "../control/serve/webhook-server.ts";
 import type { ObjectSource } from "../control/source/object-source.ts";
 import type { HostPort } from "../net/listeners.ts";
 import { type ClusterWorkOptions, clusterWork } from "./cluster-work.ts";
@@ -41,6 +47,8 @@ export interface ControlPlaneProcessOptions extends Omit<ProcessHostOptions, "co
   /** Names and addresses beside the usual ones under which proxies dial it. */
   readonly serverNames: readonly string[];
   readonly trustedNodeAccounts: readonly string[];
+  /** Where an API server asks whether it may store an object. */
+  readonly webhook?: HostPort | undefined;
   readonly onEvent: (event: ConfigurationEvent) => void;
   /** Gives up a start that waits for an API server. */
   readonly signal?: AbortSignal;
@@ -126,12 +134,17 @@ export class ControlPlaneProcess {
       });
     const source = new MeshResources(control);
     const scopes = new WaypointScopes(source);
-    const debug = {
-      rootNamespace: () => control.current.settings.rootNamespace,
-      podName: this.#options.podName ?? "istiod",
-      version: this.#options.version,
-    };
-    const ads = new AdsServer({ source, scopes, authenticator, registry, debug });
+    const rootNamespace = () => control.current.settings.rootNamespace;
+    const ads: AdsServer = new AdsServer({
+      ...{ source, scopes, authenticator, registry },
+      debug: () => debug,
+    });
+    const pages = new DebugPages(control, ads);
+    const { version, podName = "istiod" } = this.#options;
+    const debug = new DebugService({ pages, rootNamespace, podName, version });
+    this.#host.addMonitoring(
+      monitoringRoutes({ version, readiness, pages, authenticator, rootNamespace }),
+    );
     discovery = ads;
     this.#server = new GrpcServer({
       ...this.#options.at,
@@ -145,10 +158,24 @@ export class ControlPlaneProcess {
     drain.add(ads);
     drain.add(this.#server);
     await this.#server.listen();
+    await this.#listenWebhook();
     const { cluster } = this.#options;
     this.#duties = cluster && clusterWork(cluster, control, registry, identities.duties);
     this.#duties?.start();
     readiness.meet("configuration");
+  }
+
+  async #listenWebhook(): Promise<void> {
+    const { webhook: at } = this.#options;
+    if (at === undefined) return;
+    const { control } = this.#configuration;
+    const candidates = new CandidateAnalysis(control);
+    const reviews = new AdmissionReviews({
+      analyze: (candidate) => candidates.diagnosticsOf(candidate),
+      registry: this.#host.registry,
+    });
+    const tls = () => this.#certificate!.current;
+    await this.#host.serve(createWebhookServer(reviews, tls), at);
   }
 
   #openIdentities(): Promise<IdentitySource> {

@@ -10,6 +10,7 @@ import { CaSecret } from "../control/cluster/ca-secret.ts";
 import type { Duty } from "../control/cluster/cluster-duties.ts";
 import { RootRotation } from "../control/cluster/root-rotation.ts";
 import { rootsDuty } from "../control/cluster/roots-duty.ts";
+import { webhookDuty } from "../control/cluster/webhook-duty.ts";
 import type { ControlPlane } from "../control/control-plane.ts";
 import type { Authenticator } from "../control/serve/authenticator.ts";
 import type { NodeIdentitySource } from "../control/serve/node-identities.ts";
@@ -85,7 +86,10 @@ export async function clusterIdentities(
     authenticator: new TokenReviews(client),
     certificate: (names) => ownCertificate(authority, names),
     nodeIdentities: new PodIdentities(control),
-    duties: [rootsDuty({ client, control, roots: authority })],
+    duties: [
+      rootsDuty({ client, control, roots: authority }),
+      webhookDuty({ client, roots: authority }),
+    ],
     close: () => {
       closing.abort();
       rotation.close();

@@ -14,7 +14,7 @@ import {
   METRICS_PORT,
   READINESS_PORT,
 } from "../agent/admin-routes.ts";
-import type { AdminServer } from "../agent/admin-server.ts";
+import type { AdminRoute, AdminServer } from "../agent/admin-server.ts";
 import { listenAt } from "../agent/proxy-ports.ts";
 import { Readiness } from "../agent/readiness.ts";
 import { Drain } from "../kit/drain.ts";
@@ -67,6 +67,7 @@ export class ProcessHost {
   readonly drain = new Drain();
   readonly #options: ProcessHostOptions;
   readonly #servers: AdminServer[] = [];
+  #metricsServer: AdminServer | undefined;
   readonly #log = log("process");
   #stopping: Promise<void> | undefined;
   #endDelay: (() => void) | undefined;
@@ -89,11 +90,23 @@ export class ProcessHost {
       quit: onQuit,
       readiness: this.readiness,
     });
+    this.#metricsServer = createMetricsServer(metricsSource);
     return {
       admin: await this.#listen(adminServer, admin),
       readiness: await this.#listen(createReadinessServer(this.readiness), readiness),
-      metrics: await this.#listen(createMetricsServer(metricsSource), metrics),
+      metrics: await this.#listen(this.#metricsServer, metrics),
     };
+  }
+
+  /** More to be had at the port of the metrics, after `listen`. */
+  addMonitoring(routes: readonly AdminRoute[]): void {
+    for (const route of routes) this.#metricsServer?.addRoute(route);
+  }
+
+  /** One more port. Rejects with PORT_IN_USE. */
+  async serve(server: AdminServer, at: HostPort): Promise<void> {
+    this.drain.add(server);
+    await this.#listen(server, at);
   }
 
   async #listen(server: AdminServer, where: HostPort): Promise<HostPort> {

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BESIDE_ISTIOD, UNDER_WAYSTONE } from "../../src/control/cluster/cluster-mode.ts";
 import { KubernetesSource } from "../../src/control/source/kubernetes/kubernetes-source.ts";
+import type { HostPort } from "../../src/net/listeners.ts";
 import { ControlPlaneProcess } from "../../src/process/control-plane-process.ts";
 import type { Cluster } from "./cluster.ts";
 
@@ -21,6 +22,7 @@ export async function startControlPlane(
   cluster: Cluster,
   identity: string,
   mode: "under" | "beside" = "under",
+  webhook?: HostPort,
 ): Promise<RunningControlPlane> {
   const state = await mkdtemp(join(tmpdir(), "waystone-state-"));
   const source = new KubernetesSource({ kubeconfig: cluster.kubeconfig });
@@ -38,6 +40,7 @@ export async function startControlPlane(
     at: ANY_PORT,
     serverNames: [],
     trustedNodeAccounts: ["istio-system/ztunnel"],
+    webhook,
     admin: ANY_PORT,
     metrics: ANY_PORT,
     readiness: ANY_PORT,

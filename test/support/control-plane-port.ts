@@ -10,6 +10,8 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { MeshCertificateAuthority } from "../../src/control/certificate-authority.ts";
 import { AdsServer } from "../../src/control/serve/ads-server.ts";
 import { CertificateService } from "../../src/control/serve/certificate-service.ts";
+import { DebugPages } from "../../src/control/serve/debug-pages.ts";
+import { DebugService } from "../../src/control/serve/debug-service.ts";
 import { GrpcServer } from "../../src/control/serve/grpc-server.ts";
 import { ServerCertificate } from "../../src/control/serve/server-certificate.ts";
 import { LocalTokens, type TokenSubject } from "../../src/control/serve/tokens.ts";
@@ -61,11 +63,23 @@ export class ControlPlanePort {
     const { port } = this;
     this.cut();
     const [authenticator, registry] = [this.#tokens, new MetricRegistry()];
-    const discovery = new AdsServer({
+    const discovery: AdsServer = new AdsServer({
       source,
       authenticator,
       registry: this.registry,
-      debug: { rootNamespace: () => "istio-system", podName: "istiod-0", version: "0.0.0" },
+      debug: () => debug,
+    });
+    const mesh = {
+      get current() {
+        return snapshots.current;
+      },
+      objects: () => [],
+    };
+    const debug = new DebugService({
+      pages: new DebugPages(mesh, discovery),
+      rootNamespace: () => "istio-system",
+      podName: "istiod-0",
+      version: "0.0.0",
     });
     const certificates = new CertificateService({
       authority: this.authority,

@@ -8,6 +8,7 @@
 import { type Diagnostic, diagnostic } from "../../kit/diagnostic.ts";
 import type { KindName } from "../kinds.ts";
 import { formatFieldPath, type KubeObject } from "../object.ts";
+import { schemaDiagnostics } from "../schema.ts";
 import type { RawObject } from "../yaml.ts";
 import type { Problems } from "./problem.ts";
 
@@ -31,4 +32,10 @@ export function ruleDiagnostics(kind: KindName, raw: RawObject, object: string):
     if (found.length === PROBLEMS_MAX) break;
   }
   return found;
+}
+
+/** What schema and rules find. Of an object of another form the rules would speak nonsense. */
+export function objectDiagnostics(kind: KindName, raw: RawObject, object: string): Diagnostic[] {
+  const found = schemaDiagnostics(kind, raw, object);
+  return found.length > 0 ? found : ruleDiagnostics(kind, raw, object);
 }

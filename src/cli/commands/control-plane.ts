@@ -70,6 +70,7 @@ export async function controlPlane(options: ControlPlaneOptions, output: Output)
       at: options.address,
       serverNames: options.serverName ?? [],
       trustedNodeAccounts: options.trustedNodeAccounts,
+      webhook: options.webhookAddress,
       admin: options.adminAddress,
       metrics: options.metricsAddress,
       readiness: options.readinessAddress,

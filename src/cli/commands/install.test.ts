@@ -8,9 +8,6 @@ import { rulesOf } from "../../control/cluster/permissions.ts";
 import { readWaypointSettings } from "../../translate/provision/waypoint-settings.ts";
 import { buildProgram, run } from "../program.ts";
 
-/** Options of a control plane that an installation gives it and that it does not have yet. */
-const PENDING_OPTIONS = ["--webhook-address"];
-
 const MODES = ["under", "beside"] as const;
 
 let folder = "";
@@ -74,11 +71,7 @@ test.each(MODES)(
     const program = buildProgram({ print: () => {}, say: () => {} }, () => {});
     const [name, ...options] = args;
     const command = program.commands.find((one) => one.name() === name)!;
-    const known = options.filter((arg, index) => {
-      const option = arg.startsWith("--") ? arg : options[index - 1]!;
-      return !PENDING_OPTIONS.includes(option);
-    });
-    const { operands, unknown } = command.parseOptions(known);
+    const { operands, unknown } = command.parseOptions([...options]);
     expect({ operands, unknown }).toEqual({ operands: [], unknown: [] });
     expect(command.opts()).toMatchObject({
       mode,
@@ -91,13 +84,6 @@ test.each(MODES)(
     });
   },
 );
-
-test("the list of options that a control plane does not have yet is as short as it can be", () => {
-  const program = buildProgram({ print: () => {}, say: () => {} }, () => {});
-  const command = program.commands.find((one) => one.name() === "control-plane")!;
-  const has = command.options.map(({ long }) => long);
-  expect(PENDING_OPTIONS.filter((option) => has.includes(option))).toEqual([]);
-});
 
 test.each(MODES)("install --mode %s writes waypoint settings that can be read", async (mode) => {
   const objects = await objectsOf(

@@ -205,8 +205,8 @@ export const VALUE_TABLE: readonly ValueKind[] = [
   entry(
     "webhook.failurePolicy",
     "text",
-    "Ignore",
-    "What it does when nobody answers. `Fail` only when the control plane has put its roots in.",
-    { choices: ["Ignore", "Fail"] },
+    "Fail",
+    "What it does when nobody answers, as before the control plane leads for the first time.",
+    { choices: ["Fail", "Ignore"] },
   ),
 ];

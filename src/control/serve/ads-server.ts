@@ -25,7 +25,7 @@ import {
   type Caller,
   isUnauthenticated,
 } from "./authenticator.ts";
-import { DebugService, type DebugServiceOptions } from "./debug-service.ts";
+import type { DebugService } from "./debug-service.ts";
 import { LargeRequests } from "./large-requests.ts";
 import { RESPONSE_TAILS, SharedLists, sendTails } from "./response-tails.ts";
 import type { WaypointScopes } from "./waypoint-scopes.ts";
@@ -35,8 +35,8 @@ export interface AdsServerOptions {
   /** What some clients are sent instead of the whole. */
   readonly scopes?: Pick<WaypointScopes, "of">;
   readonly authenticator: Authenticator;
-  /** What tools are answered by. */
-  readonly debug?: Omit<DebugServiceOptions, "clients">;
+  /** What tools are answered by; may be what asks this server back. */
+  readonly debug?: () => DebugService;
   readonly registry: MetricRegistry;
 }
 
@@ -72,6 +72,11 @@ export class AdsServer implements Drainable {
   /** Who is connected, and how far each one is. */
   get clients(): readonly AdsClientStatus[] {
     return [...this.#streams].map((stream) => stream.status);
+  }
+
+  /** What the client of that name is sent. */
+  sentTo(node: string): ResourceSource | undefined {
+    return [...this.#streams].find((stream) => stream.node === node)?.source;
   }
 
   async *#serve(
@@ -117,8 +122,7 @@ export class AdsServer implements Drainable {
     const caller = await this.#authenticate(context);
     const { debug } = this.#options;
     if (debug === undefined) throw new ConnectError("not served here", Code.Unimplemented);
-    const clients = () => this.clients;
-    yield* new DebugService({ ...debug, clients }).answers(requests, caller);
+    yield* debug().answers(requests, caller);
   }
 
   async #authenticate(context: HandlerContext): Promise<Caller> {

@@ -120,6 +120,11 @@ export class AdsStream {
     };
   }
 
+  /** What the client is sent: the mesh, or its scope of it. */
+  get source(): ResourceSource {
+    return this.#source;
+  }
+
   get node(): string {
     return this.#node;
   }

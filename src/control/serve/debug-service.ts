@@ -15,9 +15,10 @@ import {
 } from "../../wire/gen/envoy/discovery_pb.ts";
 import type { AdsClientStatus } from "./ads-stream.ts";
 import type { Caller } from "./authenticator.ts";
+import type { DebugPages, Sees } from "./debug-pages.ts";
 
 export interface DebugServiceOptions {
-  readonly clients: () => readonly AdsClientStatus[];
+  readonly pages: DebugPages;
   readonly rootNamespace: () => string;
   /** Of this control plane among others. */
   readonly podName: string;
@@ -26,9 +27,7 @@ export interface DebugServiceOptions {
 
 const DEBUG = "istio.io/debug";
 const SYNCZ = `${DEBUG}/syncz`;
-/** What `istioctl x internal-debug NAME` may ask for. */
-const NAMES = ["connections", "syncz"] as const;
-const NAME_CHARACTERS_MAX = 100;
+const NAME_CHARACTERS_MAX = 1000;
 const CLIENT_CONFIG = "type.googleapis.com/envoy.service.status.v3.ClientConfig";
 
 export class DebugService {
@@ -64,36 +63,18 @@ export class DebugService {
   }
 
   #resources(typeUrl: string, names: readonly string[], caller: Caller): Any[] {
-    const clients = this.#visibleTo(caller);
-    if (typeUrl === SYNCZ) return clients.map(clientConfig);
+    const sees = seenBy(caller, this.#options.rootNamespace());
+    const { pages } = this.#options;
+    if (typeUrl === SYNCZ) return pages.visible(sees).map(clientConfig);
     const [name = ""] = names;
     const asked = typeUrl === DEBUG ? name : typeUrl.slice(DEBUG.length + 1);
-    const value = this.#named(asked.slice(0, NAME_CHARACTERS_MAX), clients);
+    const [page = "", query = ""] = asked.slice(0, NAME_CHARACTERS_MAX).split("?");
+    const value = pages.page(page, sees, new URLSearchParams(query)) ?? {
+      error: `there is no ${JSON.stringify(page)} here`,
+      known: pages.names,
+    };
     const bytes = new TextEncoder().encode(JSON.stringify(value, undefined, 2));
     return [create(AnySchema, { typeUrl: DEBUG, value: bytes })];
-  }
-
-  #named(name: string, clients: readonly AdsClientStatus[]): unknown {
-    switch (name) {
-      case "syncz":
-        return clients;
-      case "connections":
-        return {
-          totalClients: clients.length,
-          clients: clients.map(({ node, connectedMs }) => ({
-            connectionId: node,
-            connectedAt: new Date(connectedMs).toISOString(),
-          })),
-        };
-      default:
-        return { error: `there is no ${JSON.stringify(name)} here`, known: NAMES };
-    }
-  }
-
-  #visibleTo({ namespace }: Caller): readonly AdsClientStatus[] {
-    const clients = this.#options.clients();
-    if (namespace === this.#options.rootNamespace()) return clients;
-    return clients.filter((client) => client.namespace === namespace);
   }
 
   get #identifier(): string {
@@ -104,6 +85,11 @@ export class DebugService {
       Info: { version, revision: "", golang_version: "", status: "", tag: "" },
     });
   }
+}
+
+/** Callers of the root namespace see all. */
+export function seenBy({ namespace }: Caller, rootNamespace: string): Sees {
+  return (of) => namespace === rootNamespace || namespace === of;
 }
 
 function clientConfig(client: AdsClientStatus): Any {

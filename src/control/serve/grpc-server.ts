@@ -77,7 +77,8 @@ export class GrpcServer implements Drainable {
       const limitsReached = new LimitsReached(options.registry, this.#log);
       this.#server.on("drop", () => limitsReached.reached("control_plane_connections"));
     }
-    this.#server.on("connection", () => this.#renew());
+    // Before the server's own listener, which begins the handshake.
+    this.#server.prependListener("connection", () => this.#renew());
     this.#server.on("session", (session) => this.#onSession(session));
     this.#server.on("tlsClientError", (error, socket) => {
       this.#log.debug({ remoteAddress: socket.remoteAddress, reason: error.message }, "TLS");

@@ -6,7 +6,12 @@
  * definition, which may be another version's, or none.
  */
 import { isBuiltIn, type KindName } from "../../../api/kinds.ts";
-import type { KubeObject, ParsedObject, Position } from "../../../api/object.ts";
+import {
+  type KubeObject,
+  objectLabel,
+  type ParsedObject,
+  type Position,
+} from "../../../api/object.ts";
 import { schemaDiagnostics } from "../../../api/schema.ts";
 import { ruleDiagnostics } from "../../../api/validate/rules.ts";
 import type { RawObject } from "../../../api/yaml.ts";
@@ -30,7 +35,7 @@ export function readObject(kind: KindName, value: KubeObject): ReadObject {
   const diagnostics = problemsOf(kind, value);
   if (diagnostics.length > 0) return { diagnostics };
   // What a webhook should have refused is in the cluster all the same; its author is told.
-  const broken = ruleDiagnostics(kind, rawOf(value), labelOf(value));
+  const broken = ruleDiagnostics(kind, rawOf(value), objectLabel(value));
   return {
     object: parsed(kind, value),
     diagnostics: broken.map((found) => ({ ...found, level: "warning" })),
@@ -38,15 +43,11 @@ export function readObject(kind: KindName, value: KubeObject): ReadObject {
 }
 
 function problemsOf(kind: KindName, value: KubeObject): Diagnostic[] {
-  return schemaDiagnostics(kind, rawOf(value), labelOf(value));
+  return schemaDiagnostics(kind, rawOf(value), objectLabel(value));
 }
 
 function rawOf(value: KubeObject): RawObject {
   return { value, position: NOWHERE, positionOf: nowhere, positionOfKey: nowhere };
-}
-
-function labelOf({ kind, metadata: { namespace, name } }: KubeObject): string {
-  return `${kind} ${namespace === undefined ? name : `${namespace}/${name}`}`;
 }
 
 function parsed(kind: KindName, value: KubeObject): ParsedObject {
@@ -85,6 +86,6 @@ export function unusable(
     denies: "it denies all that it selects until it is corrected",
     nothing: "it has no effect until it is corrected",
   }[instead];
-  const object = labelOf(value);
+  const object = objectLabel(value);
   return [...problems, diagnostic("WS0102", `the object cannot be used: ${effect}`, { object })];
 }
