@@ -17,6 +17,18 @@ export const OPTIONS = {
       "--kubernetes",
       "read a cluster's objects instead of files: in a Pod its own cluster's, else the kubeconfig's",
     ),
+  cluster: () =>
+    new Option("--kubernetes", "ask the control planes of the kubeconfig's cluster, in their Pods"),
+  monitoringAddress: () =>
+    new Option(
+      "--monitoring-address <host:port...>",
+      "ask the control planes there (their --metrics-address; repeatable)",
+    ).argParser(collectHostPorts),
+  namespace: () => new Option("-n, --namespace <name>", "the namespace that is meant"),
+  waitFor: () =>
+    new Option("--for <state>", "what is waited for").choices(["enforced"]).default("enforced"),
+  waitTimeout: () =>
+    new Option("--timeout <duration>", "how long").argParser(parseDuration).default(60_000, "60s"),
   kubeconfig: () =>
     new Option("--kubeconfig <file>", "the kubeconfig to find the cluster by; as --kubernetes"),
   context: () => new Option("--context <name>", "the kubeconfig's context to use; as --kubernetes"),
@@ -189,6 +201,10 @@ function parseShare(text: string): number {
   const share = Number(text);
   if (text !== "" && share >= 0 && share < 1) return share;
   throw new InvalidArgumentError("Expected a number from 0 up to, but not including, 1.");
+}
+
+function collectHostPorts(text: string, before: readonly HostPort[] = []): readonly HostPort[] {
+  return [...before, parseHostPort(text)];
 }
 
 function collectHeaders(text: string, previous: Headers | undefined): Headers {

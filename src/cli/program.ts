@@ -54,6 +54,7 @@ export function buildProgram(output: Output, end: End): Command {
   addExec(program, output, end);
   addValidate(program, output, end);
   addStatus(program, output, end);
+  addWait(program, output, end);
   addToken(program, output, end);
   addControlPlane(program, output, end);
   addZtunnel(program, output, end);
@@ -212,12 +213,37 @@ function addValidate(program: Command, output: Output, end: End): void {
 function addStatus(program: Command, output: Output, end: End): void {
   program
     .command("status")
-    .description("show the conditions of the running mesh's objects")
+    .description("show the running mesh's conditions, or which proxies of a cluster enforce what")
     .addOption(OPTIONS.state())
+    .addOption(OPTIONS.cluster())
+    .addOption(OPTIONS.kubeconfig())
+    .addOption(OPTIONS.context())
+    .addOption(OPTIONS.monitoringAddress())
+    .addOption(OPTIONS.namespace())
     .addOption(OPTIONS.output())
     .action(async (options) => {
       const { status } = await import("./commands/status.ts");
       end(await status(options, output));
+    });
+}
+
+function addWait(program: Command, output: Output, end: End): void {
+  program
+    .command("wait")
+    .description("wait until every proxy that is to enforce a policy does")
+    .argument("<kind/name>", "policy/NAME, requestauthentication/NAME, peerauthentication/NAME")
+    .addOption(OPTIONS.waitFor())
+    .addOption(OPTIONS.namespace().default("default"))
+    .addOption(OPTIONS.waitTimeout())
+    .addOption(OPTIONS.state())
+    .addOption(OPTIONS.cluster())
+    .addOption(OPTIONS.kubeconfig())
+    .addOption(OPTIONS.context())
+    .addOption(OPTIONS.monitoringAddress())
+    .addOption(OPTIONS.output())
+    .action(async (target: string, options) => {
+      const { wait } = await import("./commands/wait.ts");
+      end(await wait(target, options, output));
     });
 }
 

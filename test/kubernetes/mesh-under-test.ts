@@ -93,6 +93,7 @@ interface ControlPlane {
   readonly child: Child;
   readonly port: number;
   readonly admin: number;
+  readonly metrics: number;
 }
 
 export class MeshUnderTest {
@@ -166,7 +167,12 @@ export class MeshUnderTest {
   ): Promise<void> {
     const settings = join(this.folder, "waypoints.yaml");
     await writeFile(settings, this.#waypointSettings());
-    const [port, admin, metrics, readiness] = (await freePorts(4)) as [number, ...number[]];
+    const [port, admin, metrics, readiness] = (await freePorts(4)) as [
+      number,
+      number,
+      number,
+      number,
+    ];
     const child = new Child([
       ...["control-plane", "--kubeconfig", await this.#kubeconfig(options.server)],
       ...["--pod-name", name, "--waypoint-settings", settings, ...(await this.#modeArgs())],
@@ -181,7 +187,7 @@ export class MeshUnderTest {
       ...["--admin-address", `127.0.0.1:${admin}`, "--metrics-address", `127.0.0.1:${metrics}`],
       ...["--readiness-address", `127.0.0.1:${readiness}`],
     ]);
-    this.#controlPlanes.set(name, { child, port, admin: admin! });
+    this.#controlPlanes.set(name, { child, port, admin, metrics });
     if (options.isServing !== false) {
       this.#serving.add(name);
       this.#retarget();
@@ -226,6 +232,13 @@ export class MeshUnderTest {
       ...["--mode", "beside", "--namespace", "waystone-system", "--ca-address", this.#istiod],
       ...["--token", token, "--roots", roots],
     ];
+  }
+
+  /** By which the command line asks the control planes. */
+  get monitoring(): readonly string[] {
+    return [...this.#controlPlanes.values()].flatMap(({ metrics }) => {
+      return ["--monitoring-address", `127.0.0.1:${metrics}`];
+    });
   }
 
   /** What it holds, without the number of its revision, which is its own. */

@@ -5,6 +5,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { run } from "../../src/cli/program.ts";
 import { until } from "../support/child-process.ts";
 import { type Asked, MeshUnderTest } from "./mesh-under-test.ts";
 import { hasPodAddresses } from "./pod-runtime.ts";
@@ -78,8 +79,32 @@ describe.skipIf(!hasPodAddresses || isMissing("traffic"))("traffic", () => {
     120_000,
   );
 
-  test("a second control plane takes over within the lease, and policy goes on", async () => {
+  test("what `wait` has waited for is in force, at every proxy", async () => {
     await mesh.startControlPlane("second");
+    const { cluster } = mesh;
+    const policy = ["authorizationpolicy/mlflow-api-access", "-n", READ.namespace];
+    const asked = ["-n", READ.namespace, "--kubeconfig", cluster.kubeconfig, ...mesh.monitoring];
+    const said = async (...args: readonly string[]) => {
+      const out: string[] = [];
+      const lines = (text: string) => void out.push(text);
+      const code = await run([...args, ...asked], { print: lines, say: lines });
+      return { code, text: out.join("\n") };
+    };
+    for (const action of ["DENY", "ALLOW", "DENY", "ALLOW"]) {
+      const patch = JSON.stringify({ spec: { action } });
+      await cluster.kubectl(["patch", ...policy, "--type", "merge", "-p", patch]);
+      const waited = await said("wait", "--for=enforced", "policy/mlflow-api-access");
+      expect(waited).toEqual({ code: 0, text: expect.stringMatching(/enforced by 1 proxy/) });
+      // At once, and not only soon.
+      expect(await mesh.ask(READ)).toBe(action === "ALLOW" ? 200 : 403);
+    }
+    const { text } = await said("status");
+    expect(text).toMatch(/AuthorizationPolicy \S+mlflow-api-access +1\/1/);
+    const never = await said("wait", "policy/nobody", "--timeout", "1s");
+    expect(never).toEqual({ code: 1, text: expect.stringMatching(/nobody.*not found/) });
+  }, 120_000);
+
+  test("a second control plane takes over within the lease, and policy goes on", async () => {
     await mesh.killControlPlane("first");
     const startMs = performance.now();
     // The proxies have another control plane at once; statuses have to wait for the lease.

@@ -73,6 +73,7 @@ export class ControlPlanePort {
       get current() {
         return snapshots.current;
       },
+      object: () => undefined,
       objects: () => [],
     };
     const debug = new DebugService({

@@ -128,8 +128,30 @@ test("two first requests at once: all of each type, and ready when both are take
   }
   expect(ztunnel.isReady).toBe(true);
   await expectSilence(ztunnel);
+  // It takes no revisions: what it has acknowledged says how far it is.
   const [client] = port.discovery.clients;
-  expect(client).toMatchObject({ node: NODE.id, enforcedRevision: undefined });
+  expect(client).toMatchObject({ node: NODE.id, enforcedRevision: source.revision.id });
+});
+
+test("a ztunnel is as far as what it has acknowledged, and behind with what it has refused", async () => {
+  const ztunnel = await readyZtunnel();
+  const enforced = () => port.discovery.clients[0]?.enforcedRevision;
+  await expectSilence(ztunnel);
+  const first = source.revision.id;
+  expect(enforced()).toBe(first);
+  await apply(POLICY("next"));
+  // The policy, and the workload that it selects.
+  const policy = (await ztunnel.read())!;
+  await ztunnel.take();
+  await expectSilence(ztunnel);
+  expect(source.revision.id).toBeGreaterThan(first);
+  expect(enforced()).toBe(first);
+  ztunnel.refuse(policy, "no");
+  await expectSilence(ztunnel);
+  expect(enforced()).toBe(first);
+  ztunnel.send({ typeUrl: policy.typeUrl, responseNonce: policy.nonce });
+  await expectSilence(ztunnel);
+  expect(enforced()).toBe(source.revision.id);
 });
 
 test("a type without resources has one empty answer, so that it can be taken", async () => {

@@ -52,6 +52,10 @@ export interface AdsClientStatus {
   readonly namespace: string;
   readonly clusterId: string;
   readonly istioVersion: string;
+  /** `<ns>/<name>` of the Gateway that a waypoint is an instance of. */
+  readonly gateway: string;
+  /** Of Kubernetes. */
+  readonly nodeName: string;
   /** Milliseconds since the epoch. */
   readonly connectedMs: number;
   readonly types: readonly {
@@ -62,7 +66,10 @@ export interface AdsClientStatus {
     /** When the last response went out; 0: none has yet. */
     readonly sentMs: number;
   }[];
-  /** The revision that the client has said to enforce; undefined: it does not take them. */
+  /**
+   * The revision that the client has said to enforce. One that takes no revisions (Istio's ztunnel)
+   * has said so when all that was sent up to that revision is acknowledged. Undefined: none yet.
+   */
   readonly enforcedRevision: number | undefined;
 }
 
@@ -89,7 +96,7 @@ export class AdsStream {
   readonly #owedUnknown: string[] = [];
   readonly #connectedMs = Date.now();
   #node = "";
-  #told = { namespace: "", clusterId: "", istioVersion: "" };
+  #told = { namespace: "", clusterId: "", istioVersion: "", gateway: "", nodeName: "" };
   #nonce = 0;
   #revisionSent = -1;
   /** Revisions on their way, by nonce. */
@@ -105,10 +112,10 @@ export class AdsStream {
   }
 
   get status(): AdsClientStatus {
-    const { namespace, clusterId, istioVersion } = this.#told;
     return {
       node: this.node,
-      ...{ namespace, clusterId, istioVersion, connectedMs: this.#connectedMs },
+      ...this.#told,
+      connectedMs: this.#connectedMs,
       types: [...this.#subscriptions.values()].map((one) => ({
         type: one.type,
         sentNonce: one.lastSentNonce,
@@ -130,9 +137,30 @@ export class AdsStream {
   }
 
   get enforcedRevision(): number | undefined {
+    const settled = this.#settledRevision;
+    if (settled !== undefined) return settled;
     // A scope's revision does not move with the mesh's while nothing in the scope is different.
     const isCurrent = this.#enforcedRevision === this.#source.revision.id;
     return isCurrent ? this.#options.source.revision.id : this.#enforcedRevision;
+  }
+
+  /** Of a client that takes no revisions: the mesh's, when all of it has been sent and taken. */
+  get #settledRevision(): number | undefined {
+    const isTaker = this.#subscriptions.has(RESOURCE_TYPES.revision);
+    return !isTaker && this.#isSettled ? this.#options.source.revision.id : undefined;
+  }
+
+  get #isSettled(): boolean {
+    if (this.#subscriptions.size === 0) return false;
+    for (const {
+      isDue,
+      lastSentNonce,
+      lastAckedNonce,
+      lastRefusal,
+    } of this.#subscriptions.values()) {
+      if (isDue || lastSentNonce !== lastAckedNonce || lastRefusal !== "") return false;
+    }
+    return true;
   }
 
   /**
@@ -172,6 +200,8 @@ export class AdsStream {
         namespace: text("NAMESPACE"),
         clusterId: text("CLUSTER_ID"),
         istioVersion: text("ISTIO_VERSION"),
+        gateway: text("GATEWAY"),
+        nodeName: text("NODE_NAME"),
       };
       this.#source = scopeOf?.(node) ?? source;
     }
@@ -194,7 +224,8 @@ export class AdsStream {
       // Of an older response: newer ones are on their way.
       subscription.lastAckedNonce = nonce;
       if (nonce === subscription.lastSentNonce) subscription.lastRefusal = "";
-      this.#enforcedRevision = this.#revisionByNonce.get(nonce) ?? this.#enforcedRevision;
+      const enforced = this.#revisionByNonce.get(nonce) ?? this.#settledRevision;
+      this.#enforcedRevision = enforced ?? this.#enforcedRevision;
     } else {
       subscription.lastRefusal = clipped(errorDetail.message);
       this.#options.onRefusal(this.#node, subscription.type, subscription.lastRefusal);

@@ -11,12 +11,15 @@ import type { ResourceSource } from "../../wire/resource.ts";
 import { RESOURCE_TYPES } from "../../wire/resource.ts";
 import type { ControlPlane } from "../control-plane.ts";
 import type { AdsClientStatus } from "./ads-stream.ts";
+import { type EnforcementReport, enforcementReport } from "./enforcement.ts";
 
 export interface DebugClients {
   readonly clients: readonly AdsClientStatus[];
   /** What the client of that name is sent; undefined: it is not connected here. */
   sentTo(node: string): ResourceSource | undefined;
 }
+
+type Mesh = Pick<ControlPlane, "current" | "object" | "objects">;
 
 /** Whether somebody may see what is of a namespace. */
 export type Sees = (namespace: string) => boolean;
@@ -27,11 +30,11 @@ interface Page {
 }
 
 export class DebugPages {
-  readonly #control: Pick<ControlPlane, "current" | "objects">;
+  readonly #control: Mesh;
   readonly #ads: DebugClients;
   readonly #pages: ReadonlyMap<string, Page>;
 
-  constructor(control: Pick<ControlPlane, "current" | "objects">, ads: DebugClients) {
+  constructor(control: Mesh, ads: DebugClients) {
     this.#control = control;
     this.#ads = ads;
     this.#pages = new Map(
@@ -59,6 +62,11 @@ export class DebugPages {
         endpointz: {
           description: "the instances of each service",
           value: (sees) => this.#services(sees, "endpoints"),
+        },
+        enforcedz: {
+          description:
+            "?kind=&namespace=&name=: the revision at which each proxy enforces a policy",
+          value: (sees, query) => this.#enforced(sees, query),
         },
         mesh: {
           description: "the mesh's settings",
@@ -131,6 +139,16 @@ export class DebugPages {
           .map(([target, of]) => [target, plain(of)]),
       ),
     };
+  }
+
+  #enforced(sees: Sees, query: URLSearchParams): EnforcementReport {
+    const asked = (name: string) => query.get(name) ?? undefined;
+    const { revision, policies } = enforcementReport(this.#control, this.#ads.clients, {
+      kind: asked("kind"),
+      namespace: asked("namespace"),
+      name: asked("name"),
+    });
+    return { revision, policies: policies.filter(({ namespace }) => sees(namespace)) };
   }
 
   *#objects(sees: Sees): Generator<KubeObject> {

@@ -13,12 +13,12 @@ import {
 } from "node:http2";
 import type { AddressInfo } from "node:net";
 import type { ConnectRouter } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
 import type { Drainable } from "../../kit/drain.ts";
 import { Failure } from "../../kit/failure.ts";
 import { log } from "../../kit/log.ts";
 import { LimitsReached } from "../../telemetry/limits-reached.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
+import { rpcListener } from "./rpc-listener.ts";
 import type { ServerIdentity } from "./server-certificate.ts";
 
 export interface GrpcServerOptions {
@@ -53,15 +53,7 @@ export class GrpcServer implements Drainable {
   constructor(options: GrpcServerOptions) {
     this.#options = options;
     this.#identity = options.tls();
-    const { routes } = options;
-    const handler = connectNodeAdapter({
-      routes,
-      readMaxBytes: MESSAGE_BYTES_MAX,
-      // What is sent is large for hundreds of clients at once, who are near.
-      compressMinBytes: Number.MAX_SAFE_INTEGER,
-      connect: false,
-      grpcWeb: false,
-    });
+    const handler = rpcListener({ routes: options.routes, readMaxBytes: MESSAGE_BYTES_MAX });
     this.#server = createSecureServer(
       {
         ...this.#tls(),

@@ -28,6 +28,7 @@ spec: { parentRefs: [{ group: "", kind: Service, name: cart }] }
 const client = (name: string, namespace: string): AdsClientStatus => ({
   node: `waypoint~10.0.0.1~${name}.${namespace}~${namespace}.svc.cluster.local`,
   ...{ namespace, clusterId: "Kubernetes", istioVersion: "1", connectedMs: 0 },
+  ...{ gateway: "", nodeName: "" },
   types: [
     {
       type: "type.googleapis.com/istio.workload.Address",

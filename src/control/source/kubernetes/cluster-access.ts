@@ -39,14 +39,24 @@ export class ClusterAccess {
   /** Throws KUBERNETES_ACCESS_INVALID when there is no way that could be tried. */
   async authorized(): Promise<Authorized> {
     try {
-      this.#config ??= await loadConfig(this.#options);
-      const server = this.#config.getCurrentCluster()?.server ?? "";
+      const config = await this.config();
+      const server = config.getCurrentCluster()?.server ?? "";
       const options: RequestOptions & { headers: Record<string, unknown> } = { headers: {} };
-      await this.#config.applyToHTTPSOptions(options);
+      await config.applyToHTTPSOptions(options);
       // A token file that ends with a newline would make a header that Node refuses.
       const { Authorization: token } = options.headers;
       if (typeof token === "string") options.headers.Authorization = token.trim();
       return { server, options };
+    } catch (caught) {
+      throw Failure.from(caught, "KUBERNETES_ACCESS_INVALID");
+    }
+  }
+
+  /** For what of the library takes it whole. Throws KUBERNETES_ACCESS_INVALID. */
+  async config(): Promise<KubeConfig> {
+    try {
+      this.#config ??= await loadConfig(this.#options);
+      return this.#config;
     } catch (caught) {
       throw Failure.from(caught, "KUBERNETES_ACCESS_INVALID");
     }
