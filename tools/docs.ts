@@ -18,6 +18,7 @@ import {
 } from "../src/control/cluster/permissions.ts";
 import { registerControlMetrics } from "../src/control/control-metrics.ts";
 import { jwksFetches } from "../src/control/jwks/jwks-fetcher.ts";
+import { admissionReviews } from "../src/control/serve/admission-reviews.ts";
 import { adsMetrics } from "../src/control/serve/ads-server.ts";
 import { certificateRequests } from "../src/control/serve/certificate-service.ts";
 import { TIMINGS } from "../src/control/source/kubernetes/kubernetes-source.ts";
@@ -46,6 +47,7 @@ import { chartPage } from "./chart.ts";
 
 /** What each label says. */
 const LABELS: Readonly<Record<string, string>> = {
+  kind: "of an object; `other` for what a mesh does not read",
   reporter: "who counts: `waypoint`, or a ztunnel as `source` or `destination`",
   source_workload: "the client's workload (Deployment, Job, …)",
   source_canonical_service: "the client's canonical name",
@@ -108,6 +110,7 @@ export function fullRegistry(): MetricRegistry {
   droppedLines(registry);
   clusterMetrics(registry);
   adsMetrics(registry);
+  admissionReviews(registry);
   new AdsClientMetrics(registry);
   certificateRequests(registry);
   certificateResults(registry);

@@ -7,9 +7,10 @@ import { Certificates } from "../agent/certificates.ts";
 import { GrpcChannel } from "../agent/grpc-channel.ts";
 import { MeshCertificateAuthority } from "../control/certificate-authority.ts";
 import { CaSecret } from "../control/cluster/ca-secret.ts";
+import { ClusterAuthority } from "../control/cluster/cluster-authority.ts";
 import type { Duty } from "../control/cluster/cluster-duties.ts";
-import { RootRotation } from "../control/cluster/root-rotation.ts";
 import { rootsDuty } from "../control/cluster/roots-duty.ts";
+import { RotationRecord } from "../control/cluster/rotation-record.ts";
 import { webhookDuty } from "../control/cluster/webhook-duty.ts";
 import type { ControlPlane } from "../control/control-plane.ts";
 import type { Authenticator } from "../control/serve/authenticator.ts";
@@ -75,12 +76,12 @@ export async function clusterIdentities(
   control: ControlPlane,
 ): Promise<IdentitySource> {
   const { rootNamespace: namespace, trustDomain } = control.current.settings;
-  const secret = new CaSecret({ client, namespace });
-  const root = await secret.open(trustDomain);
-  const authority = new MeshCertificateAuthority(root);
-  const rotation = new RootRotation(authority, root);
-  const closing = new AbortController();
-  void secret.follow((next) => rotation.begin(next), closing.signal);
+  const opened = await ClusterAuthority.open({
+    secret: new CaSecret({ client, namespace }),
+    record: new RotationRecord(client, namespace),
+    trustDomain,
+  });
+  const { authority } = opened;
   return {
     authority,
     authenticator: new TokenReviews(client),
@@ -90,10 +91,7 @@ export async function clusterIdentities(
       rootsDuty({ client, control, roots: authority }),
       webhookDuty({ client, roots: authority }),
     ],
-    close: () => {
-      closing.abort();
-      rotation.close();
-    },
+    close: () => opened.close(),
   };
 }
 

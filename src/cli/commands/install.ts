@@ -56,8 +56,8 @@ export async function install(options: InstallOptions, output: Output): Promise<
   return 0;
 }
 
-const LEFT = `Left as they are: namespaces, definitions of kinds, the Secrets istio-ca-secret and cacerts
-with the mesh's keys, the ConfigMaps istio-ca-root-cert, and the objects of waypoints, which go
+const LEFT = `Left as they are: namespaces, definitions of kinds, the Secrets istio-ca-secret, cacerts
+and waystone-ca with the mesh's keys, the ConfigMaps istio-ca-root-cert, and the objects of waypoints, which go
 with their Gateways.`;
 
 export async function uninstall(options: AccessOptions, output: Output): Promise<number> {

@@ -7,7 +7,6 @@
  * whose `create` the server takes makes the root.
  */
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { jittered, pause } from "../../kit/backoff.ts";
 import { Failure } from "../../kit/failure.ts";
 import { type Logger, log } from "../../kit/log.ts";
 import { makeRoot, type Root } from "../root-store.ts";
@@ -18,13 +17,11 @@ export interface CaSecretOptions {
   readonly namespace: string;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
-  readonly lookMs?: number;
   readonly logger?: Logger;
 }
 
 const PLUGGED_IN = "cacerts";
 const OWN = "istio-ca-secret";
-const LOOK_MS = 30_000;
 const REQUEST_MS = 10_000;
 
 interface Secret {
@@ -36,8 +33,6 @@ export class CaSecret {
   readonly #options: CaSecretOptions;
   readonly #now: () => number;
   readonly #log: Logger;
-  #version = "";
-  #toldUnusable = "";
 
   constructor(options: CaSecretOptions) {
     this.#options = options;
@@ -64,7 +59,6 @@ export class CaSecret {
     const { client } = this.#options;
     const answer = await client.write("create", this.#collection, {}, secret, limit());
     if (!isRefusal(answer)) {
-      this.#version = versionOf(answer.body as Secret);
       this.#log.info({ secret: `${this.#options.namespace}/${OWN}` }, "the mesh has a new root");
       return root;
     }
@@ -75,24 +69,10 @@ export class CaSecret {
     return this.#rootOf(theirs);
   }
 
-  /** Calls back with each CA that takes the place of the one before, until the signal aborts. */
-  async follow(use: (root: Root) => void, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await pause(jittered(this.#options.lookMs ?? LOOK_MS), signal);
-      if (signal.aborted) return;
-      try {
-        const found = await this.#find();
-        // One that was removed stays in force: others hang on it.
-        if (found === undefined || versionOf(found) === this.#version) continue;
-        use(this.#rootOf(found));
-      } catch (caught) {
-        const { message } = caught as Error;
-        const isNews = message !== this.#toldUnusable && !signal.aborted;
-        this.#toldUnusable = message;
-        const effect = "the CA in the cluster cannot be used; the one before stays in force";
-        if (isNews) this.#log.error({ reason: message }, effect);
-      }
-    }
+  /** The CA of now; undefined: there is none any more. Throws as `open` does. */
+  async find(): Promise<Root | undefined> {
+    const found = await this.#find();
+    return found && this.#rootOf(found);
   }
 
   async #find(): Promise<Secret | undefined> {
@@ -106,19 +86,12 @@ export class CaSecret {
 
   #rootOf(secret: Secret): Root {
     const { namespace } = this.#options;
-    const root = readRoot(secret, `Secret ${namespace}/${secret.metadata.name}`, this.#now());
-    this.#version = versionOf(secret);
-    this.#toldUnusable = "";
-    return root;
+    return readRoot(secret, `Secret ${namespace}/${secret.metadata.name}`, this.#now());
   }
 
   get #collection(): string {
     return `/api/v1/namespaces/${this.#options.namespace}/secrets`;
   }
-}
-
-function versionOf({ metadata }: Secret): string {
-  return `${metadata.name} ${metadata.resourceVersion}`;
 }
 
 function limit(): AbortSignal {

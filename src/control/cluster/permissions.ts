@@ -5,9 +5,11 @@
  * It holds what the code asks for and nothing else. A kind is read because it is in WATCHED_KINDS;
  * whatever else is asked for stands below, with the file that asks.
  */
+
 import { KINDS, type Kind, type KindName } from "../../api/kinds.ts";
 import { WATCHED_KINDS } from "../source/kubernetes/watched-kinds.ts";
 import type { ClusterMode } from "./cluster-mode.ts";
+import { ROTATION_SECRET } from "./rotation-record.ts";
 
 /** As RBAC has it. */
 export interface PolicyRule {
@@ -148,7 +150,10 @@ const OWN: Readonly<Record<ModeName, readonly Permission[]>> = {
       "cacerts",
       "istio-ca-secret",
     ]),
-    permission("root", "", ["secrets"], ["create"], "a CA where there is none"),
+    permission("root", "", ["secrets"], ["get", "update"], "how far a change of the CA is", [
+      ROTATION_SECRET,
+    ]),
+    permission("root", "", ["secrets"], ["create"], "a CA where there is none, and the one above"),
     permission(
       "cluster",
       "admissionregistration.k8s.io",

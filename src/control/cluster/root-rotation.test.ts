@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { type TestCa, testCa, testCsr } from "../../../test/support/certificate-chains.ts";
 import { MeshCertificateAuthority } from "../certificate-authority.ts";
 import type { Root } from "../root-store.ts";
-import { RootRotation } from "./root-rotation.ts";
+import { type RotationState, rotated } from "./root-rotation.ts";
 
 const HOUR_MS = 3_600_000;
 const ID = "spiffe://cluster.local/ns/shop/sa/cart";
@@ -65,12 +65,35 @@ const rootOf = ({ certificatePem, keyPem }: TestCa, rootsPem?: string): Root => 
   ...(rootsPem === undefined ? {} : { rootsPem }),
 });
 
+/** The cluster's CA as it was put there, and what became of it. */
+class Cluster {
+  readonly authority: MeshCertificateAuthority;
+  #state: RotationState;
+  #found: Root;
+
+  constructor(found: Root) {
+    this.#found = found;
+    this.#state = rotated(undefined, found, Date.now());
+    this.authority = new MeshCertificateAuthority(found);
+  }
+
+  /** As often as somebody looks, whoever that is: nothing is remembered but the state. */
+  look(put?: Root): void {
+    this.#found = put ?? this.#found;
+    const state = rotated(this.#state, this.#found, Date.now());
+    if (state === this.#state) return;
+    // As it is read from where it is kept.
+    this.#state = JSON.parse(JSON.stringify(state)) as RotationState;
+    this.authority.use(this.#state.signer, this.#state.told);
+  }
+}
+
 test("no handshake fails while one CA takes another's place", async () => {
   const [old, next] = [await testCa("old"), await testCa("next")];
-  const authority = new MeshCertificateAuthority(rootOf(old));
-  const rotation = new RootRotation(authority, rootOf(old));
+  const cluster = new Cluster(rootOf(old));
+  const { authority } = cluster;
   const failed = await lives(authority, 60, (hour) => {
-    if (hour === 5) rotation.begin(rootOf(next));
+    cluster.look(hour === 5 ? rootOf(next) : undefined);
   });
   expect(failed).toBe(0);
   expect(authority.rootsPem).toBe(next.certificatePem);
@@ -88,8 +111,8 @@ test("where it is changed at once, handshakes do fail", async () => {
 test("in Istio's way each step is taken at once, and none fails", async () => {
   const [old, next] = [await testCa("old"), await testCa("next")];
   const both = old.certificatePem + next.certificatePem;
-  const authority = new MeshCertificateAuthority(rootOf(old));
-  const rotation = new RootRotation(authority, rootOf(old));
+  const cluster = new Cluster(rootOf(old));
+  const { authority } = cluster;
   const steps = new Map([
     [2, rootOf(old, both)],
     [20, rootOf(next, both)],
@@ -98,9 +121,8 @@ test("in Istio's way each step is taken at once, and none fails", async () => {
   const signers: string[] = [];
   const failed = await lives(authority, 70, (hour) => {
     const step = steps.get(hour);
-    if (step === undefined) return;
-    rotation.begin(step);
-    signers.push(authority.rootsPem);
+    cluster.look(step);
+    if (step !== undefined) signers.push(authority.rootsPem);
   });
   expect(failed).toBe(0);
   expect(signers).toEqual([both, both, next.certificatePem]);
@@ -108,23 +130,73 @@ test("in Istio's way each step is taken at once, and none fails", async () => {
 
 test("roots that come together with their signer are told first, though the old one is among them", async () => {
   const [old, next] = [await testCa("old"), await testCa("next")];
-  const authority = new MeshCertificateAuthority(rootOf(old));
-  const rotation = new RootRotation(authority, rootOf(old));
+  const cluster = new Cluster(rootOf(old));
+  const { authority } = cluster;
   const both = old.certificatePem + next.certificatePem;
   const failed = await lives(authority, 60, (hour) => {
-    if (hour === 3) rotation.begin(rootOf(next, both));
+    cluster.look(hour === 3 ? rootOf(next, both) : undefined);
   });
   expect(failed).toBe(0);
 });
 
 test("a third CA that comes in the middle takes the second's place", async () => {
   const [old, next, third] = [await testCa("old"), await testCa("next"), await testCa("third")];
-  const authority = new MeshCertificateAuthority(rootOf(old));
-  const rotation = new RootRotation(authority, rootOf(old));
+  const cluster = new Cluster(rootOf(old));
+  const { authority } = cluster;
   const failed = await lives(authority, 100, (hour) => {
-    if (hour === 3) rotation.begin(rootOf(next));
-    if (hour === 20) rotation.begin(rootOf(third));
+    cluster.look(
+      new Map([
+        [3, rootOf(next)],
+        [20, rootOf(third)],
+      ]).get(hour),
+    );
   });
   expect(failed).toBe(0);
   expect(authority.rootsPem).toBe(third.certificatePem);
+});
+
+test("a CA that was put there by mistake, and taken back, has done nothing", async () => {
+  const [old, next] = [await testCa("old"), await testCa("next")];
+  const cluster = new Cluster(rootOf(old));
+  const { authority } = cluster;
+  const failed = await lives(authority, 60, (hour) => {
+    cluster.look(
+      new Map([
+        [3, rootOf(next)],
+        [9, rootOf(old)],
+      ]).get(hour),
+    );
+  });
+  expect(failed).toBe(0);
+  expect(authority.rootsPem).toBe(old.certificatePem);
+});
+
+test("back to the old CA when the new one has signed already, and none fails", async () => {
+  const [old, next] = [await testCa("old"), await testCa("next")];
+  const cluster = new Cluster(rootOf(old));
+  const { authority } = cluster;
+  const failed = await lives(authority, 100, (hour) => {
+    cluster.look(
+      new Map([
+        [3, rootOf(next)],
+        [22, rootOf(old)],
+      ]).get(hour),
+    );
+  });
+  expect(failed).toBe(0);
+  expect(authority.rootsPem).toBe(old.certificatePem);
+});
+
+test("while nothing is different the state is the same", async () => {
+  const old = await testCa("old");
+  const first = rotated(undefined, rootOf(old), 0);
+  expect(rotated(first, rootOf(old), HOUR_MS)).toBe(first);
+  const next = rootOf(await testCa("next"));
+  const begun = rotated(first, next, 0);
+  expect(begun).not.toBe(first);
+  expect(rotated(begun, next, HOUR_MS)).toBe(begun);
+  const signed = rotated(begun, next, 13 * HOUR_MS);
+  expect(rotated(signed, next, 14 * HOUR_MS)).toBe(signed);
+  const done = rotated(signed, next, 38 * HOUR_MS);
+  expect(done).toEqual({ signer: next, told: next.certificatePem });
 });

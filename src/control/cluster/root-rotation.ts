@@ -5,12 +5,11 @@
  *                         ── the old certificates have ended ──> the new root alone
  *
  * Where the roots that are told already have the new one's (an operator has put several into
- * `root-cert.pem`, Istio's way), it signs at once. A rotation that a restart interrupts is not
- * remembered: who rotates in one step keeps the control plane running, or takes Istio's way.
+ * `root-cert.pem`, Istio's way), it signs at once. A pure step from what is kept to what is to be:
+ * replicas, and those that start in the middle, come to the same.
  */
 import { X509Certificate } from "node:crypto";
-import { type Logger, log } from "../../kit/log.ts";
-import { type MeshCertificateAuthority, rootsOf } from "../certificate-authority.ts";
+import { rootsOf } from "../certificate-authority.ts";
 import type { Root } from "../root-store.ts";
 
 export interface RotationTimings {
@@ -27,64 +26,66 @@ export const ROTATION_TIMINGS: RotationTimings = {
   endedMs: 25 * HOUR_MS,
 };
 
-type Authority = Pick<MeshCertificateAuthority, "rootsPem" | "use">;
+export interface RotationState {
+  /** The CA that signs. */
+  readonly signer: Root;
+  /** PEM of the roots that everybody is told to trust. */
+  readonly told: string;
+  /** The CA that is to sign, by fingerprint, and from when on. */
+  readonly next?: { readonly fingerprint: string; readonly signsAtMs: number } | undefined;
+  /** From then on the signer's own roots are enough. */
+  readonly trimAtMs?: number | undefined;
+}
 
-export class RootRotation {
-  readonly #authority: Authority;
-  readonly #timings: RotationTimings;
-  readonly #log: Logger;
-  #signing: Root;
-  #step: NodeJS.Timeout | undefined;
-
-  constructor(
-    authority: Authority,
-    signing: Root,
-    timings: RotationTimings = ROTATION_TIMINGS,
-    logger: Logger = log("ca"),
-  ) {
-    this.#authority = authority;
-    this.#signing = signing;
-    this.#timings = timings;
-    this.#log = logger;
-  }
-
-  /** The cluster has another CA now. One that comes during a rotation takes the new one's place. */
-  begin(next: Root): void {
-    clearTimeout(this.#step);
-    const told = pemsIn(this.#authority.rootsPem);
-    const coming = pemsIn(rootsOf(next));
-    const isKnown = anchorsOf(next).some((pem) => told.includes(pem));
-    const isKept = anchorsOf(this.#signing).some((pem) => coming.includes(pem));
-    if (isKnown && isKept) {
-      this.#sign(next, rootsOf(next));
-      this.#log.info("another CA signs; its roots are known already");
-      return;
+/**
+ * The state after `found` was seen to be the cluster's CA; the same object when nothing is
+ * different.
+ */
+export function rotated(
+  state: RotationState | undefined,
+  found: Root,
+  nowMs: number,
+  timings: RotationTimings = ROTATION_TIMINGS,
+): RotationState {
+  if (state === undefined) return { signer: found, told: rootsOf(found) };
+  if (fingerprintOf(found) === fingerprintOf(state.signer)) return stayed(state, found, nowMs);
+  const told = union(rootsOf(found), state.told);
+  if (state.next?.fingerprint === fingerprintOf(found)) {
+    if (nowMs >= state.next.signsAtMs) {
+      return { signer: found, told, trimAtMs: nowMs + timings.endedMs };
     }
-    const both = [...new Set([...coming, ...told])].join("");
-    this.#authority.use(this.#signing, both);
-    this.#log.warn(this.#timings, "the CA changes: both roots are told, the old one signs");
-    this.#after(this.#timings.renewedMs, () => {
-      this.#sign(next, both);
-      this.#log.warn("the CA changes: the new one signs");
-      this.#after(this.#timings.endedMs, () => {
-        this.#authority.use(next, rootsOf(next));
-        this.#log.info("the CA has changed");
-      });
-    });
+    return told === state.told ? state : { ...state, told };
   }
+  if (isPrepared(state, found)) {
+    if (state.trimAtMs === undefined) return { signer: found, told: rootsOf(found) };
+    return { signer: found, told, trimAtMs: nowMs + timings.endedMs };
+  }
+  const next = { fingerprint: fingerprintOf(found), signsAtMs: nowMs + timings.renewedMs };
+  return { ...state, told, next };
+}
 
-  close(): void {
-    clearTimeout(this.#step);
-  }
+/** The CA that signs is the cluster's; one that was to come is given up. */
+function stayed(state: RotationState, found: Root, nowMs: number): RotationState {
+  const isWaiting = state.trimAtMs !== undefined && nowMs < state.trimAtMs;
+  const told = isWaiting ? union(rootsOf(found), state.told) : rootsOf(found);
+  const isSame =
+    told === state.told &&
+    state.next === undefined &&
+    (isWaiting || state.trimAtMs === undefined) &&
+    rootsOf(found) === rootsOf(state.signer);
+  if (isSame) return state;
+  return { signer: found, told, ...(isWaiting ? { trimAtMs: state.trimAtMs } : {}) };
+}
 
-  #sign(root: Root, rootsPem: string): void {
-    this.#signing = root;
-    this.#authority.use(root, rootsPem);
-  }
+/** Everybody knows its root, and goes on knowing the one before. */
+function isPrepared({ signer, told }: RotationState, found: Root): boolean {
+  const [known, coming] = [pemsIn(told), pemsIn(rootsOf(found))];
+  const isKnown = anchorsOf(found).some((pem) => known.includes(pem));
+  return isKnown && anchorsOf(signer).some((pem) => coming.includes(pem));
+}
 
-  #after(ms: number, work: () => void): void {
-    this.#step = setTimeout(work, ms).unref();
-  }
+function fingerprintOf({ certificatePem }: Root): string {
+  return new X509Certificate(certificatePem).fingerprint256;
 }
 
 /** The roots that its signatures lead to. */
@@ -95,6 +96,13 @@ function anchorsOf(root: Root): string[] {
     const anchor = new X509Certificate(pem);
     return signed.some((one) => one.checkIssued(anchor) && one.verify(anchor.publicKey));
   });
+}
+
+/** What comes first stays first: the order of roots is no news. */
+function union(pem: string, others: string): string {
+  const known = pemsIn(others);
+  const added = pemsIn(pem).filter((one) => !known.includes(one));
+  return added.length === 0 ? others : [...added, ...known].join("");
 }
 
 function pemsIn(text: string): string[] {

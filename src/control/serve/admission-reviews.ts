@@ -58,11 +58,7 @@ export class AdmissionReviews {
 
   constructor(options: AdmissionReviewsOptions) {
     this.#options = options;
-    this.#reviews = options.registry.counter(
-      "waystone_admission_reviews_total",
-      "Objects that the API server asked about before it stored them.",
-      ["kind", "result"],
-    );
+    this.#reviews = admissionReviews(options.registry);
   }
 
   /** `text` is the body of the API server's request. */
@@ -107,6 +103,15 @@ export class AdmissionReviews {
     const advice = this.#options.analyze({ kind, value, position: NOWHERE, positionOf: nowhere });
     return { result: "allowed", diagnostics: [...found, ...advice] };
   }
+}
+
+/** The metric of a validating webhook. */
+export function admissionReviews(registry: MetricRegistry) {
+  return registry.counter(
+    "waystone_admission_reviews_total",
+    "Objects that the API server asked about before it stored them.",
+    ["kind", "result"],
+  );
 }
 
 function requestOf(text: string): AdmissionRequest | undefined {
