@@ -55,7 +55,8 @@ const TO_CART = [{ group: "", kind: "Service", name: "cart" }];
 async function installed(port: number): Promise<Webhooks> {
   const out: string[] = [];
   const output = { print: (text: string) => void out.push(text), say: () => {} };
-  await run(["install", "--dry-run", "--mode", "under"], output);
+  const chosen = ["--mode", "under", "--set", "webhook.failurePolicy=Fail"];
+  await run(["install", "--dry-run", ...chosen], output);
   const all = parseAllDocuments(out.join("\n")).map((one) => one.toJS() as Webhooks);
   const found = all.find(({ kind }) => kind === "ValidatingWebhookConfiguration")!;
   for (const { clientConfig } of found.webhooks) clientConfig.service.port = port;
@@ -112,7 +113,7 @@ spec: { type: ExternalName, externalName: localhost, ports: [{ port: ${port} }] 
     expect(await cluster.apply(route([]))).toMatch(/created/);
   });
 
-  test("nothing is stored while nobody answers; what is not of the mesh is", async () => {
+  test("with Fail nothing is stored while nobody answers; what is not of the mesh is", async () => {
     await running?.stop();
     running = undefined;
     const edit = policy("later", { targetRefs: TO_CART, rules: [{}] });

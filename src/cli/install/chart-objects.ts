@@ -1,9 +1,9 @@
 /**
  * Everything that an installation is of, in the order in which it is applied.
  */
-import { KINDS, type Kind, type KindName } from "../../api/kinds.ts";
+import { KINDS, type Kind } from "../../api/kinds.ts";
 import { BESIDE_ISTIOD, UNDER_WAYSTONE } from "../../control/cluster/cluster-mode.ts";
-import { ROOT_NAMESPACE, WEBHOOK_NAME } from "../../control/cluster/permissions.ts";
+import { pluralOf, ROOT_NAMESPACE, WEBHOOK_NAME } from "../../control/cluster/permissions.ts";
 import { WATCHED_KINDS } from "../../control/source/kubernetes/watched-kinds.ts";
 import { accessObjects } from "./chart-access.ts";
 import { controlPlaneDeployment } from "./chart-deployment.ts";
@@ -180,15 +180,25 @@ function networkPolicy(): ChartObject {
   };
 }
 
-/** Kinds of the mesh, by group; the groups are theirs alone. */
+/**
+ * Kinds of the mesh, by group. GatewayClasses are an installation's own: it must be possible to
+ * mend one whose control plane does not answer.
+ */
 function validatedKinds(): ChartNode {
-  const groups = new Set(
-    WATCHED_KINDS.flatMap((name: KindName) => {
-      const { group }: Kind = KINDS[name];
-      return group.includes(".istio.io") || group.includes("gateway.networking") ? [group] : [];
-    }),
-  );
-  return [...groups].sort();
+  const groups = new Map<string, string[]>();
+  for (const name of WATCHED_KINDS) {
+    const { group }: Kind = KINDS[name];
+    const isOurs = group.endsWith(".istio.io") || group.includes("gateway.networking");
+    if (!isOurs || name === "GatewayClass") continue;
+    groups.set(group, [...(groups.get(group) ?? []), pluralOf(name)]);
+  }
+  return [...groups.keys()].sort().map((group) => ({
+    apiGroups: [group],
+    apiVersions: ["*"],
+    operations: ["CREATE", "UPDATE"],
+    resources: groups.get(group)!.sort(),
+    scope: "*",
+  }));
 }
 
 function webhook(): ChartObject {
@@ -211,15 +221,7 @@ function webhook(): ChartObject {
               port: 443,
             },
           },
-          rules: [
-            {
-              apiGroups: validatedKinds(),
-              apiVersions: ["*"],
-              operations: ["CREATE", "UPDATE"],
-              resources: ["*"],
-              scope: "*",
-            },
-          ],
+          rules: validatedKinds(),
           failurePolicy: value("webhook.failurePolicy"),
           sideEffects: "None",
           timeoutSeconds: 5,

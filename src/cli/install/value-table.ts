@@ -205,8 +205,9 @@ export const VALUE_TABLE: readonly ValueKind[] = [
   entry(
     "webhook.failurePolicy",
     "text",
-    "Fail",
-    "What it does when nobody answers, as before the control plane leads for the first time.",
-    { choices: ["Fail", "Ignore"] },
+    "Ignore",
+    "What it does when no control plane answers. With `Fail` nothing of the mesh can be changed then; " +
+      "with `Ignore` what cannot be used is stored, and has no effect until it is corrected.",
+    { choices: ["Ignore", "Fail"] },
   ),
 ];

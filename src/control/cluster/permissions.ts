@@ -179,7 +179,7 @@ function permission(
 }
 
 /** As Kubernetes makes them of these kinds. */
-function pluralOf(kind: KindName): string {
+export function pluralOf(kind: KindName): string {
   const { spelling = kind }: Kind = KINDS[kind];
   const name = spelling.toLowerCase();
   if (/[^aeiou]y$/.test(name)) return `${name.slice(0, -1)}ies`;
