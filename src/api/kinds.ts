@@ -81,6 +81,12 @@ export const KINDS = {
     "later",
     () => import("./schemas/backend-tls-policy.ts"),
   ),
+  XBackendTrafficPolicy: kind(
+    "gateway.networking.x-k8s.io",
+    ["v1alpha1"],
+    "later",
+    () => import("./schemas/x-backend-traffic-policy.ts"),
+  ),
   AuthorizationPolicy: kind(
     SECURITY,
     SECURITY_VERSIONS,
@@ -106,7 +112,10 @@ export const KINDS = {
     () => import("./schemas/destination-rule.ts"),
   ),
   EnvoyFilter: kind(NETWORKING, ["v1alpha3"], "later", () => import("./schemas/envoy-filter.ts")),
-  IstioGateway: { ...kind(NETWORKING, ISTIO_VERSIONS, "later"), spelling: "Gateway" },
+  IstioGateway: {
+    ...kind(NETWORKING, ISTIO_VERSIONS, "later", () => import("./schemas/istio-gateway.ts")),
+    spelling: "Gateway",
+  },
   ProxyConfig: kind(NETWORKING, ["v1beta1"], "later", () => import("./schemas/proxy-config.ts")),
   ServiceEntry: kind(
     NETWORKING,
@@ -138,6 +147,12 @@ export const KINDS = {
     ["v1", "v1alpha1"],
     "later",
     () => import("./schemas/telemetry.ts"),
+  ),
+  TrafficExtension: kind(
+    "extensions.istio.io",
+    ["v1alpha1"],
+    "later",
+    () => import("./schemas/traffic-extension.ts"),
   ),
   WasmPlugin: kind(
     "extensions.istio.io",

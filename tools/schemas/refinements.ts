@@ -94,6 +94,8 @@ const FILTERS_OF_HTTP: Refinements = Object.fromEntries(
   ["spec.rules[].filters[]", "spec.rules[].backendRefs[].filters[]"].flatMap((filter) => [
     [filter, HTTP_FILTER],
     [`${filter}.type`, FILTER_TYPES],
+    // Absent is the core group, as it is for other references.
+    [`${filter}.extensionRef`, { required: ["kind", "name"] }],
     [`${filter}.requestRedirect.path`, PATH_MODIFIER],
     [`${filter}.urlRewrite.path`, PATH_MODIFIER],
   ]),

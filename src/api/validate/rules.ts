@@ -10,12 +10,57 @@ import type { KindName } from "../kinds.ts";
 import { formatFieldPath, type KubeObject } from "../object.ts";
 import { schemaDiagnostics } from "../schema.ts";
 import type { RawObject } from "../yaml.ts";
+import { authorizationPolicyProblems } from "./authorization-policy.ts";
+import {
+  backendTlsPolicyProblems,
+  backendTrafficPolicyProblems,
+  tlsRouteProblems,
+} from "./backend-policies.ts";
+import { destinationRuleProblems } from "./destination-rule.ts";
+import { gatewayProblems } from "./gateway.ts";
+import { grpcRouteProblems } from "./grpc-route.ts";
+import { httpRouteProblems } from "./http-route.ts";
+import {
+  envoyFilterProblems,
+  peerAuthenticationProblems,
+  proxyConfigProblems,
+  sidecarProblems,
+  telemetryProblems,
+  wasmPluginProblems,
+  workloadEntryProblems,
+  workloadGroupProblems,
+} from "./istio-kinds.ts";
 import type { Problems } from "./problem.ts";
+import { requestAuthenticationProblems } from "./request-authentication.ts";
+import { routeProblems } from "./route-parents.ts";
+import { serviceEntryProblems } from "./service-entry.ts";
+import { virtualServiceProblems } from "./virtual-service.ts";
 
 /** The object has passed its kind's schema. */
 type Rules = (object: KubeObject) => Problems;
 
-const RULES: Partial<Record<KindName, Rules>> = {};
+const RULES: Partial<Record<KindName, Rules>> = {
+  AuthorizationPolicy: authorizationPolicyProblems,
+  BackendTLSPolicy: backendTlsPolicyProblems,
+  DestinationRule: destinationRuleProblems,
+  EnvoyFilter: envoyFilterProblems,
+  GRPCRoute: grpcRouteProblems,
+  Gateway: gatewayProblems,
+  HTTPRoute: httpRouteProblems,
+  PeerAuthentication: peerAuthenticationProblems,
+  ProxyConfig: proxyConfigProblems,
+  RequestAuthentication: requestAuthenticationProblems,
+  ServiceEntry: serviceEntryProblems,
+  Sidecar: sidecarProblems,
+  TCPRoute: routeProblems,
+  TLSRoute: tlsRouteProblems,
+  Telemetry: telemetryProblems,
+  VirtualService: virtualServiceProblems,
+  WasmPlugin: wasmPluginProblems,
+  WorkloadEntry: workloadEntryProblems,
+  WorkloadGroup: workloadGroupProblems,
+  XBackendTrafficPolicy: backendTrafficPolicyProblems,
+};
 
 /** More than these say nothing new of one object. */
 const PROBLEMS_MAX = 100;

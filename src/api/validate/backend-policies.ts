@@ -1,0 +1,115 @@
+/** What a schema cannot say of the Gateway API's policies for backends, and of TLSRoutes. */
+import { isIP } from "node:net";
+import type { FieldPath } from "../object.ts";
+import { durationMs } from "./durations.ts";
+import { each } from "./places.ts";
+import { type Problems, problem } from "./problem.ts";
+import { routeProblems } from "./route-parents.ts";
+import { sessionFieldProblems, sessionProblems } from "./session-persistence.ts";
+import { unique } from "./uniqueness.ts";
+
+interface TargetRef {
+  readonly group: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly sectionName?: string;
+}
+
+interface Validation {
+  readonly caCertificateRefs?: readonly unknown[];
+  readonly wellKnownCACertificates?: string;
+}
+
+interface SubjectAltName {
+  readonly type: string;
+  readonly hostname?: string;
+  readonly uri?: string;
+}
+
+const SECOND_MS = 1000;
+const HOUR_MS = 3_600_000;
+
+export function* backendTlsPolicyProblems(policy: unknown): Problems {
+  for (const { path, value } of each<readonly TargetRef[]>(policy, "spec.targetRefs")) {
+    yield* targetProblems(value, path);
+  }
+  for (const { path, value } of each<Validation>(policy, "spec.validation")) {
+    const hasRefs = (value.caCertificateRefs ?? []).length > 0;
+    const hasKnown = (value.wellKnownCACertificates ?? "") !== "";
+    if (hasRefs && hasKnown) {
+      yield problem(
+        [...path, "wellKnownCACertificates"],
+        "and caCertificateRefs exclude each other",
+      );
+    }
+    if (!hasRefs && !hasKnown) {
+      yield problem(path, "needs caCertificateRefs or wellKnownCACertificates");
+    }
+  }
+  const names = "spec.validation.subjectAltNames[]";
+  for (const { path, value } of each<SubjectAltName>(policy, names)) {
+    for (const [type, field] of [
+      ["Hostname", "hostname"],
+      ["URI", "uri"],
+    ] as const) {
+      const isThere = (value[field] ?? "") !== "";
+      if (value.type === type && !isThere) {
+        yield problem([...path, field], `is required for the type ${type}`);
+      }
+      if (value.type !== type && isThere) {
+        yield problem([...path, field], `is for the type ${type} only`);
+      }
+    }
+  }
+}
+
+/** One target may be named several times, each time another section of it. */
+function* targetProblems(refs: readonly TargetRef[], path: FieldPath): Problems {
+  const targetOf = ({ group, kind, name }: TargetRef) => [group, kind, name].join("\0");
+  const whole = new Set(refs.filter((ref) => (ref.sectionName ?? "") === "").map(targetOf));
+  const counts = new Map<string, number>();
+  for (const ref of refs) counts.set(targetOf(ref), (counts.get(targetOf(ref)) ?? 0) + 1);
+  for (const [i, ref] of refs.entries()) {
+    const isOnly = counts.get(targetOf(ref)) === 1;
+    if (isOnly || !whole.has(targetOf(ref)) || (ref.sectionName ?? "") !== "") continue;
+    const needed = "is required where a target is named more than once";
+    yield problem([...path, i, "sectionName"], needed);
+  }
+  const key = (ref: TargetRef) => {
+    const { sectionName = "" } = ref;
+    return sectionName === "" ? undefined : `${targetOf(ref)}\0${sectionName}`;
+  };
+  yield* unique(refs, path, key, () => "the same section of the same target");
+}
+
+export function* backendTrafficPolicyProblems(policy: unknown): Problems {
+  for (const { path, value } of each<readonly TargetRef[]>(policy, "spec.targetRefs")) {
+    const key = ({ group, kind, name }: TargetRef) => [group, kind, name].join("/");
+    yield* unique(value, path, key, (target) => `the target ${target}`);
+  }
+  for (const { path, value } of each<object>(policy, "spec")) {
+    yield* sessionProblems(value, path);
+    yield* sessionFieldProblems(value, path);
+  }
+  const budget = "spec.retryConstraint.budget.interval";
+  for (const { path, value } of each<string>(policy, budget)) {
+    yield* intervalProblems(value, path, SECOND_MS, "from 1s");
+  }
+  const rate = "spec.retryConstraint.minRetryRate.interval";
+  for (const { path, value } of each<string>(policy, rate)) {
+    yield* intervalProblems(value, path, Number.MIN_VALUE, "above 0s");
+  }
+}
+
+function* intervalProblems(text: string, path: FieldPath, leastMs: number, from: string): Problems {
+  const ms = durationMs(text);
+  if (ms === undefined || (ms >= leastMs && ms <= HOUR_MS)) return;
+  yield problem(path, `must be ${from} to 1h`);
+}
+
+export function* tlsRouteProblems(route: unknown): Problems {
+  yield* routeProblems(route);
+  for (const { path, value } of each<string>(route, "spec.hostnames[]")) {
+    if (isIP(value) !== 0) yield problem(path, "must be a host name, not an address");
+  }
+}
