@@ -132,7 +132,6 @@ export const REFINEMENTS: Readonly<Record<string, Refinements>> = {
     "spec.ports[].targetPort": { minimum: 1, maximum: 65535 },
   },
   ServiceEntry: {
-    spec: { allOf: [oneAtMost("workloadSelector", "endpoints")] },
     "spec.hosts[]": {
       pattern: "^(?!\\*$)[-A-Za-z0-9_.*]{1,255}$",
       description: 'a host name (letters, digits, "-" and "."; a wildcard needs a domain)',

@@ -137,7 +137,7 @@ const SERVER_TLS = object({
   credentialNames: list(TEXT, { minItems: 1, maxItems: 2 }),
   tlsCertificates: list(
     object({ caCertificates: TEXT, privateKey: TEXT, serverCertificate: TEXT }),
-    { minItems: 1, maxItems: 2 },
+    { minItems: 1 },
   ),
   minProtocolVersion: TLS_VERSION,
   maxProtocolVersion: TLS_VERSION,

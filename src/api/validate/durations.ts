@@ -19,5 +19,7 @@ export function durationMs(text: string): number | undefined {
   for (const [, number, unit] of text.matchAll(/([\d.]+)([a-zµ]+)/g)) {
     sum += Number(number) * UNITS[unit!]!;
   }
-  return text.startsWith("-") ? -sum : sum;
+  // Of sums of decimal fractions the last digits are noise.
+  const ms = Math.round(sum * 1e6) / 1e6;
+  return text.startsWith("-") ? -ms : ms;
 }

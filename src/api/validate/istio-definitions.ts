@@ -10,8 +10,6 @@ import { type Problems, problem } from "./problem.ts";
 type Texts = Readonly<Record<string, string>>;
 
 const PORT_MAX = 65_535;
-const PORT_NAME = /^[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?$/;
-const PORT_NAME_LENGTH_MAX = 62;
 
 /** `selector.matchLabels` and its like: labels are compared as they stand. */
 export function* selectorProblems(object: unknown, ...patterns: readonly string[]): Problems {
@@ -61,6 +59,7 @@ export function* durationProblems(
       const ms = durationMs(String(value));
       if (ms === undefined) yield problem(path, 'must be a duration such as "10s" or "1m30s"');
       else if (ms < 1) yield problem(path, "must be at least 1ms");
+      else if (!Number.isInteger(ms)) yield problem(path, "must be whole milliseconds");
     }
   }
 }
@@ -78,35 +77,16 @@ export function* portProblems(
   }
 }
 
-interface Endpoint {
-  readonly address?: string;
-  readonly network?: string;
-  readonly ports?: Readonly<Record<string, number>>;
-}
+const LABEL_NAME =
+  /^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
+const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
 
-const UNIX = "unix://";
-
-/** A WorkloadEntry's spec, an endpoint of a ServiceEntry, a WorkloadGroup's template. */
-export function* endpointProblems(endpoint: Endpoint, path: FieldPath): Problems {
-  const { address = "", ports } = endpoint;
-  if (address.startsWith(UNIX)) {
-    const socket = address.slice(UNIX.length);
-    const at = [...path, "address"];
-    if (!/^[/@]/.test(socket)) yield problem(at, "must be an absolute path, or begin with @");
-    if (socket.endsWith("/")) yield problem(at, "must be a socket, not a folder");
-    if (ports !== undefined) yield problem([...path, "ports"], "is not for a socket");
-  }
-  yield* portProblems(endpoint, ["ports{}"], path);
-  for (const name of Object.keys(ports ?? {})) {
-    if (name.length > PORT_NAME_LENGTH_MAX || !PORT_NAME.test(name)) {
-      yield problem([...path, "ports", name], 'is no name of a port: letters, digits and "-"');
+/** Labels as Kubernetes has them. */
+export function* labelProblems(labels: Texts | undefined, path: FieldPath): Problems {
+  for (const [name, text] of Object.entries(labels ?? {})) {
+    if (!LABEL_NAME.test(name)) yield problem([...path, name], "is no name of a label");
+    if (!LABEL_VALUE.test(text)) {
+      yield problem([...path, name], `${JSON.stringify(text)} is no value of a label`);
     }
-  }
-}
-
-/** An endpoint has to be found by something. */
-export function* placeProblems({ address, network }: Endpoint, path: FieldPath): Problems {
-  if (address === undefined && network === undefined) {
-    yield problem([...path, "address"], "or network is required");
   }
 }

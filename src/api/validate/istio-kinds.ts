@@ -3,32 +3,21 @@
  * its parts.
  */
 import type { FieldPath } from "../object.ts";
+import { endpointProblems } from "./endpoints.ts";
 import {
-  durationProblems,
-  endpointProblems,
   exclusiveProblems,
-  placeProblems,
+  labelProblems,
   portProblems,
   selectorProblems,
   targetNamespaceProblems,
 } from "./istio-definitions.ts";
 import { each } from "./places.ts";
+import { labelSelectorProblems } from "./policy-attachment.ts";
 import { type Problems, problem } from "./problem.ts";
-import { unique } from "./uniqueness.ts";
-
-const SELECTOR = "spec.selector.matchLabels";
-/** `targetRef` and its like are held apart by the schema where that has them. */
-const ATTACHMENTS = ["selector", "targetRef", "targetRefs"];
-
-/** Of a policy that stands at a selector or at targets. */
-export function* attachmentProblems(policy: unknown): Problems {
-  yield* selectorProblems(policy, SELECTOR);
-  yield* targetNamespaceProblems(policy);
-  yield* exclusiveProblems(policy, "spec", ATTACHMENTS);
-}
+import { connectionPoolProblems } from "./traffic-policy.ts";
 
 export function* peerAuthenticationProblems(policy: unknown): Problems {
-  yield* selectorProblems(policy, SELECTOR);
+  yield* labelSelectorProblems(policy);
   for (const { path, value } of each<Spec>(policy, "spec")) {
     const labels = value.selector?.matchLabels ?? {};
     if (value.portLevelMtls === undefined || Object.keys(labels).length > 0) continue;
@@ -41,115 +30,65 @@ interface Spec {
   readonly portLevelMtls?: object;
 }
 
-export function* telemetryProblems(telemetry: unknown): Problems {
-  yield* attachmentProblems(telemetry);
-  yield* durationProblems(telemetry, ["spec.metrics[].reportingInterval"]);
-  const tags = "spec.metrics[].overrides[].tagOverrides{}";
-  for (const { path, value } of each<TagOverride>(telemetry, tags)) {
-    if (value.operation === "UPSERT" && (value.value ?? "") === "") {
-      yield problem([...path, "value"], "is required to set a tag");
-    }
-    if (value.operation === "REMOVE" && value.value !== undefined) {
-      yield problem([...path, "value"], "is not for a tag that is removed");
-    }
-  }
-}
-
-interface TagOverride {
-  readonly operation?: string;
-  readonly value?: string;
-}
-
-const URL_SCHEMES: ReadonlySet<string> = new Set(["http:", "https:", "file:", "oci:"]);
-
-export function* wasmPluginProblems(plugin: unknown): Problems {
-  yield* attachmentProblems(plugin);
-  yield* vmProblems(plugin, "spec");
-}
-
-/** A plugin's own settings: of a WasmPlugin its spec, of a TrafficExtension a part. */
-export function* vmProblems(object: unknown, pattern: string): Problems {
-  for (const { path, value } of each<string>(object, `${pattern}.url`)) {
-    if (!isModuleUrl(value)) {
-      yield problem(path, "must be a URL of http, https, file or oci");
-    }
-  }
-  for (const { path, value } of each<readonly Env[]>(object, `${pattern}.vmConfig.env`)) {
-    yield* unique(
-      value,
-      path,
-      ({ name }) => name,
-      (name) => `a variable of the name ${name}`,
-      ["name"],
-    );
-    for (const [i, { valueFrom, value: text }] of value.entries()) {
-      if (valueFrom !== "HOST" || text === undefined) continue;
-      yield problem([...path, i, "value"], "is not for a variable of the host");
-    }
-  }
-}
-
-interface Env {
-  readonly name: string;
-  readonly valueFrom?: string;
-  readonly value?: string;
-}
-
-function isModuleUrl(text: string): boolean {
-  // Without a scheme it is an image's name.
-  const url = /^[a-z][-+.a-z0-9]*:\/\//i.test(text) ? text : `http://${text}`;
-  if (!URL.canParse(url) || /[#\s]/.test(text)) return false;
-  return URL_SCHEMES.has(new URL(url).protocol);
-}
+const WORKLOAD_PROBES = ["grpc", "httpGet", "tcpSocket"];
+const HEADER_NAME = /^[-A-Za-z0-9]+$/;
 
 export function* workloadEntryProblems(entry: unknown): Problems {
   for (const { path, value } of each<object>(entry, "spec")) {
-    yield* placeProblems(value, path);
     yield* endpointProblems(value, path);
   }
 }
 
+interface WorkloadGroup {
+  readonly template?: object;
+  readonly metadata?: { readonly labels?: Readonly<Record<string, string>> };
+  readonly probe?: Readonly<Record<string, unknown>>;
+}
+
 export function* workloadGroupProblems(group: unknown): Problems {
-  for (const { path, value } of each<object>(group, "spec.template")) {
-    yield* endpointProblems(value, path);
+  for (const { path, value } of each<WorkloadGroup>(group, "spec")) {
+    const { template, metadata, probe } = value;
+    if (template === undefined) yield problem([...path, "template"], "is required");
+    else yield* endpointProblems(template, [...path, "template"], { isTemplate: true });
+    yield* labelProblems(metadata?.labels, [...path, "metadata", "labels"]);
+    const ways = [...WORKLOAD_PROBES, "exec"];
+    if (probe !== undefined && !ways.some((way) => probe[way] !== undefined)) {
+      yield problem([...path, "probe"], `needs a way to ask: ${ways.join(", ")}`);
+    }
   }
   yield* portProblems(
     group,
-    ["grpc", "httpGet", "tcpSocket"].map((probe) => `spec.probe.${probe}.port`),
+    WORKLOAD_PROBES.map((probe) => `spec.probe.${probe}.port`),
   );
+  for (const { path, value } of each<string>(group, "spec.probe.httpGet.httpHeaders[].name")) {
+    if (!HEADER_NAME.test(value)) yield problem(path, "must be a name of letters, digits and -");
+  }
+  for (const { path, value } of each<{ command?: readonly string[] }>(group, "spec.probe.exec")) {
+    if ((value.command?.length ?? 0) === 0) yield problem([...path, "command"], "is required");
+  }
 }
 
 /** Selectors of a kind whose other parts nothing is said of. */
 export function* proxyConfigProblems(config: unknown): Problems {
-  yield* selectorProblems(config, SELECTOR);
+  yield* labelSelectorProblems(config);
 }
 
-/** Of a connection pool, an outlier detection and a load balancer, wherever they stand. */
-export const TRAFFIC_DURATIONS: readonly string[] = [
-  "connectionPool.http.http2KeepAlive.interval",
-  "connectionPool.http.http2KeepAlive.timeout",
-  "connectionPool.http.idleTimeout",
-  "connectionPool.tcp.connectTimeout",
-  "connectionPool.tcp.maxConnectionDuration",
-  "connectionPool.tcp.tcpKeepalive.interval",
-  "connectionPool.tcp.tcpKeepalive.time",
-  "loadBalancer.warmup.duration",
-  "loadBalancer.warmupDurationSecs",
-  "outlierDetection.baseEjectionTime",
-  "outlierDetection.interval",
-];
+interface Sidecar {
+  readonly ingress?: readonly { readonly connectionPool?: object }[];
+  readonly inboundConnectionPool?: object;
+}
 
 export function* sidecarProblems(sidecar: unknown): Problems {
   yield* selectorProblems(sidecar, "spec.workloadSelector.labels");
-  const pool = TRAFFIC_DURATIONS.flatMap((field) => {
-    const [of, ...rest] = field.split(".");
-    return of === "connectionPool" ? [rest.join(".")] : [];
-  });
-  for (const place of ["spec.inboundConnectionPool", "spec.ingress[].connectionPool"]) {
-    yield* durationProblems(
-      sidecar,
-      pool.map((field) => `${place}.${field}`),
-    );
+  for (const { path, value } of each<Sidecar>(sidecar, "spec")) {
+    const { inboundConnectionPool: pool, ingress = [] } = value;
+    if (pool !== undefined) {
+      yield* connectionPoolProblems(pool, [...path, "inboundConnectionPool"]);
+    }
+    for (const [i, { connectionPool }] of ingress.entries()) {
+      if (connectionPool === undefined) continue;
+      yield* connectionPoolProblems(connectionPool, [...path, "ingress", i, "connectionPool"]);
+    }
   }
 }
 

@@ -17,16 +17,16 @@ import {
   tlsRouteProblems,
 } from "./backend-policies.ts";
 import { destinationRuleProblems } from "./destination-rule.ts";
+import { trafficExtensionProblems, wasmPluginProblems } from "./extensions.ts";
 import { gatewayProblems } from "./gateway.ts";
 import { grpcRouteProblems } from "./grpc-route.ts";
 import { httpRouteProblems } from "./http-route.ts";
+import { istioGatewayProblems } from "./istio-gateway.ts";
 import {
   envoyFilterProblems,
   peerAuthenticationProblems,
   proxyConfigProblems,
   sidecarProblems,
-  telemetryProblems,
-  wasmPluginProblems,
   workloadEntryProblems,
   workloadGroupProblems,
 } from "./istio-kinds.ts";
@@ -34,6 +34,7 @@ import type { Problems } from "./problem.ts";
 import { requestAuthenticationProblems } from "./request-authentication.ts";
 import { routeProblems } from "./route-parents.ts";
 import { serviceEntryProblems } from "./service-entry.ts";
+import { telemetryProblems } from "./telemetry.ts";
 import { virtualServiceProblems } from "./virtual-service.ts";
 
 /** The object has passed its kind's schema. */
@@ -47,6 +48,7 @@ const RULES: Partial<Record<KindName, Rules>> = {
   GRPCRoute: grpcRouteProblems,
   Gateway: gatewayProblems,
   HTTPRoute: httpRouteProblems,
+  IstioGateway: istioGatewayProblems,
   PeerAuthentication: peerAuthenticationProblems,
   ProxyConfig: proxyConfigProblems,
   RequestAuthentication: requestAuthenticationProblems,
@@ -55,6 +57,7 @@ const RULES: Partial<Record<KindName, Rules>> = {
   TCPRoute: routeProblems,
   TLSRoute: tlsRouteProblems,
   Telemetry: telemetryProblems,
+  TrafficExtension: trafficExtensionProblems,
   VirtualService: virtualServiceProblems,
   WasmPlugin: wasmPluginProblems,
   WorkloadEntry: workloadEntryProblems,
