@@ -73,7 +73,9 @@ function stepsTo(situation: string): readonly string[] {
 async function read(name: string): Promise<readonly ParsedObject[]> {
   const text = readFileSync(new URL(`${name}.yaml`, FOLDER), "utf8");
   const { objects, diagnostics } = await readObjects(text, `${name}.yaml`);
-  expect(diagnostics.map(formatDiagnostic)).toEqual([]);
+  // What rules refuse in a file may be in a cluster all the same.
+  const others = diagnostics.filter(({ code }) => code !== "WS0008" && code !== "WS0118");
+  expect(others.map(formatDiagnostic)).toEqual([]);
   return objects;
 }
 

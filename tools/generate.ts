@@ -188,7 +188,40 @@ const ADDITIONS: readonly Addition[] = [
   {
     kind: "DestinationRule",
     beside: "http2MaxRequests",
-    fields: { http2KeepAlive: { type: "object" } },
+    fields: {
+      http2KeepAlive: {
+        type: "object",
+        properties: { interval: { type: "string" }, timeout: { type: "string" } },
+        additionalProperties: false,
+      },
+    },
+  },
+  {
+    kind: "DestinationRule",
+    beside: "localityLbSetting",
+    fields: {
+      zoneAwareLbSetting: {
+        type: "object",
+        properties: {
+          failover: {
+            type: "array",
+            items: {
+              type: "object",
+              properties: { from: { type: "string" }, to: { type: "string" } },
+              additionalProperties: false,
+            },
+          },
+          failoverPriority: { type: "array", items: { type: "string" } },
+          enabled: { type: "boolean" },
+        },
+        additionalProperties: false,
+      },
+    },
+  },
+  {
+    kind: "VirtualService",
+    beside: "redirectCode",
+    fields: { prefixRewrite: { type: "string" } },
   },
 ];
 

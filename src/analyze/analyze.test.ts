@@ -127,11 +127,6 @@ describe("analyze() leaves the remedy to the author of", () => {
       "from: [{ source: { namespaces: [shop] } }], when: [{ key: source.namespace, values: [web] }]",
       "the condition on source.namespace and namespaces contradict one another",
     ],
-    [
-      "service accounts of other namespaces than the rule's",
-      "from: [{ source: { serviceAccounts: [web/site], namespaces: [shop] } }]",
-      "none of serviceAccounts is of one of namespaces",
-    ],
     ["a port that nobody has", "to: [{ operation: { ports: ['7777'] } }]", "port 7777 is none of"],
     [
       "a principal of one word",

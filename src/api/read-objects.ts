@@ -5,11 +5,12 @@ import { type Diagnostic, diagnostic } from "../kit/diagnostic.ts";
 import { nearest } from "../kit/nearest.ts";
 import { isBuiltIn, KINDS, type Kind, type KindName, kindOf } from "./kinds.ts";
 import type { KubeObject, ParsedObject } from "./object.ts";
-import { loadSchemas } from "./schema.ts";
-import { objectDiagnostics } from "./validate/rules.ts";
+import { loadSchemas, schemaDiagnostics } from "./schema.ts";
+import { ruleDiagnostics } from "./validate/rules.ts";
 import { parseYaml, type RawObject } from "./yaml.ts";
 
 export interface ReadObjects {
+  /** All that have their kind's form, whatever else is wrong with them. */
   readonly objects: readonly ParsedObject[];
   /** With one of level error the file is not to be used. */
   readonly diagnostics: readonly Diagnostic[];
@@ -27,9 +28,11 @@ export async function readObjects(text: string, file: string): Promise<ReadObjec
   await loadSchemas(new Set(known.map(({ kind }) => kind)));
   const objects: ParsedObject[] = [];
   for (const { raw, kind, label } of known) {
-    const problems = objectDiagnostics(kind, raw, label);
+    const problems = schemaDiagnostics(kind, raw, label);
     diagnostics.push(...problems);
-    if (!problems.some(({ level }) => level === "error")) objects.push(parsedObject(raw, kind));
+    if (problems.length > 0) continue;
+    diagnostics.push(...ruleDiagnostics(kind, raw, label));
+    objects.push(parsedObject(raw, kind));
   }
   return { objects, diagnostics };
 }

@@ -24,6 +24,8 @@ interface Spec {
   readonly action?: string;
   readonly provider?: { readonly name?: string };
   readonly rules?: readonly (Rule | null)[];
+  readonly targetRef?: object;
+  readonly targetRefs?: readonly object[];
 }
 
 /** Of a source; each has a twin with `not` before it. */
@@ -49,10 +51,16 @@ export function* authorizationPolicyProblems(policy: unknown): Problems {
   yield* attachmentProblems(policy);
   for (const { path, value } of each<Spec>(policy, "spec")) {
     yield* actionProblems(value, path);
+    // What targets name is mostly known to be HTTP; Pods have any port.
+    const isAtPods = value.targetRef === undefined && value.targetRefs === undefined;
     for (const [i, rule] of (value.rules ?? []).entries()) {
       const at = [...path, "rules", i];
-      if (rule === null) yield problem(at, "must not be null");
-      else yield* ruleProblems(rule, at, value.action ?? "ALLOW");
+      if (rule === null) {
+        yield problem(at, "must not be null");
+        continue;
+      }
+      yield* ruleProblems(rule, at, value.action ?? "ALLOW");
+      if (value.action === "DENY" && isAtPods) yield* httpAloneProblems(rule, at);
     }
   }
 }
@@ -89,17 +97,20 @@ function* ruleProblems(rule: Rule, path: FieldPath, action: string): Problems {
       yield problem([...at, "key"], "is not for action CUSTOM");
     }
   }
-  if (action !== "DENY") return;
+}
+
+function* httpAloneProblems({ from, to }: Rule, path: FieldPath): Problems {
+  const sources = (from ?? []).map((one) => one?.source);
+  const operations = (to ?? []).map((one) => one?.operation);
   const has = (lists: readonly (Lists | undefined)[], fields: readonly string[]) =>
     lists.some((one) => fields.some((field) => one?.[field] !== undefined));
   const isHttpAlone =
     to === undefined
       ? from !== undefined && !has(sources, OF_CONNECTIONS)
       : operations.some((one) => one !== undefined) && !has(operations, PORTS);
-  if (isHttpAlone) {
-    const effect = "on a port that is not HTTP this denies every connection: name the ports";
-    yield warning(path, `asks about HTTP only, and ${effect}`);
-  }
+  if (!isHttpAlone) return;
+  const effect = "on a port that is not HTTP this denies every connection: name the ports";
+  yield warning(path, `asks about HTTP only, and ${effect}`);
 }
 
 function* sourceProblems(source: Lists | undefined, path: FieldPath, action: string): Problems {

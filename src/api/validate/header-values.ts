@@ -9,7 +9,6 @@ const PSEUDO: ReadonlySet<string> = new Set([
   ":status",
 ]);
 const CLAIM = /^@request\.auth\.claims(\.|\[).+/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: what a header may not have
 const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/;
 
 export function isAuthority(name: string): boolean {

@@ -6,10 +6,11 @@
  * Pure, and of one object alone: whether what it names exists is the analyzer's question.
  */
 import { type Diagnostic, diagnostic } from "../../kit/diagnostic.ts";
-import type { KindName } from "../kinds.ts";
+import { KINDS, type KindName } from "../kinds.ts";
 import { formatFieldPath, type KubeObject } from "../object.ts";
 import { schemaDiagnostics } from "../schema.ts";
 import type { RawObject } from "../yaml.ts";
+import { annotationProblems } from "./annotations.ts";
 import { authorizationPolicyProblems } from "./authorization-policy.ts";
 import {
   backendTlsPolicyProblems,
@@ -70,16 +71,19 @@ const PROBLEMS_MAX = 100;
 
 /** What the rules of its kind find in an object that its schema allows. */
 export function ruleDiagnostics(kind: KindName, raw: RawObject, object: string): Diagnostic[] {
-  const rules = RULES[kind];
-  if (rules === undefined) return [];
   const found: Diagnostic[] = [];
-  for (const { path, message, isWarning } of rules(raw.value as KubeObject)) {
+  for (const { path, message, isWarning } of problemsOf(kind, raw.value as KubeObject)) {
     const place = { object, path: formatFieldPath(path), ...raw.positionOf(path) };
     const code = isWarning ? "WS0118" : "WS0008";
     found.push(diagnostic(code, `${formatFieldPath(path) || "the object"}: ${message}`, place));
     if (found.length === PROBLEMS_MAX) break;
   }
   return found;
+}
+
+function* problemsOf(kind: KindName, value: KubeObject): Problems {
+  if (KINDS[kind].group.endsWith(".istio.io")) yield* annotationProblems(value);
+  yield* RULES[kind]?.(value) ?? [];
 }
 
 /** What schema and rules find. Of an object of another form the rules would speak nonsense. */

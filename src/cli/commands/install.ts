@@ -57,8 +57,8 @@ export async function install(options: InstallOptions, output: Output): Promise<
 }
 
 const LEFT = `Left as they are: namespaces, definitions of kinds, the Secrets istio-ca-secret, cacerts
-and waystone-ca with the mesh's keys, the ConfigMaps istio-ca-root-cert, and the objects of waypoints, which go
-with their Gateways.`;
+and waystone-ca with the mesh's keys, the ConfigMaps istio-ca-root-cert, and the objects of
+waypoints, which go with their Gateways.`;
 
 export async function uninstall(options: AccessOptions, output: Output): Promise<number> {
   const client = new KubeClient(new ClusterAccess(options), SILENCE_MS);

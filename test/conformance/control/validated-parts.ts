@@ -101,12 +101,26 @@ function partOf(type: string, name: string): Part {
   return { ...part, around: (http) => ({ http: [http] }) };
 }
 
+/**
+ * The set's parts come from structures of Go: a field that is a word of that language has a name of
+ * its own there, and items of lists may be nothing, which an API server refuses before.
+ */
+function asObject(value: unknown): unknown {
+  if (Array.isArray(value)) return value.filter((item) => item !== null).map(asObject);
+  if (typeof value !== "object" || value === null) return value;
+  const fields = Object.entries(value);
+  return Object.fromEntries(
+    fields.map(([name, inner]) => [name === "string_" ? "string" : name, asObject(inner)]),
+  );
+}
+
 export async function partDiagnostics(
   type: string,
   name: string,
-  fragment: unknown,
+  given: unknown,
 ): Promise<readonly Diagnostic[]> {
   const { kind, at, around } = partOf(type, name);
+  const fragment = asObject(given);
   const bySchema = await schemaProblems(kind, at, fragment);
   if (bySchema.length > 0) return bySchema;
   const { group, versions, spelling = kind }: Kind = KINDS[kind];

@@ -38,9 +38,16 @@ async function diagnosticsOf(value: KubeObject): Promise<readonly Diagnostic[]> 
   return objectDiagnostics(kind as KindName, raw, objectLabel(value));
 }
 
+/** The names say which objects are those that istiod makes of Gateway API's. */
+function asMade(name: string, object: KubeObject): KubeObject {
+  if (!name.startsWith("TestValidateK8sGateway")) return object;
+  const annotations = { "internal.istio.io/gateway-semantics": "gateway" };
+  return { ...object, metadata: { ...object.metadata, annotations } };
+}
+
 async function found(one: ValidationCase): Promise<readonly Diagnostic[]> {
   if (one.fragment !== undefined) return await partDiagnostics(one.type!, one.name, one.fragment);
-  const objects = one.resources ?? [one.resource!];
+  const objects = (one.resources ?? [one.resource!]).map((object) => asMade(one.name, object));
   return (await Promise.all(objects.map(diagnosticsOf))).flat();
 }
 
