@@ -341,10 +341,9 @@ const RULES: Partial<Record<KindName, Cases>> = {
     ],
   ],
   Telemetry: [
-    ["{ tracing: [{ randomSamplingPercentage: 100 }] }"],
+    ["{ tracing: [{ randomSamplingPercentage: 100 }, {}] }", "warning spec.tracing[1]"],
     [
       "{ tracing: [{ customTags: { a: { literal: { value: '' } } } }, {}] }",
-      "warning spec.tracing[1]",
       "spec.tracing[0].customTags.a.literal.value",
     ],
     [
