@@ -97,8 +97,14 @@ export class Configuration {
     this.#listener = listener;
   }
 
+  /** Where the whole mesh shows what is wrong, what the object alone shows is not said again. */
   get diagnostics(): readonly Diagnostic[] {
-    return [...this.#source.diagnostics, ...this.control.diagnostics];
+    const { diagnostics } = this.control;
+    const places = new Set(diagnostics.map(({ object, path }) => `${object} ${path}`));
+    const read = this.#source.diagnostics.filter(({ code, object, path }) => {
+      return code !== "WS0118" || !places.has(`${object} ${path}`);
+    });
+    return [...read, ...diagnostics];
   }
 
   close(): void {

@@ -213,7 +213,15 @@ describe.skipIf(isMissing("waypoints"))("waypoints", () => {
     await expect
       .poll(() => conditionsOf("gateway", "waypoint"), { ...LIMIT, timeout: 40_000 })
       .toMatchObject({ Accepted: ["False", "InvalidParameters"] });
-    await options("deploymnt: null");
+    // What only the server knows to be wrong.
+    await options('deploymnt: null\n  deployment: "spec: { replicas: -1 }"');
+    await expect
+      .poll(() => cluster.kubectl(["get", "gateway", "waypoint", "-n", "shop", "-o", "yaml"]), {
+        ...LIMIT,
+        timeout: 40_000,
+      })
+      .toMatch(/Deployment waypoint: .*replicas[\s\S]*InvalidParameters/);
+    await options("deployment: null");
     await expect
       .poll(() => conditionsOf("gateway", "waypoint"), { ...LIMIT, timeout: 40_000 })
       .toMatchObject({ Accepted: ["True", "Accepted"] });

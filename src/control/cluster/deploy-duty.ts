@@ -16,7 +16,7 @@ import type { WaypointPlans } from "./waypoint-plans.ts";
 export interface DeployDutyOptions {
   readonly client: Pick<KubeClient, "get" | "write">;
   readonly control: Pick<ControlPlane, "onChange">;
-  readonly plans: Pick<WaypointPlans, "plan" | "gateways">;
+  readonly plans: Pick<WaypointPlans, "plan" | "gateways" | "refused">;
   readonly mode: ClusterMode;
   readonly lookMs?: number;
 }
@@ -37,6 +37,7 @@ function lead(options: DeployDutyOptions, signal: AbortSignal): void {
     label: { key: MANAGED_LABEL, value: managedBy(mode) },
     isListed: true,
     plan: (owner) => plans.plan(owner),
+    onInvalid: (owner, reason) => plans.refused(owner, reason),
     ownerOf: ({ metadata: { namespace = "", labels } }) => {
       const gateway = labels?.[LABEL.gatewayName];
       return gateway === undefined ? undefined : objectKey(namespace, gateway);

@@ -90,6 +90,7 @@ const BUDGET = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets/wp";
 function rig(wanted: Map<string, readonly KubeObject[]>) {
   const server = new Server();
   const lines: string[] = [];
+  const invalid: (string | undefined)[] = [];
   const line = (fields: { reason?: string }, text: string) =>
     lines.push(`${text}: ${fields.reason ?? ""}`);
   const owned = new OwnedObjects({
@@ -99,12 +100,13 @@ function rig(wanted: Map<string, readonly KubeObject[]>) {
     isListed: true,
     plan: async (owner) => wanted.get(owner),
     ownerOf: ({ metadata }) => metadata.labels?.owner,
+    onInvalid: (_owner, reason) => invalid.push(reason),
     signal: stop.signal,
     lookMs: 30,
     logger: { info: () => {}, warn: line } as never,
   });
   owned.start();
-  return { server, owned, lines };
+  return { server, owned, lines, invalid };
 }
 
 test("what an owner wants is applied in its order, and again only when it is another", async () => {
@@ -164,4 +166,12 @@ test("a server that is away or refuses is tried again", async () => {
   owned.touch("shop/wp");
   await expect.poll(() => server.writes, LIMIT).toEqual(["apply /services/wp"]);
   expect(lines.map((line) => line.split(": ")[1])).toEqual(["away", "403 refused with 403"]);
+});
+
+test("what the server can never take is told to the owner, until it is taken", async () => {
+  const { server, owned, invalid } = rig(new Map([["shop/wp", [object("Service", "wp")]]]));
+  server.troubles.push(503, 422);
+  owned.touch("shop/wp");
+  await expect.poll(() => server.writes, LIMIT).toEqual(["apply /services/wp"]);
+  await expect.poll(() => invalid.slice(0, 2)).toEqual(["Service wp: refused with 422", undefined]);
 });

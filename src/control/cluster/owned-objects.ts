@@ -26,6 +26,8 @@ export interface OwnedObjectsOptions {
   readonly plan: (owner: string) => Promise<readonly KubeObject[] | undefined>;
   /** Whose an object is that has our label. */
   readonly ownerOf: (object: KubeObject) => string | undefined;
+  /** What the server does not take as it is planned; undefined: all is there. */
+  readonly onInvalid?: (owner: string, reason: string | undefined) => void;
   /** Until it aborts. */
   readonly signal: AbortSignal;
   readonly lookMs?: number;
@@ -45,6 +47,8 @@ const KINDS: Readonly<Record<string, { readonly path: string; readonly isPrunabl
   ConfigMap: { path: "/api/v1 configmaps", isPrunable: false },
 };
 
+/** Statuses of an object that is none (Bad Request, Unprocessable Content). */
+const INVALID: ReadonlySet<number> = new Set([400, 422]);
 const LOOK_MS = 15_000;
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 30_000;
@@ -104,17 +108,22 @@ export class OwnedObjects {
   }
 
   async #reconcile(owner: string): Promise<void> {
-    const { plan, signal } = this.#options;
+    const { plan, signal, onInvalid } = this.#options;
     try {
       const objects = await plan(owner);
       for (const object of objects ?? []) {
         const refusal = await this.#put(owner, object);
         if (refusal === undefined) continue;
         this.#tell(owner, object, `${refusal.status} ${refusal.message}`);
+        // Anything else may pass; this is what is planned.
+        if (INVALID.has(refusal.status)) {
+          onInvalid?.(owner, `${object.kind} ${object.metadata.name}: ${refusal.message}`);
+        }
         this.#again(owner, refusal.retryAfterMs);
         return;
       }
       this.#backoffs.delete(owner);
+      onInvalid?.(owner, undefined);
     } catch (caught) {
       if (signal.aborted) return;
       this.#tell(owner, undefined, (caught as Error).message);

@@ -31,6 +31,8 @@ export class WaypointPlans {
   readonly #options: WaypointPlansOptions;
   /** By Gateway: what is wrong with its parameters. */
   readonly #invalid = new Map<string, string>();
+  /** By Gateway: what the server does not take of its objects. */
+  readonly #refused = new Map<string, string>();
   readonly #listeners = new Set<(kind: KindName, key: string) => void>();
   #defaults: { readonly atMs: number; readonly overlays: Promise<readonly Overlay[]> } | undefined;
 
@@ -57,9 +59,14 @@ export class WaypointPlans {
     return all.filter(([, { value }]) => this.isOurs(value)).map(([key]) => key);
   }
 
-  /** Of a Gateway's last plan. */
+  /** Of a Gateway's last plan, and of what the server said to it. */
   invalidParameters(key: string): string | undefined {
-    return this.#invalid.get(key);
+    return this.#invalid.get(key) ?? this.#refused.get(key);
+  }
+
+  /** The server does not take an object of the plan; undefined: it has taken all. */
+  refused(key: string, reason: string | undefined): void {
+    this.#noteIn(this.#refused, key, reason);
   }
 
   /** Calls back with Gateways whose parameters are invalid now, or are so no more. */
@@ -96,9 +103,13 @@ export class WaypointPlans {
   }
 
   #note(key: string, invalid: string | undefined): void {
-    if (this.#invalid.get(key) === invalid) return;
-    if (invalid === undefined) this.#invalid.delete(key);
-    else this.#invalid.set(key, invalid);
+    this.#noteIn(this.#invalid, key, invalid);
+  }
+
+  #noteIn(notes: Map<string, string>, key: string, text: string | undefined): void {
+    if (notes.get(key) === text) return;
+    if (text === undefined) notes.delete(key);
+    else notes.set(key, text);
     for (const listener of [...this.#listeners]) listener("Gateway", key);
   }
 
