@@ -12,7 +12,7 @@ import { parseYaml, type RawObject } from "./yaml.ts";
 export interface ReadObjects {
   /** All that have their kind's form, whatever else is wrong with them. */
   readonly objects: readonly ParsedObject[];
-  /** With one of level error the file is not to be used. */
+  /** With one that is refusing (`isRefusing`) the file is not to be used. */
   readonly diagnostics: readonly Diagnostic[];
 }
 

@@ -4,7 +4,7 @@
  * control-plane process run on it; `waystone validate` only looks at what it says.
  */
 import type { ObjectChange } from "../api/object.ts";
-import type { Diagnostic } from "../kit/diagnostic.ts";
+import { type Diagnostic, isRefusing } from "../kit/diagnostic.ts";
 import { Failure } from "../kit/failure.ts";
 import { ControlPlane } from "./control-plane.ts";
 import { FileSource } from "./source/files.ts";
@@ -65,7 +65,7 @@ export class Configuration {
     if ((await this.load()) !== false) return;
     const { diagnostics } = this;
     tell(diagnostics);
-    const errors = diagnostics.filter((d) => d.level === "error").length;
+    const errors = diagnostics.filter(isRefusing).length;
     const detail = `the configuration has ${errors === 1 ? "an error" : `${errors} errors`}`;
     throw new Failure("CONFIGURATION_INVALID", detail);
   }
@@ -101,8 +101,8 @@ export class Configuration {
   get diagnostics(): readonly Diagnostic[] {
     const { diagnostics } = this.control;
     const places = new Set(diagnostics.map(({ object, path }) => `${object} ${path}`));
-    const read = this.#source.diagnostics.filter(({ code, object, path }) => {
-      return code !== "WS0118" || !places.has(`${object} ${path}`);
+    const read = this.#source.diagnostics.filter((found) => {
+      return isRefusing(found) || !places.has(`${found.object} ${found.path}`);
     });
     return [...read, ...diagnostics];
   }

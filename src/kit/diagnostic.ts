@@ -215,6 +215,11 @@ export function diagnostic(
   return { code, level: DIAGNOSTICS[code].level, message, ...where };
 }
 
+/** Whether what has it is not used at all, and the edit that brings it is refused. */
+export function isRefusing({ code, level }: Diagnostic): boolean {
+  return level === "error" && code.startsWith("WS00");
+}
+
 /** `Error [WS0002] (HTTPRoute default/reviews file.yaml:12:5) message`, the form of `istioctl analyze`. */
 export function formatDiagnostic(d: Diagnostic): string {
   const level = d.level[0]!.toUpperCase() + d.level.slice(1);

@@ -98,8 +98,7 @@ function workload(name: string, port: object): Resource[] {
 
 function rule(path: string, more: object): object {
   const externalAuth = {
-    protocol: "GRPC",
-    backendRef: { name: "judge", port: JUDGE_PORT },
+    ...{ protocol: "GRPC", grpc: {}, backendRef: { name: "judge", port: JUDGE_PORT } },
     ...more,
   };
   return {

@@ -368,7 +368,7 @@ spec:
   rules:
     - filters:
         - type: ExternalAuth
-          externalAuth: { protocol: HTTP, backendRef: { name: check, port: 80 } }
+          externalAuth: { protocol: HTTP, http: {}, backendRef: { name: check, port: 80 } }
       backendRefs:
         - name: backend
           port: 80

@@ -14,12 +14,13 @@ interface TargetRef {
 }
 
 const GATEWAY_API = "gateway.networking.k8s.io";
-const TARGETS: ReadonlySet<string> = new Set([
-  "core/Service",
-  "networking.istio.io/ServiceEntry",
-  `${GATEWAY_API}/Gateway`,
-  `${GATEWAY_API}/GatewayClass`,
-]);
+/** Kinds that a policy may name, and their groups. */
+const TARGETS: Readonly<Record<string, string>> = {
+  Service: "core",
+  ServiceEntry: "networking.istio.io",
+  Gateway: GATEWAY_API,
+  GatewayClass: GATEWAY_API,
+};
 const LABELS = "spec.selector.matchLabels";
 
 export function* attachmentProblems(policy: unknown): Problems {
@@ -28,10 +29,14 @@ export function* attachmentProblems(policy: unknown): Problems {
   yield* exclusiveProblems(policy, "spec", ["selector", "targetRef", "targetRefs"]);
   for (const pattern of ["spec.targetRef", "spec.targetRefs[]"]) {
     for (const { path, value } of each<TargetRef>(policy, pattern)) {
-      const group = (value.group ?? "") === "" ? "core" : value.group;
-      if (TARGETS.has(`${group}/${value.kind}`)) continue;
-      const known = "a Service, ServiceEntry, Gateway or GatewayClass, with its group";
-      yield problem([...path, "kind"], `is no kind that a policy may target: ${known}`);
+      const { group = "", kind } = value;
+      if (!Object.hasOwn(TARGETS, kind)) {
+        const known = Object.keys(TARGETS).join(", ");
+        yield problem([...path, "kind"], `is no kind that a policy may target: ${known}`);
+      } else if ((group === "" ? "core" : group) !== TARGETS[kind]) {
+        const message = `names the group ${JSON.stringify(group)}, which is not that of a ${kind}`;
+        yield { path, message, code: "WS0109" };
+      }
     }
   }
 }

@@ -72,9 +72,8 @@ const PROBLEMS_MAX = 100;
 /** What the rules of its kind find in an object that its schema allows. */
 export function ruleDiagnostics(kind: KindName, raw: RawObject, object: string): Diagnostic[] {
   const found: Diagnostic[] = [];
-  for (const { path, message, isWarning } of problemsOf(kind, raw.value as KubeObject)) {
+  for (const { path, message, code = "WS0008" } of problemsOf(kind, raw.value as KubeObject)) {
     const place = { object, path: formatFieldPath(path), ...raw.positionOf(path) };
-    const code = isWarning ? "WS0118" : "WS0008";
     found.push(diagnostic(code, `${formatFieldPath(path) || "the object"}: ${message}`, place));
     if (found.length === PROBLEMS_MAX) break;
   }

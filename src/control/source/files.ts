@@ -8,7 +8,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { KINDS } from "../../api/kinds.ts";
 import type { ObjectChange, ObjectKey, ParsedObject, Position } from "../../api/object.ts";
-import { type Diagnostic, diagnostic } from "../../kit/diagnostic.ts";
+import { type Diagnostic, diagnostic, isRefusing } from "../../kit/diagnostic.ts";
 import { Failure } from "../../kit/failure.ts";
 import { log } from "../../kit/log.ts";
 import { FileReader, type Listing } from "./file-reader.ts";
@@ -45,7 +45,7 @@ export class FileSource implements ObjectSource {
     const change = await loaded;
     if (change !== undefined) return { change };
     this.close();
-    const count = this.#diagnostics.filter((d) => d.level === "error").length;
+    const count = this.#diagnostics.filter(isRefusing).length;
     const what = count === 1 ? "an error" : `${count} errors`;
     throw new Failure("CONFIGURATION_INVALID", `the configuration has ${what}`);
   }
@@ -79,7 +79,7 @@ export class FileSource implements ObjectSource {
       }
     }
     this.#diagnostics = diagnostics;
-    if (diagnostics.some((d) => d.level === "error")) return undefined;
+    if (diagnostics.some(isRefusing)) return undefined;
     return this.#swap(objects);
   }
 
