@@ -15,6 +15,9 @@ const LOCAL_KINDS: ReadonlySet<KindName> = new Set([
   "StatefulSet",
 ]);
 
+/** Of an experiment that most clusters do not have, and nothing acts on: judged in files alone. */
+const EXPERIMENTS: ReadonlySet<KindName> = new Set(["XBackendTrafficPolicy"]);
+
 /** Read in passing: Nodes say in which zone a Pod is. */
 const READ_IN_PASSING: ReadonlySet<KindName> = new Set(["Node"]);
 
@@ -22,7 +25,7 @@ export const WATCHED_KINDS: readonly KindName[] = (Object.keys(KINDS) as KindNam
   (name) => {
     const { use }: Kind = KINDS[name];
     if (use === "read") return READ_IN_PASSING.has(name);
-    return !LOCAL_KINDS.has(name);
+    return !LOCAL_KINDS.has(name) && !EXPERIMENTS.has(name);
   },
 );
 
