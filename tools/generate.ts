@@ -8,6 +8,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { mapParts, withAdditions } from "./schemas/additions.ts";
 import { Declarations, type Shape } from "./schemas/declarations.ts";
 import { refine } from "./schemas/refinements.ts";
 import { type Constraints, constraintsOf, type Schema } from "./schemas/validators.ts";
@@ -19,6 +20,7 @@ const OUT = join(ROOT, "src/api/schemas");
 const CORE = "kubernetes-models";
 const GATEWAY = "@kubernetes-models/gateway-api";
 const ISTIO = "@kubernetes-models/istio";
+const X_GATEWAY = "gateway.networking.x-k8s.io";
 
 /** Kind → package, group and version (the one with most fields), prefix of its validator. */
 const KINDS: Readonly<Record<string, readonly [string, string, string]>> = {
@@ -39,7 +41,7 @@ const KINDS: Readonly<Record<string, readonly [string, string, string]>> = {
       ["Gateway", "v1"],
       ["GatewayClass", "v1"],
       ["HTTPRoute", "v1"],
-      ["ReferenceGrant", "v1beta1"],
+      ["ReferenceGrant", "v1"],
       ["TCPRoute", "v1alpha2"],
       ["TLSRoute", "v1"],
     ].map(([kind, version]) => {
@@ -47,6 +49,7 @@ const KINDS: Readonly<Record<string, readonly [string, string, string]>> = {
       return [kind!, [GATEWAY, `gateway.networking.k8s.io/${version}`, prefix] as const];
     }),
   ),
+  XBackendTrafficPolicy: [GATEWAY, `${X_GATEWAY}/v1alpha1`, "IoK8sSigsGatewayApiApisxV1alpha1"],
   ...Object.fromEntries(
     [
       ["AuthorizationPolicy", "security.istio.io/v1"],
@@ -168,70 +171,6 @@ const GIVEN: readonly (readonly [RegExp, Schema])[] = [
   [/RawExtension$|FieldsV1$|JSON$|PersistentVolumeClaim$/, OPEN],
 ];
 
-interface Addition {
-  readonly kind: string;
-  /** A field that stands wherever the added ones do. */
-  readonly beside: string;
-  readonly fields: Schema;
-}
-
-/** Fields that are newer than the packages. */
-const ADDITIONS: readonly Addition[] = [
-  {
-    kind: "AuthorizationPolicy",
-    beside: "notServiceAccounts",
-    fields: {
-      trustDomains: { type: "array", items: { type: "string" } },
-      notTrustDomains: { type: "array", items: { type: "string" } },
-    },
-  },
-  {
-    kind: "DestinationRule",
-    beside: "http2MaxRequests",
-    fields: {
-      http2KeepAlive: {
-        type: "object",
-        properties: { interval: { type: "string" }, timeout: { type: "string" } },
-        additionalProperties: false,
-      },
-    },
-  },
-  {
-    kind: "DestinationRule",
-    beside: "localityLbSetting",
-    fields: {
-      zoneAwareLbSetting: {
-        type: "object",
-        properties: {
-          failover: {
-            type: "array",
-            items: {
-              type: "object",
-              properties: { from: { type: "string" }, to: { type: "string" } },
-              additionalProperties: false,
-            },
-          },
-          failoverPriority: { type: "array", items: { type: "string" } },
-          enabled: { type: "boolean" },
-        },
-        additionalProperties: false,
-      },
-    },
-  },
-  {
-    kind: "VirtualService",
-    beside: "redirectCode",
-    fields: { prefixRewrite: { type: "string" } },
-  },
-];
-
-function withAddition(schema: Schema, { beside, fields, ...rest }: Addition): Schema {
-  const mapped = mapParts(schema, (part) => withAddition(part, { beside, fields, ...rest }));
-  const properties = mapped.properties as Schema | undefined;
-  if (properties === undefined || !Object.hasOwn(properties, beside)) return mapped;
-  return { ...mapped, properties: { ...properties, ...fields } };
-}
-
 /** The fields of the shape, with the values that the constraints allow. */
 function schemaOf(shape: Shape | undefined, constraints: Constraints | undefined): Schema {
   if (shape?.schema !== undefined) return shape.schema;
@@ -289,21 +228,6 @@ function shareRepeated(schema: Schema): Schema {
 
 const SHARED_LENGTH_MIN = 120;
 
-/** The schema with its fields', items' and values' schemas changed. */
-function mapParts(schema: Schema, change: (part: Schema) => Schema): Schema {
-  const mapped = { ...schema };
-  const { properties, items, additionalProperties } = schema;
-  if (properties !== undefined) {
-    const parts = Object.entries(properties as Record<string, Schema>);
-    mapped.properties = Object.fromEntries(parts.map(([name, part]) => [name, change(part)]));
-  }
-  if (items !== undefined) mapped.items = change(items as Schema);
-  if (typeof additionalProperties === "object") {
-    mapped.additionalProperties = change(additionalProperties as Schema);
-  }
-  return mapped;
-}
-
 function kindSchema(
   kind: string,
   [pack, version, prefix]: readonly [string, string, string],
@@ -314,8 +238,7 @@ function kindSchema(
     join(MODULES, pack, "_schemas", `${prefix}${kind}.js`),
     MODULES,
   );
-  const additions = ADDITIONS.filter((addition) => addition.kind === kind);
-  return wholeKind(kind, additions.reduce(withAddition, schemaOf(shape, constraints)));
+  return wholeKind(kind, withAdditions(kind, schemaOf(shape, constraints)));
 }
 
 function writtenSchema(kind: string, spec: Schema): Schema {

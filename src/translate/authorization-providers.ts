@@ -4,8 +4,9 @@
  * One that cannot be used is kept, with the reason: what its policies match is denied, and nothing
  * else is (Istio's answer, conformance note 13).
  */
+
+import { goDurationMs } from "../kit/go-duration.ts";
 import type { AuthorizationProvider } from "../model/authorization-provider.ts";
-import { goDurationMs } from "./go-duration.ts";
 
 /** Istio's default for both kinds. */
 const TIMEOUT_MS = 600_000;

@@ -8,11 +8,11 @@
 import { parseDocument } from "yaml";
 import type { ConfigMap } from "../api/core.ts";
 import type { ParsedObject } from "../api/object.ts";
+import { goDurationMs } from "../kit/go-duration.ts";
 import { nearest } from "../kit/nearest.ts";
 import type { MeshSettings } from "../model/settings.ts";
 import { readProviders } from "./authorization-providers.ts";
 import type { Findings } from "./findings.ts";
-import { goDurationMs } from "./go-duration.ts";
 
 /** Names of the ConfigMaps, and the keys that hold the settings. */
 export const MESH_CONFIG = { name: "istio", key: "mesh" } as const;

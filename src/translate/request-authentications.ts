@@ -7,9 +7,9 @@ import type {
   RequestAuthentication as ApiAuthentication,
   JWTRule,
 } from "../api/request-authentication.ts";
+import { goDurationMs } from "../kit/go-duration.ts";
 import type { JwtRule, RequestAuthentication } from "../model/request-authentication.ts";
 import { Findings, type ObjectStatus } from "./findings.ts";
-import { goDurationMs } from "./go-duration.ts";
 import { jwksProblem } from "./jwks.ts";
 import { keyOf, refOf } from "./object-names.ts";
 import { resolveTargets, type TargetSurroundings } from "./policy-targets.ts";

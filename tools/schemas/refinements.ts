@@ -4,6 +4,7 @@
  *
  * A `description` says in words what is allowed; diagnostics end with it.
  */
+import { mapParts } from "./additions.ts";
 import type { Schema } from "./validators.ts";
 
 /** Path → keywords that are added there. */
@@ -25,13 +26,14 @@ const TARGETS: Refinements = {
   "spec.targetRef.namespace": SAME_NAMESPACE,
   "spec.targetRefs[].namespace": SAME_NAMESPACE,
   spec: {
-    allOf: [
-      oneAtMost("targetRef", "targetRefs"),
-      oneAtMost("targetRef", "selector"),
-      oneAtMost("targetRefs", "selector"),
-    ],
+    allOf: exclusive("targetRef", "targetRefs", "selector"),
   },
 };
+
+/** Of these at most one is given. */
+function exclusive(...names: readonly string[]): Schema[] {
+  return names.flatMap((one, i) => names.slice(i + 1).map((other) => oneAtMost(one, other)));
+}
 
 function oneAtMost(one: string, other: string): Schema {
   return { not: { required: [one, other] }, description: `${one} and ${other} exclude each other` };
@@ -54,13 +56,17 @@ function fieldOfType(fields: Readonly<Record<string, string>>): Schema {
   return { allOf: conditions };
 }
 
-const HTTP_FILTER = fieldOfType({
+const ROUTE_FILTER_FIELDS = {
   RequestHeaderModifier: "requestHeaderModifier",
   ResponseHeaderModifier: "responseHeaderModifier",
   RequestMirror: "requestMirror",
+  ExtensionRef: "extensionRef",
+};
+
+const HTTP_FILTER = fieldOfType({
+  ...ROUTE_FILTER_FIELDS,
   RequestRedirect: "requestRedirect",
   URLRewrite: "urlRewrite",
-  ExtensionRef: "extensionRef",
   CORS: "cors",
   ExternalAuth: "externalAuth",
 });
@@ -90,23 +96,89 @@ const PLAIN_PATH: Schema = {
   description: "an absolute path without //, /./, /../, %2f and #",
 };
 
+/** The types of Kubernetes' clients write an empty group for who leaves it out. */
+const LOCAL_REFERENCE: Schema = { required: ["kind", "name"] };
+
+const FILTERS = ["spec.rules[].filters[]", "spec.rules[].backendRefs[].filters[]"];
+
+const FILTERS_OF_GRPC: Refinements = Object.fromEntries(
+  FILTERS.flatMap((filter) => [[`${filter}.extensionRef`, LOCAL_REFERENCE]]),
+);
+
 const FILTERS_OF_HTTP: Refinements = Object.fromEntries(
-  ["spec.rules[].filters[]", "spec.rules[].backendRefs[].filters[]"].flatMap((filter) => [
+  FILTERS.flatMap((filter) => [
     [filter, HTTP_FILTER],
     [`${filter}.type`, FILTER_TYPES],
-    // Absent is the core group, as it is for other references.
-    [`${filter}.extensionRef`, { required: ["kind", "name"] }],
+    [`${filter}.extensionRef`, LOCAL_REFERENCE],
+    [`${filter}.externalAuth.forwardBody.maxSize`, { minimum: 0 }],
     [`${filter}.requestRedirect.path`, PATH_MODIFIER],
     [`${filter}.urlRewrite.path`, PATH_MODIFIER],
   ]),
 );
 
-const NAMED_PORTS: Schema = {
-  additionalProperties: { type: "integer", minimum: 1, maximum: 65535 },
+const PORT: Schema = { minimum: 1, maximum: 65535 };
+const NAMED_PORTS: Schema = { additionalProperties: { type: "integer", ...PORT } };
+
+const ADDRESS_OR_NETWORK: Schema = {
+  anyOf: [{ required: ["address"] }, { required: ["network"] }],
+  description: "address is required (without network)",
+};
+
+/** What a definition's newest version asks is for rules to say: the others are valid without. */
+const CONNECTION_ROUTE: Refinements = { "spec.rules": { maxItems: 16 } };
+
+const LOAD_BALANCERS = [
+  "spec.trafficPolicy",
+  "spec.trafficPolicy.portLevelSettings[]",
+  "spec.subsets[].trafficPolicy",
+  "spec.subsets[].trafficPolicy.portLevelSettings[]",
+];
+
+const LOAD_BALANCING: Refinements = Object.fromEntries(
+  LOAD_BALANCERS.flatMap((policy) => [
+    [
+      `${policy}.loadBalancer`,
+      { allOf: exclusive("simple", "consistentHash", "backendUtilization"), oneOf: undefined },
+    ],
+    [`${policy}.loadBalancer.consistentHash`, { allOf: exclusive("ringHash", "maglev") }],
+  ]),
+);
+
+const SERVER_TLS: Schema = {
+  allOf: [
+    oneAtMost("credentialNames", "tlsCertificates"),
+    oneAtMost("credentialNames", "credentialName"),
+  ],
 };
 
 export const REFINEMENTS: Readonly<Record<string, Refinements>> = {
   AuthorizationPolicy: TARGETS,
+  DestinationRule: LOAD_BALANCING,
+  EnvoyFilter: {
+    spec: { allOf: [oneAtMost("workloadSelector", "targetRefs")] },
+    "spec.targetRefs[].namespace": SAME_NAMESPACE,
+    "spec.configPatches[].match.waypoint.portNumber": PORT,
+    "spec.configPatches[].patch.operation": {
+      enum: [
+        "INVALID",
+        "MERGE",
+        "ADD",
+        "REMOVE",
+        "INSERT_BEFORE",
+        "INSERT_AFTER",
+        "INSERT_FIRST",
+        "REPLACE",
+        "MERGE_AND_REPLACE_LIST",
+      ],
+    },
+  },
+  GRPCRoute: FILTERS_OF_GRPC,
+  Gateway: {
+    "spec.infrastructure.annotations": { maxProperties: 16 },
+    "spec.tls.frontend.default.validation.caCertificateRefs": { maxItems: 16 },
+    "spec.tls.frontend.perPort[].tls.validation.caCertificateRefs": { maxItems: 16 },
+  },
+  GatewayClass: { "spec.description": { type: "string", maxLength: 64 } },
   HTTPRoute: {
     ...FILTERS_OF_HTTP,
     "spec.rules[]": {
@@ -123,30 +195,77 @@ export const REFINEMENTS: Readonly<Record<string, Refinements>> = {
       if: { required: ["type"], properties: { type: { const: "RegularExpression" } } },
       else: { properties: { value: PLAIN_PATH } },
     },
+    "spec.rules[].retry.attempts": { minimum: 1 },
   },
   PeerAuthentication: { "spec.portLevelMtls": PORT_NAMES },
-  RequestAuthentication: TARGETS,
+  RequestAuthentication: {
+    ...TARGETS,
+    "spec.jwtRules[]": { allOf: exclusive("jwks", "jwksUri", "jwks_uri") },
+  },
   Service: {
-    "spec.ports[].port": { minimum: 1, maximum: 65535 },
+    "spec.ports[].port": PORT,
     "spec.ports[].nodePort": { minimum: 0, maximum: 65535 },
-    "spec.ports[].targetPort": { minimum: 1, maximum: 65535 },
+    "spec.ports[].targetPort": PORT,
   },
   ServiceEntry: {
     "spec.hosts[]": {
       pattern: "^(?!\\*$)[-A-Za-z0-9_.*]{1,255}$",
       description: 'a host name (letters, digits, "-" and "."; a wildcard needs a domain)',
     },
-    "spec.ports[].number": { minimum: 1, maximum: 65535 },
-    "spec.ports[].targetPort": { minimum: 0, maximum: 65535 },
+    "spec.ports[].number": PORT,
+    "spec.ports[].targetPort": PORT,
     "spec.endpoints[].ports": NAMED_PORTS,
   },
-  WorkloadEntry: {
-    spec: {
-      anyOf: [{ required: ["address"] }, { required: ["network"] }],
-      description: "address is required (without network)",
-    },
-    "spec.ports": NAMED_PORTS,
+  Sidecar: { "spec.ingress[].tls": SERVER_TLS },
+  TCPRoute: CONNECTION_ROUTE,
+  TLSRoute: {
+    ...CONNECTION_ROUTE,
+    spec: { required: ["rules"] },
+    "spec.hostnames": { minItems: 0, maxItems: 1024 },
   },
+  Telemetry: TARGETS,
+  WasmPlugin: TARGETS,
+  WorkloadEntry: { spec: ADDRESS_OR_NETWORK, "spec.ports": NAMED_PORTS },
+  WorkloadGroup: {
+    "spec.probe.grpc.port": PORT,
+    "spec.probe.httpGet.port": PORT,
+    "spec.probe.httpGet.scheme": { enum: ["", "HTTP", "HTTPS"] },
+    "spec.probe.tcpSocket.port": PORT,
+    "spec.template.ports": NAMED_PORTS,
+  },
+};
+
+/** Fields that may stand there with nothing (null), wherever the kind has them. */
+const NULLABLE: Readonly<Record<string, readonly string[]>> = {
+  DestinationRule: [
+    "aggression",
+    "consecutive5xxErrors",
+    "consecutiveGatewayErrors",
+    "consecutiveLocalOriginFailures",
+    "enabled",
+    "insecureSkipVerify",
+    "minClusterSize",
+    "minimumPercent",
+    "percent",
+  ],
+  ProxyConfig: ["concurrency"],
+  Sidecar: ["insecureSkipVerify"],
+  Telemetry: [
+    "disabled",
+    "disableContextPropagation",
+    "disableSpanReporting",
+    "enableIstioTags",
+    "randomSamplingPercentage",
+    "useRequestIdForTraceSampling",
+  ],
+  VirtualService: [
+    "allowCredentials",
+    "mirror_percent",
+    "mirrorPercent",
+    "retryIgnorePreviousHosts",
+    "retryRemoteLocalities",
+  ],
+  WasmPlugin: ["priority"],
 };
 
 /** Patterns of the packages, in words. */
@@ -175,7 +294,15 @@ export function refine(kind: string, schema: Schema): Schema {
     if (last === "[]") at.items = refined;
     else (at.properties as Schema)[last] = refined;
   }
-  return describe(schema) as Schema;
+  return describe(withNulls(schema, NULLABLE[kind] ?? [])) as Schema;
+}
+
+function withNulls(schema: Schema, names: readonly string[]): Schema {
+  return mapParts(schema, (part, name) => {
+    const inner = withNulls(part, names);
+    if (name === undefined || !names.includes(name)) return inner;
+    return { ...inner, type: [inner.type, "null"] };
+  });
 }
 
 function child(schema: Schema | undefined, step: string): Schema | undefined {

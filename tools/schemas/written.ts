@@ -6,7 +6,6 @@ import type { Schema } from "./validators.ts";
 
 const TEXT: Schema = { type: "string" };
 const NAME: Schema = { type: "string", minLength: 1, maxLength: 253 };
-const DURATION: Schema = { type: "string", pattern: "^([0-9]{1,5}(h|m|s|ms)){1,4}$" };
 const GROUP_NAME = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const GROUP: Schema = { type: "string", maxLength: 253, pattern: `^$|^${GROUP_NAME}$` };
 const KIND: Schema = {
@@ -23,43 +22,6 @@ function object(properties: Readonly<Record<string, Schema>>, ...required: strin
 
 const list = (items: Schema, more: Schema = {}): Schema => ({ type: "array", ...more, items });
 const choice = (...values: string[]): Schema => ({ type: "string", enum: values });
-
-/** An HTTP token (RFC 9110 §5.6.2): the name of a cookie or of a header. */
-const TOKEN: Schema = {
-  ...{ type: "string", minLength: 1, maxLength: 128 },
-  pattern: "^[A-Za-z0-9!#$%&'*+\\-.^_\\x60|~]+$",
-  description: "an HTTP token (no space, no colon)",
-};
-
-/** Gateway API's: the fields of 1.6 and of those after it. */
-const SESSION_PERSISTENCE = object({
-  sessionName: { type: "string", maxLength: 128 },
-  absoluteTimeout: DURATION,
-  type: choice("Cookie", "Header"),
-  cookieConfig: object({ lifetimeType: choice("Permanent", "Session") }),
-  cookie: object({ name: TOKEN, lifetimeType: choice("Permanent", "Session") }),
-  header: object({ name: TOKEN }, "name"),
-});
-
-const BACKEND_TRAFFIC_POLICY = object(
-  {
-    targetRefs: list(object({ group: GROUP, kind: KIND, name: NAME }, "group", "kind", "name"), {
-      ...{ minItems: 1, maxItems: 16 },
-    }),
-    retryConstraint: object({
-      budget: object({
-        percent: { type: "integer", minimum: 0, maximum: 100 },
-        interval: DURATION,
-      }),
-      minRetryRate: object({
-        count: { type: "integer", minimum: 1, maximum: 1_000_000 },
-        interval: DURATION,
-      }),
-    }),
-    sessionPersistence: SESSION_PERSISTENCE,
-  },
-  "targetRefs",
-);
 
 const WASM = object(
   {
@@ -163,5 +125,4 @@ const ISTIO_GATEWAY = object({
 export const WRITTEN: Readonly<Record<string, Schema>> = {
   IstioGateway: ISTIO_GATEWAY,
   TrafficExtension: TRAFFIC_EXTENSION,
-  XBackendTrafficPolicy: BACKEND_TRAFFIC_POLICY,
 };

@@ -1,7 +1,7 @@
 /** What a schema cannot say of the Gateway API's policies for backends, and of TLSRoutes. */
 import { isIP } from "node:net";
+import { parseGoDuration } from "../../kit/go-duration.ts";
 import type { FieldPath } from "../object.ts";
-import { durationMs } from "./durations.ts";
 import { each } from "./places.ts";
 import { type Problems, problem } from "./problem.ts";
 import { routeProblems } from "./route-parents.ts";
@@ -102,7 +102,7 @@ export function* backendTrafficPolicyProblems(policy: unknown): Problems {
 }
 
 function* intervalProblems(text: string, path: FieldPath, leastMs: number, from: string): Problems {
-  const ms = durationMs(text);
+  const ms = parseGoDuration(text);
   if (ms === undefined || (ms >= leastMs && ms <= HOUR_MS)) return;
   yield problem(path, `must be ${from} to 1h`);
 }

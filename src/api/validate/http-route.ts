@@ -1,6 +1,7 @@
 /** What a schema cannot say of an HTTPRoute. */
+
+import { parseGoDuration } from "../../kit/go-duration.ts";
 import type { FieldPath } from "../object.ts";
-import { durationMs } from "./durations.ts";
 import { each } from "./places.ts";
 import { type Problems, problem } from "./problem.ts";
 import { filterProblems } from "./route-filters.ts";
@@ -89,8 +90,8 @@ function* prefixProblems(
 }
 
 function* timeoutProblems({ timeouts }: Rule, path: FieldPath): Problems {
-  const request = durationMs(timeouts?.request ?? "0s") ?? 0;
-  const backend = durationMs(timeouts?.backendRequest ?? "0s") ?? 0;
+  const request = parseGoDuration(timeouts?.request ?? "0s") ?? 0;
+  const backend = parseGoDuration(timeouts?.backendRequest ?? "0s") ?? 0;
   if (request === 0 || backend <= request) return;
   const limit = `is longer than request (${timeouts?.request}), of which it is a part`;
   yield problem([...path, "timeouts", "backendRequest"], limit);

@@ -2,8 +2,9 @@
  * What the definitions of Istio's kinds say beside their schemas, by the parts that several kinds
  * have: selectors, targets, durations, ports.
  */
+
+import { parseGoDuration } from "../../kit/go-duration.ts";
 import type { FieldPath } from "../object.ts";
-import { durationMs } from "./durations.ts";
 import { each } from "./places.ts";
 import { type Problems, problem } from "./problem.ts";
 
@@ -56,7 +57,7 @@ export function* durationProblems(
 ): Problems {
   for (const pattern of patterns) {
     for (const { path, value } of each<string>(object, pattern, from)) {
-      const ms = durationMs(String(value));
+      const ms = parseGoDuration(String(value));
       if (ms === undefined) yield problem(path, 'must be a duration such as "10s" or "1m30s"');
       else if (ms < 1) yield problem(path, "must be at least 1ms");
       else if (!Number.isInteger(ms)) yield problem(path, "must be whole milliseconds");

@@ -1,8 +1,8 @@
 /** The parts of a DestinationRule's traffic policy. */
 import { isIP } from "node:net";
+import { parseGoDuration } from "../../kit/go-duration.ts";
 import type { FieldPath } from "../object.ts";
 import { hostNameProblem } from "./dns-names.ts";
-import { durationMs } from "./durations.ts";
 import { durationProblems, portProblems } from "./istio-definitions.ts";
 import { each } from "./places.ts";
 import { type Problems, problem, warning } from "./problem.ts";
@@ -120,7 +120,8 @@ export function* connectionPoolProblems(pool: ConnectionPool, path: FieldPath): 
   yield* durationProblems(pool, POOL_DURATIONS, path);
   for (const { path: at, value } of each<string>(pool, "tcp.idleTimeout", path)) {
     // 0s: never.
-    if (durationMs(value) !== 0) yield* durationProblems({ value }, ["value"], at.slice(0, -1));
+    if (parseGoDuration(value) !== 0)
+      yield* durationProblems({ value }, ["value"], at.slice(0, -1));
   }
   if (http?.h2UpgradePolicy === "UPGRADE" && http.useClientProtocol === true) {
     yield problem([...path, "http", "useClientProtocol"], "and UPGRADE exclude each other");

@@ -1,6 +1,7 @@
 /** What a route of a VirtualService does: redirect, rewrite, answer, retry, fail, CORS. */
+
+import { parseGoDuration } from "../../kit/go-duration.ts";
 import type { FieldPath } from "../object.ts";
-import { durationMs } from "./durations.ts";
 import { corsNameProblem } from "./header-values.ts";
 import { durationProblems, portProblems } from "./istio-definitions.ts";
 import { each } from "./places.ts";
@@ -210,6 +211,6 @@ export function* corsProblems(policy: CorsPolicy, path: FieldPath): Problems {
     }
   }
   yield* durationProblems(policy, ["maxAge"], path);
-  const ms = durationMs(policy.maxAge ?? "0s") ?? 0;
+  const ms = parseGoDuration(policy.maxAge ?? "0s") ?? 0;
   if (ms >= 1 && ms % 1000 !== 0) yield problem([...path, "maxAge"], "must be whole seconds");
 }
