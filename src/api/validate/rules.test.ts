@@ -2,6 +2,7 @@
  * Rules at their edges: a spec of each kind that just keeps them, and what breaks one, with the
  * field that is named.
  */
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { KINDS, type Kind, type KindName } from "../kinds.ts";
@@ -411,6 +412,43 @@ test("annotations that only istiod writes, or that a kind does not have, are ref
       annotated(parents, "x"),
     ),
   ).toEqual(at(parents));
+});
+
+/** The value with one part of it, drawn by the numbers, replaced or taken away. */
+function mutated(value: unknown, draw: readonly number[], put: unknown): unknown {
+  const [first = 0, ...rest] = draw;
+  const isInner = typeof value === "object" && value !== null && Object.keys(value).length > 0;
+  if (!isInner || rest.length === 0) return put;
+  const keys = Object.keys(value);
+  const key = keys[first % keys.length]!;
+  const inner = mutated((value as Record<string, unknown>)[key], rest, put);
+  if (Array.isArray(value)) return value.map((item, i) => (String(i) === key ? inner : item));
+  const { [key]: _, ...others } = value as Record<string, unknown>;
+  return inner === undefined ? others : { ...others, [key]: inner };
+}
+
+test("whatever an object is, it is judged", async () => {
+  const kinds = Object.keys(RULES) as KindName[];
+  await loadSchemas(kinds);
+  const specs = kinds.flatMap((kind) => RULES[kind]!.map(([spec]) => [kind, spec] as const));
+  const odd = [undefined, null, "", "*", "a/b/c", "%", 0, -1, 1e9, true, [], {}, [null], [{}]];
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...specs),
+      fc.array(fc.nat(20), { minLength: 1, maxLength: 7 }),
+      fc.constantFrom(...odd),
+      ([kind, text], draw, put) => {
+        const { group, versions, spelling = kind }: Kind = KINDS[kind];
+        const spec = mutated(parse(text), draw, put);
+        const head = { apiVersion: `${group}/${versions[0]}`, kind: spelling };
+        const value = { ...head, metadata: { name: "a", namespace: "shop" }, spec };
+        for (const { path } of objectDiagnostics(kind, { value, ...positions }, "a")) {
+          expect(path).toMatch(/^(spec|$)/);
+        }
+      },
+    ),
+    { numRuns: 5000 },
+  );
 });
 
 test("an object is complained of at most so often", async () => {
