@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { mapParts, withAdditions } from "./schemas/additions.ts";
 import { Declarations, type Shape } from "./schemas/declarations.ts";
-import { refine } from "./schemas/refinements.ts";
+import { boundIntegers, refine } from "./schemas/refinements.ts";
 import { type Constraints, constraintsOf, type Schema } from "./schemas/validators.ts";
 import { WRITTEN } from "./schemas/written.ts";
 
@@ -238,14 +238,13 @@ function kindSchema(
     join(MODULES, pack, "_schemas", `${prefix}${kind}.js`),
     MODULES,
   );
-  return wholeKind(kind, withAdditions(kind, schemaOf(shape, constraints)));
+  const known = withAdditions(kind, schemaOf(shape, constraints));
+  return wholeKind(kind, pack === CORE ? known : boundIntegers(known));
 }
 
 function writtenSchema(kind: string, spec: Schema): Schema {
-  return wholeKind(kind, {
-    ...{ type: "object", required: ["apiVersion", "kind"], properties: { spec } },
-    additionalProperties: false,
-  });
+  const known = { type: "object", required: ["apiVersion", "kind"], properties: { spec } };
+  return wholeKind(kind, boundIntegers({ ...known, additionalProperties: false }));
 }
 
 /** With what all kinds have. */

@@ -198,6 +198,7 @@ export const REFINEMENTS: Readonly<Record<string, Refinements>> = {
     "spec.rules[].retry.attempts": { minimum: 1 },
   },
   PeerAuthentication: { "spec.portLevelMtls": PORT_NAMES },
+  ReferenceGrant: { "": { required: ["apiVersion", "kind", "metadata", "spec"] } },
   RequestAuthentication: {
     ...TARGETS,
     "spec.jwtRules[]": { allOf: exclusive("jwks", "jwksUri", "jwks_uri") },
@@ -215,6 +216,12 @@ export const REFINEMENTS: Readonly<Record<string, Refinements>> = {
     "spec.ports[].number": PORT,
     "spec.ports[].targetPort": PORT,
     "spec.endpoints[].ports": NAMED_PORTS,
+  },
+  VirtualService: {
+    "spec.http[].directResponse.body.bytes": {
+      pattern: "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+      description: "base64",
+    },
   },
   Sidecar: { "spec.ingress[].tls": SERVER_TLS },
   TCPRoute: CONNECTION_ROUTE,
@@ -284,6 +291,10 @@ const WORDS: Readonly<Record<string, string>> = {
 /** Adds the kind's refinements; fails on a path that the packages no longer have. */
 export function refine(kind: string, schema: Schema): Schema {
   for (const [path, keywords] of Object.entries(REFINEMENTS[kind] ?? {})) {
+    if (path === "") {
+      Object.assign(schema, keywords);
+      continue;
+    }
     const steps = path.match(/\w+|\[\]/g)!;
     const last = steps.pop()!;
     let at: Schema | undefined = schema;
@@ -302,6 +313,21 @@ function withNulls(schema: Schema, names: readonly string[]): Schema {
     const inner = withNulls(part, names);
     if (name === undefined || !names.includes(name)) return inner;
     return { ...inner, type: [inner.type, "null"] };
+  });
+}
+
+const INT32_MAX = 2147483647;
+/** The fields of more than 32 bits. */
+const INT64: ReadonlySet<string> = new Set(["tableSize", "minimumRingSize"]);
+
+/** In definitions, what is an integer and nothing more has 32 bits. */
+export function boundIntegers(schema: Schema): Schema {
+  return mapParts(schema, (part, name) => {
+    const inner = boundIntegers(part);
+    if (inner.type !== "integer" || inner.maximum !== undefined || INT64.has(name ?? "")) {
+      return inner;
+    }
+    return { minimum: -INT32_MAX - 1, ...inner, maximum: INT32_MAX };
   });
 }
 

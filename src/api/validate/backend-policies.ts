@@ -1,7 +1,7 @@
 /** What a schema cannot say of the Gateway API's policies for backends, and of TLSRoutes. */
 import { isIP } from "node:net";
 import { parseGoDuration } from "../../kit/go-duration.ts";
-import type { FieldPath } from "../object.ts";
+import type { FieldPath, KubeObject } from "../object.ts";
 import { each } from "./places.ts";
 import { type Problems, problem } from "./problem.ts";
 import { routeProblems } from "./route-parents.ts";
@@ -66,12 +66,11 @@ export function* backendTlsPolicyProblems(policy: unknown): Problems {
 /** One target may be named several times, each time another section of it. */
 function* targetProblems(refs: readonly TargetRef[], path: FieldPath): Problems {
   const targetOf = ({ group, kind, name }: TargetRef) => [group, kind, name].join("\0");
-  const whole = new Set(refs.filter((ref) => (ref.sectionName ?? "") === "").map(targetOf));
-  const counts = new Map<string, number>();
-  for (const ref of refs) counts.set(targetOf(ref), (counts.get(targetOf(ref)) ?? 0) + 1);
   for (const [i, ref] of refs.entries()) {
-    const isOnly = counts.get(targetOf(ref)) === 1;
-    if (isOnly || !whole.has(targetOf(ref)) || (ref.sectionName ?? "") !== "") continue;
+    if ((ref.sectionName ?? "") !== "") continue;
+    const same = refs.filter((other, j) => j !== i && targetOf(other) === targetOf(ref));
+    const isSecond = refs.findIndex((other) => targetOf(other) === targetOf(ref)) < i;
+    if (!isSecond && !same.some(({ sectionName = "" }) => sectionName !== "")) continue;
     const needed = "is required where a target is named more than once";
     yield problem([...path, i, "sectionName"], needed);
   }
@@ -79,7 +78,7 @@ function* targetProblems(refs: readonly TargetRef[], path: FieldPath): Problems 
     const { sectionName = "" } = ref;
     return sectionName === "" ? undefined : `${targetOf(ref)}\0${sectionName}`;
   };
-  yield* unique(refs, path, key, () => "the same section of the same target");
+  yield* unique(refs, path, key, () => "the same section of the same target", ["sectionName"]);
 }
 
 export function* backendTrafficPolicyProblems(policy: unknown): Problems {
@@ -107,9 +106,28 @@ function* intervalProblems(text: string, path: FieldPath, leastMs: number, from:
   yield problem(path, `must be ${from} to 1h`);
 }
 
-export function* tlsRouteProblems(route: unknown): Problems {
+/** Since v1 a route has one rule; before, rules had names. */
+export function* tcpRouteProblems(route: KubeObject): Problems {
   yield* routeProblems(route);
+  if (isOfOld(route)) return;
+  for (const { path, value } of each<readonly unknown[]>(route, "spec.rules")) {
+    if (value.length > 1) yield problem(path, "may be one only since v1: split the route");
+  }
+}
+
+/** A TLSRoute has names of hosts: always, but for the first version. */
+export function* tlsRouteProblems(route: KubeObject): Problems {
+  yield* tcpRouteProblems(route);
   for (const { path, value } of each<string>(route, "spec.hostnames[]")) {
     if (isIP(value) !== 0) yield problem(path, "must be a host name, not an address");
   }
+  if (isOfOld(route)) return;
+  for (const { path, value } of each<{ hostnames?: readonly string[] }>(route, "spec")) {
+    if ((value.hostnames ?? []).length > 0) continue;
+    yield problem([...path, "hostnames"], "must have one host at least");
+  }
+}
+
+function isOfOld({ apiVersion }: KubeObject): boolean {
+  return apiVersion.endsWith("/v1alpha2");
 }

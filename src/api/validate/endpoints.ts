@@ -61,7 +61,7 @@ export function* endpointProblems(
 /** Of a path behind `unix://`; `@` begins a name that is in no file system. */
 export function* socketProblems(socket: string, path: FieldPath): Problems {
   if (!/^[/@]/.test(socket)) yield problem(path, "must be an absolute path, or begin with @");
-  else if (socket.startsWith("/") && socket.endsWith("/")) {
+  else if (socket.endsWith("/")) {
     yield problem(path, "must be a socket, not a folder");
   }
 }

@@ -54,9 +54,10 @@ function* moduleProblems(object: unknown, pattern: string): Problems {
   }
 }
 
+/** Without a scheme it is an image's name; `registry:5000/image` has the scheme `registry`. */
 function isModuleUrl(text: string): boolean {
-  // Without a scheme it is an image's name.
-  const url = /^[a-z][-+.a-z0-9]*:\/\//i.test(text) ? text : `http://${text}`;
-  if (!URL.canParse(url) || /[#\s]/.test(text)) return false;
-  return URL_SCHEMES.has(new URL(url).protocol);
+  if (/[#\s]/.test(text)) return false;
+  const scheme = /^[a-z][-+.a-z0-9]*:/i.exec(text)?.[0].toLowerCase();
+  if (scheme !== undefined) return URL_SCHEMES.has(scheme) && URL.canParse(text);
+  return URL.canParse(`http://${text}`);
 }

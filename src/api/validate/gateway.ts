@@ -1,4 +1,5 @@
 /** What a schema cannot say of a Gateway: its listeners together, addresses, labels. */
+import { isIP } from "node:net";
 import type { FieldPath } from "../object.ts";
 import { each } from "./places.ts";
 import { type Problems, problem } from "./problem.ts";
@@ -92,6 +93,10 @@ function* listenerProblems(listener: Listener, path: FieldPath): Problems {
 }
 
 function* addressProblems({ type, value }: Address, path: FieldPath): Problems {
+  const isAddress = (type ?? "IPAddress") === "IPAddress";
+  if (isAddress && value !== undefined && (isIP(value) === 0 || value.includes("%"))) {
+    yield problem([...path, "value"], `${JSON.stringify(value)} is no IP address`);
+  }
   if (type === "Hostname" && value !== undefined && !HOST_NAME.test(value)) {
     yield problem([...path, "value"], `${JSON.stringify(value)} is no host name`);
   }

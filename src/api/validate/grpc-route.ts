@@ -34,7 +34,7 @@ const METHOD = /^[A-Za-z_][A-Za-z_0-9]*$/;
 export function* grpcRouteProblems(route: unknown): Problems {
   yield* routeProblems(route);
   yield* filterProblems(route);
-  yield* matchCountProblems(route);
+  yield* matchCountProblems(route, 0);
   for (const place of FILTERS) {
     for (const { path, value } of each<Record<string, unknown>>(route, place)) {
       yield* fieldProblems(value, path);

@@ -4,14 +4,14 @@ import { parseGoDuration } from "../../kit/go-duration.ts";
 import type { FieldPath } from "../object.ts";
 import { each } from "./places.ts";
 import { type Problems, problem } from "./problem.ts";
-import { filterProblems } from "./route-filters.ts";
+import { filterProblems, headerValueProblems } from "./route-filters.ts";
 import { routeProblems } from "./route-parents.ts";
 import { type SessionPersistence, sessionProblems } from "./session-persistence.ts";
 import { unique } from "./uniqueness.ts";
 
 interface Match {
   readonly path?: { readonly type?: string };
-  readonly headers?: readonly { readonly name: string }[];
+  readonly headers?: readonly { readonly name: string; readonly value?: string }[];
   readonly queryParams?: readonly { readonly name: string }[];
 }
 
@@ -36,17 +36,17 @@ const MATCHES_MAX = 128;
 export function* httpRouteProblems(route: unknown): Problems {
   yield* routeProblems(route);
   yield* filterProblems(route);
-  yield* matchCountProblems(route);
+  yield* matchCountProblems(route, 1);
   for (const { path, value } of each<Rule>(route, "spec.rules[]")) {
     yield* ruleProblems(value, path);
     yield* sessionProblems(value, path);
   }
 }
 
-/** Also of a GRPCRoute. */
-export function* matchCountProblems(route: unknown): Problems {
+/** Also of a GRPCRoute. `ownMatches`: of a rule that is without any. */
+export function* matchCountProblems(route: unknown, ownMatches: number): Problems {
   for (const { path, value } of each<readonly Rule[]>(route, "spec.rules")) {
-    const count = value.reduce((sum, { matches }) => sum + (matches?.length ?? 0), 0);
+    const count = value.reduce((sum, { matches }) => sum + (matches?.length ?? ownMatches), 0);
     if (count <= MATCHES_MAX) continue;
     yield problem(path, `has ${count} matches in all; at most ${MATCHES_MAX} are allowed`);
   }
@@ -60,11 +60,17 @@ function* ruleProblems(rule: Rule, path: FieldPath): Problems {
       const named = (name: string) => `a condition on ${name}`;
       yield* unique(match[field], [...at, field], ({ name }) => name, named, ["name"]);
     }
+    for (const [j, header] of (match.headers ?? []).entries()) {
+      yield* headerValueProblems(header, [...at, "headers", j]);
+    }
   }
   yield* prefixProblems(rule, rule.filters, [...path, "filters"]);
-  for (const [i, { filters }] of (rule.backendRefs ?? []).entries()) {
-    yield* prefixProblems(rule, filters, [...path, "backendRefs", i, "filters"]);
-  }
+  // API servers look at the backends' when one of them has such a filter, and only then.
+  const rewriting = (rule.backendRefs ?? []).map(({ filters }, i) => [
+    ...prefixProblems(rule, filters, [...path, "backendRefs", i, "filters"]),
+  ]);
+  const found = rewriting.filter((of) => of.length > 0);
+  if (found.length === 1) yield* found[0]!;
   const codes = rule.retry?.codes;
   yield* unique(codes, [...path, "retry", "codes"], String, (code) => code);
   yield* timeoutProblems(rule, path);
@@ -79,9 +85,9 @@ function* prefixProblems(
   for (const [i, { requestRedirect, urlRewrite }] of (filters ?? []).entries()) {
     for (const [field, filter] of Object.entries({ requestRedirect, urlRewrite })) {
       if (filter?.path?.replacePrefixMatch === undefined) continue;
-      // A rule without matches matches the prefix "/".
-      const [only, ...more] = matches ?? [{ path: { type: "PathPrefix" } }];
-      const { type = "PathPrefix" } = only?.path ?? { type: "" };
+      // A rule without matches, and a match without a path, are of the prefix "/".
+      const [only, ...more] = matches ?? [{}];
+      const type = only === undefined ? "" : (only.path?.type ?? "PathPrefix");
       if (more.length === 0 && type === "PathPrefix") continue;
       const needed = "needs exactly one match in the rule, with a path of type PathPrefix";
       yield problem([...path, i, field, "path", "replacePrefixMatch"], needed);

@@ -7,6 +7,7 @@ import { unique, uniqueTexts } from "./uniqueness.ts";
 
 interface Header {
   readonly name: string;
+  readonly value?: string;
 }
 
 interface HeaderModifier {
@@ -58,6 +59,7 @@ function* listProblems(filters: readonly Filter[], path: FieldPath): Problems {
     path,
     ({ type }) => (SINGLE_TYPES.has(type) ? type : undefined),
     (type) => `a filter of type ${type}`,
+    ["type"],
   );
   const types = filters.map(({ type }) => type);
   const redirect = types.indexOf("RequestRedirect");
@@ -91,8 +93,21 @@ function* modifierProblems(modifier: HeaderModifier, path: FieldPath): Problems 
   for (const list of ["set", "add"] as const) {
     const header = (name: string) => `the header ${name}`;
     yield* unique(modifier[list], [...path, list], ({ name }) => name, header, ["name"]);
+    for (const [i, one] of (modifier[list] ?? []).entries()) {
+      yield* headerValueProblems(one, [...path, list, i]);
+    }
   }
   yield* uniqueTexts(modifier.remove, [...path, "remove"]);
+}
+
+/** Visible ASCII, with single spaces and tabs between. */
+const HEADER_VALUE = /^[!-~](?:[\t ]?[!-~])*$/;
+
+/** Of a header that is set, or matched by its whole value. */
+export function* headerValueProblems({ value }: Header, path: FieldPath): Problems {
+  if (value === undefined || HEADER_VALUE.test(value)) return;
+  const allowed = "visible ASCII characters, with one space or tab at most between two of them";
+  yield problem([...path, "value"], `must be ${allowed}`);
 }
 
 function* mirrorProblems(mirror: RequestMirror, path: FieldPath): Problems {
@@ -112,6 +127,15 @@ function* mirrorProblems(mirror: RequestMirror, path: FieldPath): Problems {
 function* externalAuthProblems(auth: ExternalAuth, path: FieldPath): Problems {
   const { protocol, backendRef, grpc, http } = auth;
   yield* backendProblems(backendRef, [...path, "backendRef"]);
+  for (const list of [
+    "grpc.allowedHeaders",
+    "http.allowedHeaders",
+    "http.allowedResponseHeaders",
+  ]) {
+    for (const { path: at, value } of each<readonly string[]>(auth, list, path)) {
+      yield* uniqueTexts(value, at);
+    }
+  }
   for (const [name, field, value] of [
     ["GRPC", "grpc", grpc],
     ["HTTP", "http", http],

@@ -41,13 +41,13 @@ const F = "spec.rules[0].filters";
 const RULES: Partial<Record<KindName, Cases>> = {
   HTTPRoute: [
     [http(`{ matches: [${PREFIX}], filters: [${REWRITE}], backendRefs: [{ name: b, port: 1 }] }`)],
-    [http(`{ filters: [${REWRITE}] }`)],
+    [http(`{ filters: [${REWRITE}] }, { matches: [{ method: GET }], filters: [${REWRITE}] }`)],
     [
       http(`{ matches: [${PREFIX}, ${PREFIX}], filters: [${REWRITE}] }`),
       `${F}[0].urlRewrite.path.replacePrefixMatch`,
     ],
     [
-      http(`{ matches: [{ method: GET }], filters: [${REWRITE}] }`),
+      http(`{ matches: [{ path: { type: Exact, value: /x } }], filters: [${REWRITE}] }`),
       `${F}[0].urlRewrite.path.replacePrefixMatch`,
     ],
     [

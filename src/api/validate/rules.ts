@@ -15,6 +15,7 @@ import { authorizationPolicyProblems } from "./authorization-policy.ts";
 import {
   backendTlsPolicyProblems,
   backendTrafficPolicyProblems,
+  tcpRouteProblems,
   tlsRouteProblems,
 } from "./backend-policies.ts";
 import { destinationRuleProblems } from "./destination-rule.ts";
@@ -33,7 +34,6 @@ import {
 } from "./istio-kinds.ts";
 import type { Problems } from "./problem.ts";
 import { requestAuthenticationProblems } from "./request-authentication.ts";
-import { routeProblems } from "./route-parents.ts";
 import { serviceEntryProblems } from "./service-entry.ts";
 import { telemetryProblems } from "./telemetry.ts";
 import { virtualServiceProblems } from "./virtual-service.ts";
@@ -55,7 +55,7 @@ const RULES: Partial<Record<KindName, Rules>> = {
   RequestAuthentication: requestAuthenticationProblems,
   ServiceEntry: serviceEntryProblems,
   Sidecar: sidecarProblems,
-  TCPRoute: routeProblems,
+  TCPRoute: tcpRouteProblems,
   TLSRoute: tlsRouteProblems,
   Telemetry: telemetryProblems,
   TrafficExtension: trafficExtensionProblems,
