@@ -165,7 +165,8 @@ export class MeshUnderTest {
     name: string,
     options: { readonly isServing?: boolean; readonly server?: string } = {},
   ): Promise<void> {
-    const settings = join(this.folder, "waypoints.yaml");
+    // Of its own: another one may just be reading its.
+    const settings = join(this.folder, `waypoints-of-${name}.yaml`);
     await writeFile(settings, this.#waypointSettings());
     const [port, admin, metrics, readiness] = (await freePorts(4)) as [
       number,
