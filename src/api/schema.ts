@@ -7,13 +7,8 @@ import { type Diagnostic, diagnostic } from "../kit/diagnostic.ts";
 import { nearest } from "../kit/nearest.ts";
 import { KINDS, type Kind, type KindName } from "./kinds.ts";
 import { type FieldPath, formatFieldPath } from "./object.ts";
+import { type SchemaPart, schemaPartOf, tokensOf } from "./schema-part.ts";
 import type { RawObject } from "./yaml.ts";
-
-interface JsonSchema {
-  readonly properties?: Readonly<Record<string, unknown>>;
-  readonly oneOf?: readonly { readonly required?: readonly string[] }[];
-  readonly description?: string;
-}
 
 // `verbose` and inlined references would double the time to compile, which a start waits for.
 const ajv = new Ajv({ allErrors: true, strict: false, validateFormats: false, inlineRefs: false });
@@ -45,9 +40,21 @@ export function schemaDiagnostics(kind: KindName, raw: RawObject, object: string
  */
 function withoutConsequences(errors: readonly ErrorObject[]): ErrorObject[] {
   const alternatives = errors.filter((e) => e.keyword === "oneOf" || e.keyword === "anyOf");
-  const mistyped = new Set(errors.filter((e) => e.keyword === "type").map((e) => e.instancePath));
+  const placesOf = (keyword: string) =>
+    new Set(errors.filter((e) => e.keyword === keyword).map((e) => e.instancePath));
+  const mistyped = placesOf("type");
+  const ofOtherLength = new Set([...placesOf("minLength"), ...placesOf("maxLength")]);
+  const excluded = placesOf("not");
+  const excluding = new Set<string>();
   return errors.filter((error) => {
     if (error.keyword === "type") return true;
+    if (error.keyword === "pattern" && ofOtherLength.has(error.instancePath)) return false;
+    // What has another type's field has not its own.
+    const isOfType = error.schemaPath.endsWith("/then/required");
+    if (isOfType && excluded.has(error.instancePath)) return false;
+    // Of fields that exclude each other, one pair is enough.
+    if (error.keyword === "not" && excluding.has(error.instancePath)) return false;
+    if (error.keyword === "not") excluding.add(error.instancePath);
     // What follows from the condition, or is wrong with the name, is told by itself.
     if (error.keyword === "if" || error.keyword === "propertyNames") return false;
     if (mistyped.has(error.instancePath)) return false;
@@ -62,7 +69,7 @@ function describe(
   object: string,
 ): Diagnostic {
   const { path, value } = lookUp(error.instancePath, raw.value);
-  const parent = lookUp(error.schemaPath.slice(1), schema, 1).value as JsonSchema | undefined;
+  const parent = schemaPartOf(error, schema as SchemaPart);
   if (error.keyword === "additionalProperties") {
     const name = String(error.params.additionalProperty);
     const field = [...path, name];
@@ -88,7 +95,7 @@ function describe(
 }
 
 /** What is wrong with a value, in the words of whoever wrote it. */
-function complaint(error: ErrorObject, value: unknown, schema: JsonSchema | undefined): string {
+function complaint(error: ErrorObject, value: unknown, schema: SchemaPart | undefined): string {
   const limit = String(error.params.limit);
   switch (error.keyword) {
     case "type":
@@ -128,7 +135,7 @@ function complaint(error: ErrorObject, value: unknown, schema: JsonSchema | unde
 }
 
 /** The fields that exclude each other. */
-function alternativesOf(schema: JsonSchema | undefined): string[] {
+function alternativesOf(schema: SchemaPart | undefined): string[] {
   return (schema?.oneOf ?? []).flatMap((branch) => branch.required ?? []);
 }
 
@@ -144,20 +151,14 @@ function shown(value: unknown): string {
   return text.length > SHOWN_LENGTH_MAX ? `${text.slice(0, SHOWN_LENGTH_MAX)}…` : text;
 }
 
-/**
- * Follows a JSON pointer without its last `omitted` tokens; the path has numbers where the value
- * has a list.
- */
+/** Follows a JSON pointer; the path has numbers where the value has a list. */
 function lookUp(
   pointer: string,
   root: unknown,
-  omitted = 0,
 ): { readonly path: FieldPath; readonly value: unknown } {
   const path: (string | number)[] = [];
   let value = root;
-  const tokens = pointer.split("/").slice(1);
-  for (const token of tokens.slice(0, tokens.length - omitted)) {
-    const name = token.replaceAll("~1", "/").replaceAll("~0", "~");
+  for (const name of tokensOf(pointer)) {
     const part = Array.isArray(value) ? Number(name) : name;
     path.push(part);
     value = (value as Record<string | number, unknown> | undefined)?.[part];

@@ -7,6 +7,10 @@
 import { mapParts } from "./additions.ts";
 import type { Schema } from "./validators.ts";
 
+const LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+const NAME = `${LABEL}(\\.${LABEL})*`;
+const PATH = "[A-Za-z0-9\\/\\-._~%!$&'()*+,;=:]";
+
 /** Path → keywords that are added there. */
 type Refinements = Readonly<Record<string, Schema>>;
 
@@ -174,6 +178,15 @@ export const REFINEMENTS: Readonly<Record<string, Refinements>> = {
   },
   GRPCRoute: FILTERS_OF_GRPC,
   Gateway: {
+    // The definition's patterns may begin anywhere, and in a long text take their time.
+    "spec.addresses[].type": {
+      pattern: `^(?![^]{254})(?:Hostname|[^]*(?:IPAddress|NamedAddress|${NAME}/${PATH}+$))`,
+      description: 'IPAddress, Hostname, or a domain and a path, as in "example.com/type"',
+    },
+    "spec.listeners[].protocol": {
+      pattern: `^(?![^]{256})(?:[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?|[^]*${NAME}/[A-Za-z0-9]+)$`,
+      description: 'a protocol, or a domain and a name, as in "example.com/protocol"',
+    },
     "spec.infrastructure.annotations": { maxProperties: 16 },
     "spec.tls.frontend.default.validation.caCertificateRefs": { maxItems: 16 },
     "spec.tls.frontend.perPort[].tls.validation.caCertificateRefs": { maxItems: 16 },
@@ -276,8 +289,6 @@ const NULLABLE: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Patterns of the packages, in words. */
-const LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
-const NAME = `${LABEL}(\\.${LABEL})*`;
 const WORDS: Readonly<Record<string, string>> = {
   [`^${LABEL}$`]: 'lower-case letters, digits and "-"',
   [`^${NAME}$`]: 'lower-case letters, digits, "-" and "."',
@@ -286,6 +297,16 @@ const WORDS: Readonly<Record<string, string>> = {
   "^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$": 'a kind (letters, digits and "-")',
   "^[A-Za-z0-9!#$%&'*+\\-.^_\\x60|~]+$": "an HTTP token (no space, no colon)",
   "^([0-9]{1,5}(h|m|s|ms)){1,4}$": 'a duration such as "10s" or "1m30s"',
+  "(^$|^[a-f0-9]{64}$)": "64 hexadecimal digits in lower case",
+  "^[-_A-Za-z0-9]+$": 'letters, digits, "-" and "_"',
+  "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$": 'letters, digits, "-", "_" and "."',
+  [`^${NAME}\\/${PATH}+$`]: 'a domain and a path, as in "example.com/controller"',
+  [`^(System|(${NAME}/([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]))$`]:
+    'System, or a domain and a name, as in "example.com/roots"',
+  "^(([^:/?#]+):)(//([^/?#]*))([^?#]*)(\\?([^#]*))?(#(.*))?": 'a URI, as in "spiffe://domain/name"',
+  "^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+$": "characters of a path",
+  "(^\\*$)|(^(http(s)?):\\/\\/(((\\*\\.)?([a-zA-Z0-9\\-]+\\.)*[a-zA-Z0-9-]+|\\*)(:([0-9]{1,5}))?)$)":
+    '"*", or an origin, as in "https://example.com:8443" or "https://*.example.com"',
 };
 
 /** Adds the kind's refinements; fails on a path that the packages no longer have. */
@@ -324,9 +345,8 @@ const INT64: ReadonlySet<string> = new Set(["tableSize", "minimumRingSize"]);
 export function boundIntegers(schema: Schema): Schema {
   return mapParts(schema, (part, name) => {
     const inner = boundIntegers(part);
-    if (inner.type !== "integer" || inner.maximum !== undefined || INT64.has(name ?? "")) {
-      return inner;
-    }
+    const isBounded = inner.maximum !== undefined || inner.enum !== undefined;
+    if (inner.type !== "integer" || isBounded || INT64.has(name ?? "")) return inner;
     return { minimum: -INT32_MAX - 1, ...inner, maximum: INT32_MAX };
   });
 }
